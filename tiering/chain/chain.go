@@ -1,0 +1,181 @@
+// Package chain owns each partition's sealed chain: a row of table items, one for
+// each segment of the log that lies in the object store, keyed by its base offset
+// and starting where the one before ended. What a chain names is sealed; what it
+// does not name is not, whatever objects exist.
+//
+// Appending one item is the commit point of sealing. A crash before it leaves an
+// object in no chain, an orphan; a crash after it leaves a sealed segment. Since
+// an item is only written where none is, at the end of the chain, two sealers
+// never overlap: one of them gets ErrTaken and starts again from the new end.
+//
+// A chain starts at offset 0, and its last item must never be deleted while the
+// partition lives, for it says where the chain goes on. The package reads no
+// objects, but for Verify, keeps nothing in memory and starts no goroutine. A
+// Store is safe for concurrent use, also with others, elsewhere, on the same table.
+package chain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/kv"
+)
+
+// Errors of this package.
+var (
+	// ErrTaken: the chain has gone past the link's base. Start again from its end.
+	ErrTaken = errors.New("chain position taken")
+	// ErrGap: the link starts above the end of the chain.
+	ErrGap = errors.New("link leaves a gap in the chain")
+	// ErrNotSealed: no segment of the chain holds the offset.
+	ErrNotSealed = errors.New("offset not sealed")
+	// ErrCorrupt: an item of the table is damaged.
+	ErrCorrupt = errors.New("chain item corrupt")
+	// ErrVersion: an item was written in a version that this program does not read.
+	ErrVersion = errors.New("chain item version unknown")
+	// ErrInvalid: the segment contradicts itself.
+	ErrInvalid = errors.New("invalid segment")
+)
+
+// Link is a segment to be appended to a partition's chain.
+type Link struct {
+	Partition id.Partition
+	Segment   Segment
+}
+
+// Store is the chains of all partitions in one table.
+type Store struct{ kv kv.Store }
+
+// Open returns the chains that lie in table. The caller closes the table.
+func Open(table kv.Store) *Store { return &Store{kv: table} }
+
+// The key of the index of chains; see FORMAT.md.
+const indexPart = "chains"
+
+func partKey(p id.Partition) string {
+	return "chain/" + p.Topic.String() + "/" + strconv.Itoa(int(p.Index))
+}
+
+func sortKey(o id.Offset) string { return fmt.Sprintf("%020d", int64(o)) }
+
+func segmentKey(p id.Partition, base id.Offset) kv.Key {
+	return kv.Key{Part: partKey(p), Sort: sortKey(base)}
+}
+
+func indexKey(p id.Partition) kv.Key {
+	return kv.Key{Part: indexPart, Sort: fmt.Sprintf("%s/%010d", p.Topic, p.Index)}
+}
+
+func parseIndexKey(key kv.Key) (id.Partition, error) {
+	topic, index, _ := strings.Cut(key.Sort, "/")
+	t, err := id.ParseTopic(topic)
+	if err != nil {
+		return id.Partition{}, fmt.Errorf("%w: index item %q: %w", ErrCorrupt, key.Sort, err)
+	}
+	n, err := strconv.ParseInt(index, 10, 32)
+	if err != nil || n < 0 {
+		return id.Partition{}, fmt.Errorf("%w: index item %q: bad partition", ErrCorrupt, key.Sort)
+	}
+	return id.Partition{Topic: t, Index: int32(n)}, nil
+}
+
+// End returns where the chain of p ends: the base of the next link and, if the
+// chain has any, its last segment. A chain without segments ends at 0.
+func (s *Store) End(ctx context.Context, p id.Partition) (id.Offset, Segment, bool, error) {
+	items, err := s.kv.Query(ctx, partKey(p), kv.Range{Limit: 1, Reverse: true})
+	if err != nil {
+		return 0, Segment{}, false, fmt.Errorf("read the end of the chain of %s: %w", p, err)
+	}
+	if len(items) == 0 {
+		return 0, Segment{}, false, nil
+	}
+	seg, err := decodeItem(p, items[0])
+	if err != nil {
+		return 0, Segment{}, false, err
+	}
+	return seg.Next, seg, true, nil
+}
+
+// Find returns the segment that holds off. It fails with ErrNotSealed.
+func (s *Store) Find(ctx context.Context, p id.Partition, off id.Offset) (Segment, error) {
+	seg, ok, err := s.floor(ctx, p, off)
+	if err != nil {
+		return Segment{}, err
+	}
+	if !ok || off >= seg.Next {
+		return Segment{}, fmt.Errorf("find offset %d of %s: %w", off, p, ErrNotSealed)
+	}
+	return seg, nil
+}
+
+// Segments returns, in order, the segments that hold from or what follows it, at
+// most limit of them, 0 for all.
+func (s *Store) Segments(ctx context.Context, p id.Partition, from id.Offset, limit int) ([]Segment, error) {
+	start := max(from, 0)
+	seg, ok, err := s.floor(ctx, p, start)
+	if err != nil {
+		return nil, err
+	}
+	if ok && seg.Next > start {
+		start = seg.Base
+	}
+	items, err := s.kv.Query(ctx, partKey(p), kv.Range{From: sortKey(start), Limit: limit})
+	if err != nil {
+		return nil, fmt.Errorf("read the chain of %s: %w", p, err)
+	}
+	segs := make([]Segment, len(items))
+	for i, item := range items {
+		if segs[i], err = decodeItem(p, item); err != nil {
+			return nil, err
+		}
+	}
+	return segs, nil
+}
+
+// Partitions lists the partitions that have a chain, in order of the topics' text
+// and the partitions' index. The chain of one that is listed may be empty.
+func (s *Store) Partitions(ctx context.Context) ([]id.Partition, error) {
+	items, err := s.kv.Query(ctx, indexPart, kv.Range{})
+	if err != nil {
+		return nil, fmt.Errorf("list the chains: %w", err)
+	}
+	ps := make([]id.Partition, len(items))
+	for i, item := range items {
+		if ps[i], err = parseIndexKey(item.Key); err != nil {
+			return nil, err
+		}
+	}
+	return ps, nil
+}
+
+// floor returns the last segment that starts at or below off.
+func (s *Store) floor(ctx context.Context, p id.Partition, off id.Offset) (Segment, bool, error) {
+	if off < 0 {
+		return Segment{}, false, nil
+	}
+	r := kv.Range{To: sortKey(off) + "\x00", Limit: 1, Reverse: true}
+	items, err := s.kv.Query(ctx, partKey(p), r)
+	if err != nil {
+		return Segment{}, false, fmt.Errorf("find offset %d in the chain of %s: %w", off, p, err)
+	}
+	if len(items) == 0 {
+		return Segment{}, false, nil
+	}
+	seg, err := decodeItem(p, items[0])
+	return seg, err == nil, err
+}
+
+func decodeItem(p id.Partition, item kv.Item) (Segment, error) {
+	seg, err := DecodeSegment(item.Value)
+	if err == nil && sortKey(seg.Base) != item.Key.Sort {
+		err = fmt.Errorf("%w: it says base offset %d", ErrCorrupt, seg.Base)
+	}
+	if err != nil {
+		return Segment{}, fmt.Errorf("read item %s of the chain of %s: %w", item.Key.Sort, p, err)
+	}
+	return seg, nil
+}
