@@ -22,6 +22,9 @@ type FS interface {
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 	// Rename replaces newname; it is durable once SyncDir of the directory returns.
 	Rename(oldname, newname string) error
+	// Link gives a file a second name; it fails with fs.ErrExist rather than replace
+	// newname. It is durable once SyncDir of newname's directory returns.
+	Link(oldname, newname string) error
 	Remove(name string) error
 	RemoveAll(name string) error
 	MkdirAll(name string, perm fs.FileMode) error

@@ -1,0 +1,20 @@
+//go:build !linux
+
+package vfs
+
+func (f *osFile) WritevAt(bufs [][]byte, off int64) (int64, error) {
+	var total int64
+	for _, b := range bufs {
+		n, err := f.f.WriteAt(b, off+total)
+		total += int64(n)
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+func (f *osFile) reserve(old, size int64) error { return f.extend(old, size) }
+
+// Sync flushes the drive's cache too (F_FULLFSYNC on macOS).
+func (f *osFile) Sync() error { return f.f.Sync() }
