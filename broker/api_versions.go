@@ -1,0 +1,53 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebaylog/forebay/broker/wire"
+)
+
+// ApiVersions (key 18), versions 0 to 4.
+//
+// A version that is not served is answered with a body of version 0 that holds
+// UNSUPPORTED_VERSION and the range of this key alone (KIP-511), before the rest of
+// the request is looked at. Versions 3 and later validate the client's software
+// name and version. No feature is named, so that clients neither expect KRaft's
+// metadata version nor transactions of version 2.
+
+// handleAPIVersions answers with the ranges of all APIs that are served.
+func handleAPIVersions(_ context.Context, b *Broker, c *call) kmsg.Response {
+	req := c.body.(*kmsg.ApiVersionsRequest)
+	resp := req.ResponseKind().(*kmsg.ApiVersionsResponse)
+	if c.version >= 3 && !(wire.ValidSoftware(req.ClientSoftwareName) && wire.ValidSoftware(req.ClientSoftwareVersion)) {
+		resp.ErrorCode = c.code(kerr.InvalidRequest)
+		return resp
+	}
+	resp.ApiKeys = b.versions
+	return resp
+}
+
+// advertised lists the ranges of served APIs as ApiVersions names them.
+func advertised(served []api) []kmsg.ApiVersionsResponseApiKey {
+	keys := make([]kmsg.ApiVersionsResponseApiKey, 0, len(served))
+	for i := range served {
+		k := kmsg.NewApiVersionsResponseApiKey()
+		k.ApiKey, k.MinVersion, k.MaxVersion = served[i].key.Int16(), served[i].advertisedMin(), served[i].max
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+// refuseAPIVersions is the answer to an ApiVersions request of a version not served.
+func refuseAPIVersions(b *Broker) kmsg.Response {
+	resp := kmsg.NewPtrApiVersionsResponse()
+	resp.ErrorCode = kerr.UnsupportedVersion.Code
+	for _, k := range b.versions {
+		if kmsg.Key(k.ApiKey) == kmsg.ApiVersions {
+			resp.ApiKeys = []kmsg.ApiVersionsResponseApiKey{k}
+		}
+	}
+	return resp
+}

@@ -1,0 +1,180 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/semaphore"
+)
+
+// Broker is one running node.
+type Broker struct {
+	cfg     Config // with defaults
+	log     *slog.Logger
+	metrics *metrics
+	parts
+
+	served    []api                            // in order of key
+	byKey     map[kmsg.Key]*api                // into served
+	versions  []kmsg.ApiVersionsResponseApiKey // what ApiVersions answers
+	listeners []*listener
+	closers   []part              // in order of opening
+	queued    *semaphore.Weighted // bytes of large frames in flight
+
+	accepting sync.WaitGroup
+	connWait  sync.WaitGroup
+	draining  chan struct{} // closed when Close begins
+	failed    chan error    // holds at most one
+
+	mu        sync.Mutex
+	conns     map[*conn]struct{}
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open starts a broker: it binds the listeners, opens the metadata log, registers
+// itself, opens its parts and then serves clients. ctx bounds the start only.
+func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("open broker: %w", err)
+	}
+	b := &Broker{
+		cfg: cfg, log: cfg.Logger.With("broker", cfg.NodeID.String()),
+		served: apis(), byKey: make(map[kmsg.Key]*api),
+		queued:   semaphore.NewWeighted(cfg.Limits.MaxQueuedBytes),
+		draining: make(chan struct{}), failed: make(chan error, 1),
+		conns: make(map[*conn]struct{}),
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("open broker: %w", errors.Join(err, b.Close(context.WithoutCancel(ctx))))
+		}
+	}()
+	for i := range b.served {
+		b.byKey[b.served[i].key] = &b.served[i]
+	}
+	b.versions = advertised(b.served)
+	if b.metrics, err = newMetrics(cfg.Registerer, b.served); err != nil {
+		return nil, err
+	}
+	for _, l := range cfg.Listeners {
+		open, err := listen(ctx, l, b.metrics)
+		if err != nil {
+			return nil, err
+		}
+		b.listeners = append(b.listeners, open)
+	}
+	for _, open := range openParts() {
+		p, err := open(ctx, b)
+		if err != nil {
+			return nil, err
+		}
+		b.closers = append(b.closers, p)
+	}
+	for _, l := range b.listeners {
+		b.accepting.Go(func() { b.accept(l) })
+	}
+	return b, nil
+}
+
+// Addrs returns the bound address of each listener, in the order of the Config.
+func (b *Broker) Addrs() []net.Addr {
+	addrs := make([]net.Addr, 0, len(b.listeners))
+	for _, l := range b.listeners {
+		addrs = append(addrs, l.ln.Addr())
+	}
+	return addrs
+}
+
+// Failed yields the error of a part that cannot go on. The broker is then of no use
+// and its owner closes it.
+func (b *Broker) Failed() <-chan error { return b.failed }
+
+// fail reports that a part cannot go on. The first error counts.
+func (b *Broker) fail(err error) {
+	select {
+	case b.failed <- err:
+		b.log.Error("stop serving", "err", err)
+	default:
+	}
+}
+
+// closing reports whether Close has begun.
+func (b *Broker) closing() bool {
+	select {
+	case <-b.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+// Close stops accepting, answers what is in flight, closes the connections, and
+// then stops the parts. Requests that are not answered within ctx or
+// Limits.ShutdownGrace lose their connection. It may be called more than once.
+func (b *Broker) Close(ctx context.Context) error {
+	b.closeOnce.Do(func() { b.closeErr = b.close(ctx) })
+	return b.closeErr
+}
+
+func (b *Broker) close(ctx context.Context) error {
+	var errs []error
+	b.mu.Lock()
+	close(b.draining)
+	b.mu.Unlock()
+	for _, l := range b.listeners {
+		errs = append(errs, l.ln.Close())
+	}
+	b.accepting.Wait()
+	for _, p := range b.closers {
+		p.drain()
+	}
+	b.drainConns(ctx)
+	for i := len(b.closers) - 1; i >= 0; i-- {
+		errs = append(errs, b.closers[i].close(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// drainConns ends every connection once its requests are answered, or at the end of
+// the grace whatever is open.
+func (b *Broker) drainConns(ctx context.Context) {
+	for _, c := range b.open() {
+		c.drain()
+	}
+	done := make(chan struct{})
+	go func() {
+		b.connWait.Wait()
+		close(done)
+	}()
+	grace := time.NewTimer(b.cfg.Limits.ShutdownGrace)
+	defer grace.Stop()
+	select {
+	case <-done:
+		return
+	case <-ctx.Done():
+	case <-grace.C:
+	}
+	for _, c := range b.open() {
+		c.abort(errShutdown)
+	}
+	<-done
+}
+
+// open returns the connections there are.
+func (b *Broker) open() []*conn {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	conns := make([]*conn, 0, len(b.conns))
+	for c := range b.conns {
+		conns = append(conns, c)
+	}
+	return conns
+}

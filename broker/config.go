@@ -1,0 +1,204 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/kv"
+	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/vfs"
+)
+
+// Protocol is the security protocol of a listener, by Kafka's name.
+type Protocol string
+
+// Plaintext is a listener with neither encryption nor authentication.
+const Plaintext Protocol = "PLAINTEXT"
+
+// Listener is one address that clients connect to, and what they are told of it.
+type Listener struct {
+	Name     string // Kafka's listener name, such as INTERNAL; default: the protocol
+	Protocol Protocol
+	BindAddr string // host:port; port 0 takes a free one
+	// AdvertisedHost and AdvertisedPort are what Metadata tells the clients of this
+	// listener. They default to the bound address, which must then name a host.
+	AdvertisedHost string
+	AdvertisedPort int32
+}
+
+// Defaults are the broker settings that topics inherit or that apply where a
+// request leaves the choice to the broker.
+type Defaults struct {
+	// NoAutoCreateTopics turns off auto.create.topics.enable, which is on by default.
+	NoAutoCreateTopics bool
+	NumPartitions      int32 // num.partitions, default 1
+	ReplicationFactor  int16 // default.replication.factor, default 1
+	MessageMaxBytes    int32 // message.max.bytes, default 1048588
+	// TopicConfigs holds further defaults of topics under the topic's config names,
+	// such as retention.ms.
+	TopicConfigs map[string]string
+}
+
+// Groups are the settings of consumer groups. A zero duration takes Kafka's
+// default; a negative one means none at all, where that makes sense.
+type Groups struct {
+	InitialRebalanceDelay time.Duration // group.initial.rebalance.delay.ms, default 3 s; negative: none
+	MinSessionTimeout     time.Duration // group.min.session.timeout.ms, default 6 s
+	MaxSessionTimeout     time.Duration // group.max.session.timeout.ms, default 30 min
+	MaxSize               int           // group.max.size in members, 0: no limit
+	OffsetsRetention      time.Duration // offsets.retention.minutes, default 7 days
+	OffsetMetadataMax     int           // offset.metadata.max.bytes, default 4096
+}
+
+// Limits bound what connections may take.
+type Limits struct {
+	MaxRequestBytes    int32         // socket.request.max.bytes, default 100 MiB
+	MaxConnections     int           // default 10,000
+	MaxInFlight        int           // requests of one connection that wait for their answer, default 64
+	MaxInFlightBytes   int64         // their frames in bytes, of one connection, default 32 MiB; one is always admitted
+	MaxQueuedBytes     int64         // frames of all connections above 64 KiB that wait, default 256 MiB
+	ConnectionIdle     time.Duration // connections.max.idle.ms, default 10 min
+	FrameTimeout       time.Duration // for a frame to arrive or leave, besides a second for each 32 KiB, default 30 s
+	ShutdownGrace      time.Duration // for requests in flight when the broker closes, default 1 s
+	UnauthenticatedMax int32         // frame bytes before authentication, on listeners that need it, default 512 KiB
+}
+
+// Config is what a Broker is made of. The zero value of a setting takes its default.
+type Config struct {
+	NodeID    id.Broker
+	Rack      string
+	Listeners []Listener
+
+	Metadata kv.Store       // the metadata log
+	Offsets  kv.Store       // committed offsets of groups
+	Chains   kv.Store       // the sealed chains; default: Metadata
+	Objects  objstore.Store // packs and snapshots
+	FS       vfs.FS         // below DataDir
+	DataDir  string         // hot segments and index; "" keeps them in memory
+
+	Defaults Defaults
+	Groups   Groups
+	Limits   Limits
+
+	Logger     *slog.Logger          // default: discards
+	Registerer prometheus.Registerer // default: a registry of its own
+	Now        func() time.Time      // default: time.Now
+}
+
+// withDefaults returns cfg with every zero setting replaced by its default.
+func (cfg Config) withDefaults() Config {
+	setDefault(&cfg.Chains, cfg.Metadata)
+	setDefault(&cfg.FS, vfs.OS())
+	setDefault(&cfg.Logger, slog.New(slog.DiscardHandler))
+	setDefault(&cfg.Registerer, prometheus.Registerer(prometheus.NewRegistry()))
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	cfg.Defaults = cfg.Defaults.withDefaults()
+	cfg.Groups = cfg.Groups.withDefaults()
+	cfg.Limits = cfg.Limits.withDefaults()
+	cfg.Listeners = append([]Listener(nil), cfg.Listeners...)
+	for i := range cfg.Listeners {
+		setDefault(&cfg.Listeners[i].Protocol, Plaintext)
+		setDefault(&cfg.Listeners[i].Name, string(cfg.Listeners[i].Protocol))
+	}
+	return cfg
+}
+
+func (d Defaults) withDefaults() Defaults {
+	setDefault(&d.NumPartitions, 1)
+	setDefault(&d.ReplicationFactor, 1)
+	setDefault(&d.MessageMaxBytes, 1<<20+12)
+	return d
+}
+
+func (g Groups) withDefaults() Groups {
+	setDefault(&g.InitialRebalanceDelay, 3*time.Second)
+	g.InitialRebalanceDelay = max(g.InitialRebalanceDelay, 0)
+	setDefault(&g.MinSessionTimeout, 6*time.Second)
+	setDefault(&g.MaxSessionTimeout, 30*time.Minute)
+	setDefault(&g.OffsetsRetention, 7*24*time.Hour)
+	setDefault(&g.OffsetMetadataMax, 4096)
+	return g
+}
+
+func (l Limits) withDefaults() Limits {
+	setDefault(&l.MaxRequestBytes, 100<<20)
+	setDefault(&l.MaxConnections, 10_000)
+	setDefault(&l.MaxInFlight, 64)
+	setDefault(&l.MaxInFlightBytes, 32<<20)
+	setDefault(&l.MaxQueuedBytes, 256<<20)
+	setDefault(&l.ConnectionIdle, 10*time.Minute)
+	setDefault(&l.FrameTimeout, 30*time.Second)
+	setDefault(&l.ShutdownGrace, time.Second)
+	setDefault(&l.UnauthenticatedMax, 512<<10)
+	return l
+}
+
+// setDefault sets *p to value if it is zero.
+func setDefault[T comparable](p *T, value T) {
+	var zero T
+	if *p == zero {
+		*p = value
+	}
+}
+
+// Validate reports every setting that a Broker cannot run with. It expects a
+// Config with its defaults filled in, as Open makes it.
+func (cfg Config) Validate() error {
+	var errs []error
+	reject := func(bad bool, format string, args ...any) {
+		if bad {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	reject(cfg.NodeID < 0, "node id %d: must not be negative", cfg.NodeID)
+	reject(cfg.Metadata == nil, "no store for the metadata log")
+	reject(cfg.Offsets == nil, "no store for group offsets")
+	reject(cfg.Objects == nil, "no object store")
+	reject(len(cfg.Listeners) == 0, "no listener")
+	reject(cfg.Defaults.NumPartitions < 1, "default partitions %d: must be at least 1", cfg.Defaults.NumPartitions)
+	reject(cfg.Defaults.ReplicationFactor < 1, "default replication factor %d: must be at least 1", cfg.Defaults.ReplicationFactor)
+	reject(cfg.Defaults.MessageMaxBytes < 0, "message.max.bytes %d: must not be negative", cfg.Defaults.MessageMaxBytes)
+	reject(cfg.Groups.MinSessionTimeout > cfg.Groups.MaxSessionTimeout, "group session timeouts: the minimum %v exceeds the maximum %v",
+		cfg.Groups.MinSessionTimeout, cfg.Groups.MaxSessionTimeout)
+	reject(cfg.Limits.MaxRequestBytes < 1024, "request limit of %d bytes: must be at least 1024", cfg.Limits.MaxRequestBytes)
+	reject(cfg.Limits.MaxQueuedBytes < int64(cfg.Limits.MaxRequestBytes), "limit of %d queued bytes: must hold one request of %d bytes",
+		cfg.Limits.MaxQueuedBytes, cfg.Limits.MaxRequestBytes)
+	names := make(map[string]bool)
+	for _, l := range cfg.Listeners {
+		reject(names[l.Name], "listener %s: the name is used twice", l.Name)
+		names[l.Name] = true
+		if err := l.validate(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (l Listener) validate() error {
+	if l.Protocol != Plaintext {
+		return fmt.Errorf("listener %s: protocol %q is not served; use %s", l.Name, l.Protocol, Plaintext)
+	}
+	host, port, err := net.SplitHostPort(l.BindAddr)
+	if err != nil {
+		return fmt.Errorf("listener %s: bind address: %w", l.Name, err)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("listener %s: port %q: must be a number from 0 to 65535", l.Name, port)
+	}
+	if l.AdvertisedPort < 0 || l.AdvertisedPort > 65535 {
+		return fmt.Errorf("listener %s: advertised port %d: must be from 0 to 65535", l.Name, l.AdvertisedPort)
+	}
+	if ip := net.ParseIP(host); l.AdvertisedHost == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return fmt.Errorf("listener %s binds every address: set the host that it advertises", l.Name)
+	}
+	return nil
+}

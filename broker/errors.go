@@ -1,0 +1,62 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"reflect"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebaylog/forebay/infra/kv"
+	"github.com/forebaylog/forebay/infra/objstore"
+)
+
+// translation maps the errors of the packages below to Kafka's. The first one that
+// errors.Is reports wins. An error of this package that means one Kafka error wraps
+// that *kerr.Error and needs no line.
+var translation = []struct {
+	err   error
+	kafka *kerr.Error
+}{
+	{context.DeadlineExceeded, kerr.RequestTimedOut},
+	{context.Canceled, kerr.RequestTimedOut},
+	{kv.ErrUnknown, kerr.RequestTimedOut},
+	{kv.ErrTooLarge, kerr.InvalidRequest},
+	{objstore.ErrNotFound, kerr.KafkaStorageError},
+}
+
+// kafkaError is the one place where an error becomes a Kafka error. What it does not
+// know becomes UNKNOWN_SERVER_ERROR and is logged, with attrs. err must not be nil.
+func (b *Broker) kafkaError(err error, attrs ...any) *kerr.Error {
+	if ke := translate(err); ke != nil {
+		return ke
+	}
+	b.log.Error("answer with UNKNOWN_SERVER_ERROR", append(attrs, "err", err)...)
+	return kerr.UnknownServerError
+}
+
+// translate returns the Kafka error that stands for err, or nil.
+func translate(err error) *kerr.Error {
+	if ke := (*kerr.Error)(nil); errors.As(err, &ke) {
+		return ke
+	}
+	for _, t := range translation {
+		if errors.Is(err, t.err) {
+			return t.kafka
+		}
+	}
+	return nil
+}
+
+// errorResponse is the response to req that holds nothing but the code, or nil if
+// responses of that key have no error of their own.
+func errorResponse(req kmsg.Request, code int16) kmsg.Response {
+	resp := req.ResponseKind()
+	f := reflect.ValueOf(resp).Elem().FieldByName("ErrorCode")
+	if !f.IsValid() || f.Kind() != reflect.Int16 {
+		return nil
+	}
+	f.SetInt(int64(code))
+	return resp
+}
