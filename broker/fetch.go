@@ -60,9 +60,11 @@ func handleFetch(ctx context.Context, b *Broker, c *call) {
 	}
 	f := &fetch{b: b, c: c, req: req, context: context}
 	results, complete := f.read(ctx)
-	if complete || !f.park(ctx, results) {
+	if complete {
 		c.reply(f.response(results))
+		return
 	}
+	f.park(ctx, results)
 }
 
 // read fetches every partition once. complete reports that the answer need not wait.
@@ -147,9 +149,9 @@ func (f *fetch) checkDivergence(ctx context.Context, log *partition.Log, want *f
 	return nil
 }
 
-// park registers the fetch with its partitions. It returns false, with nothing
-// parked that will answer, if one of them has moved since it was read.
-func (f *fetch) park(ctx context.Context, results []fetched) bool {
+// park registers the fetch with its partitions, to be answered when enough has come
+// or its time is up: at once, if one of them has moved since it was read.
+func (f *fetch) park(ctx context.Context, results []fetched) {
 	need := int64(f.req.MinBytes)
 	for _, r := range results {
 		need -= int64(r.bytes)
@@ -165,10 +167,9 @@ func (f *fetch) park(ctx context.Context, results []fetched) bool {
 		log, err := f.log(r.want)
 		if err != nil || !log.Register(w, r.high) {
 			w.Fire()
-			break
+			return
 		}
 	}
-	return true
 }
 
 // response builds the answer; in a session it leaves out what has nothing new.

@@ -3,15 +3,11 @@ package broker
 import (
 	"encoding/binary"
 
-	"github.com/twmb/franz-go/pkg/kmsg"
-
 	"github.com/forebaylog/forebay/broker/wire"
 )
 
 // fetchResponse is a Fetch answer whose records go to the socket from the memory
-// that they are in. Everything but the records is encoded by kmsg: it encodes a
-// response with records left out, one partition at a time, and the record bytes
-// are put between its pieces.
+// that they are in: kmsg, which encodes every other response, can only copy them.
 type fetchResponse struct {
 	version   int16
 	code      int16
@@ -97,7 +93,7 @@ func (r *fetchResponse) appendPartition(b *wire.Buffers, f *fetched) {
 		if r.version >= 11 {
 			dst = binary.BigEndian.AppendUint32(dst, 1<<32-1)
 		}
-		return r.appendBytesLen(dst, f.bytes)
+		return r.appendLen(dst, f.bytes)
 	})
 	for _, batch := range f.batches {
 		b.Ref(batch)
@@ -124,15 +120,13 @@ func (r *fetchResponse) appendNoTags(b *wire.Buffers) {
 	}
 }
 
-// appendLen encodes the length of an array.
+// appendLen encodes the length of an array or of bytes.
 func (r *fetchResponse) appendLen(dst []byte, n int) []byte {
 	if r.IsFlexible() {
 		return binary.AppendUvarint(dst, uint64(n)+1)
 	}
 	return binary.BigEndian.AppendUint32(dst, uint32(n))
 }
-
-func (r *fetchResponse) appendBytesLen(dst []byte, n int) []byte { return r.appendLen(dst, n) }
 
 func (r *fetchResponse) appendString(dst []byte, s string) []byte {
 	if r.IsFlexible() {
@@ -144,10 +138,3 @@ func (r *fetchResponse) appendString(dst []byte, s string) []byte {
 }
 
 var _ gathered = (*fetchResponse)(nil)
-
-// decoded is the answer as kmsg has it, for tests that hold the encoder to it.
-func (r *fetchResponse) decoded() (*kmsg.FetchResponse, error) {
-	resp := kmsg.NewPtrFetchResponse()
-	resp.SetVersion(r.version)
-	return resp, resp.ReadFrom(r.AppendTo(nil))
-}
