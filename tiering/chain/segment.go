@@ -54,8 +54,8 @@ func (s Segment) Validate() error {
 
 // AppendTo appends the encoding of s, which must be valid, to b.
 //
-//	 0       1      9      17           25    33       41             49        57           61          65    69      71
-//	 | ver 1 | base | next | objectSize | pos | length | maxTimestamp | records | firstEpoch | lastEpoch | crc | nameN | name | crc32c |
+//	0       1      9      17           25    33       41             49        57           61          65    69      71
+//	| ver 1 | base | next | objectSize | pos | length | maxTimestamp | records | firstEpoch | lastEpoch | crc | nameN | name | crc32c |
 func (s Segment) AppendTo(b []byte) []byte {
 	start, be := len(b), binary.BigEndian
 	b = append(b, segmentVersion)
