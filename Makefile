@@ -1,0 +1,64 @@
+# Forebay's own commands. `make help` lists them; `make test` is what CI runs.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+FUZZTIME ?= 5s
+TESTFLAGS ?=
+GOBIN_TOOLS = $(shell tools/install go)
+
+.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e bench cover vuln deadcode tools clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## the binary, into ./bin
+	go build -o bin/ ./cmd/...
+
+test: ## everything: tools, lint, unit tests, race detector, fuzzing, end to end; prints a summary
+	@tools/phases tools lint lint-selftest unit race fuzz e2e
+
+fmt: ## formats the Go code (gofumpt, goimports)
+	$(GOBIN_TOOLS)/golangci-lint fmt ./...
+
+lint: ## the linters, with the import rules of docs/architecture.md
+	$(GOBIN_TOOLS)/golangci-lint config verify
+	$(GOBIN_TOOLS)/golangci-lint run ./...
+
+lint-selftest: ## seeded violations: proves that the import rules bite
+	FOREBAY_GOLANGCI=$(GOBIN_TOOLS)/golangci-lint go -C tools test -count=1 ./lintrules
+
+unit: ## unit tests
+	go test $(TESTFLAGS) ./...
+
+race: ## unit tests under the race detector
+	CGO_ENABLED=1 go test -race -short $(TESTFLAGS) ./...
+
+fuzz: ## every fuzz target for FUZZTIME (default 5s)
+	@tools/fuzz $(FUZZTIME)
+
+e2e: ## the built binary with kcat, franz-go and Apache Kafka's own tools
+	@tools/install system
+	FOREBAY_JARS="$$(tools/install java)" go test -tags e2e -count=1 -timeout 20m $(TESTFLAGS) ./localstack/e2e/...
+
+bench: ## Forebay beside Apache Kafka on this machine; BENCHFLAGS are handed on
+	@tools/install system
+	FOREBAY_JARS="$$(tools/install java)" go run ./localstack/bench $(BENCHFLAGS)
+
+cover: ## unit tests with coverage, into bin/cover.html
+	@mkdir -p bin
+	go test -coverprofile=bin/cover.out ./...
+	go tool cover -html=bin/cover.out -o bin/cover.html
+	go tool cover -func=bin/cover.out | tail -n 1
+
+deadcode: ## functions that no main and no test reaches
+	$(GOBIN_TOOLS)/deadcode -test -tags e2e ./...
+
+vuln: ## known vulnerabilities in what is called (needs the open network)
+	$(GOBIN_TOOLS)/govulncheck ./...
+
+tools: ## installs what lint, e2e and bench need (apt-get as root; Go tools and jars into the cache)
+	@tools/install all
+
+clean: ## removes what the commands above made in the checkout
+	rm -rf bin
