@@ -70,6 +70,16 @@ type Limits struct {
 	UnauthenticatedMax int32         // frame bytes before authentication, on listeners that need it, default 512 KiB
 }
 
+// Storage are the settings of the tiers. A zero takes the default.
+type Storage struct {
+	SegmentBytes int64         // size at which a hot segment is rolled, default 128 MiB
+	SegmentAge   time.Duration // age at which it is rolled, default 10 min
+	TailBytes    int64         // newest records kept in memory, default 32 MiB
+	HotBytes     int64         // hot segments kept on disk as cache once sealed, default 1 GiB
+	CacheBytes   int64         // memory for chunks of packs, default 64 MiB
+	SealInterval time.Duration // how often sealing looks for work when nothing calls it
+}
+
 // Config is what a Broker is made of. The zero value of a setting takes its default.
 type Config struct {
 	NodeID    id.Broker
@@ -83,6 +93,7 @@ type Config struct {
 	FS       vfs.FS         // below DataDir
 	DataDir  string         // hot segments and index; "" keeps them in memory
 
+	Storage  Storage
 	Defaults Defaults
 	Groups   Groups
 	Limits   Limits

@@ -1,0 +1,153 @@
+package partition
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/tiering/batch"
+)
+
+// Acks says when an append is answered.
+type Acks int16
+
+// The values that Produce carries.
+const (
+	AcksNone   Acks = 0  // never
+	AcksLeader Acks = 1  // once the hot segment has it, in the page cache
+	AcksAll    Acks = -1 // once it is committed
+)
+
+// Append is one batch to be appended, with what to do when it is answered.
+type Append struct {
+	Batch batch.View // validated; the log owns its bytes from now on
+	Acks  Acks
+	Now   time.Time
+	// LogAppendTime stamps the batch with Now (message.timestamp.type).
+	LogAppendTime bool
+	// Done is called once, unless Append returns an error, when Acks is met or can
+	// no longer be met. It may run before Append returns, must not block, and runs
+	// on the group commit's goroutine otherwise.
+	Done func(error)
+}
+
+// Appended tells where a batch went.
+type Appended struct {
+	Base      id.Offset
+	Start     id.Offset // log start offset
+	Timestamp int64     // ms, if LogAppendTime, else -1
+	Duplicate bool      // the batch was there already, at Base
+}
+
+// Append gives the batch its offsets and hands it to the group commit.
+//
+// Commit point: the sink behind tiering/wal. A crash before it loses the batch,
+// which was not acknowledged; a crash after it keeps the batch, and a producer
+// that retries is answered from the producer table that recovery rebuilds.
+//
+// It fails with ErrClosed, with the errors of producers.Table.Check, and with
+// those of wal.Group.Append; nothing was appended then.
+func (l *Log) Append(a Append) (Appended, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return Appended{}, fmt.Errorf("append to %s: %w", l.id, ErrClosed)
+	}
+	if a.Batch.IsTransactional() {
+		return Appended{}, fmt.Errorf("append to %s: producer %d: %w", l.id, a.Batch.ProducerID(), ErrTransaction)
+	}
+	verdict, err := l.producers.Check(a.Batch, a.Now)
+	if err != nil {
+		return Appended{}, fmt.Errorf("append to %s: %w", l.id, err)
+	}
+	if verdict.Duplicate {
+		l.answerDuplicate(a, verdict.Base)
+		return Appended{Base: verdict.Base, Start: l.start, Timestamp: verdict.Timestamp, Duplicate: true}, nil
+	}
+
+	result := Appended{Base: l.next, Start: l.start, Timestamp: -1}
+	if a.LogAppendTime {
+		result.Timestamp = a.Now.UnixMilli()
+		a.Batch.SetLogAppendTime(result.Timestamp)
+	}
+	a.Batch.Stamp(l.next, l.epoch)
+	w := &appendWaiter{log: l, next: a.Batch.NextOffset(), size: int64(a.Batch.Length()), early: a.Acks != AcksAll, done: a.Done}
+	if err := l.tiers.WAL.Append(l.id, a.Batch, w); err != nil {
+		return Appended{}, fmt.Errorf("append to %s: %w", l.id, err)
+	}
+	l.apply(a.Batch)
+	return result, nil
+}
+
+// apply folds an appended batch into the state that recovery also rebuilds.
+func (l *Log) apply(v batch.View) {
+	l.producers.Apply(v)
+	l.next = v.NextOffset()
+	l.addEpoch(v.LeaderEpoch(), v.BaseOffset())
+}
+
+// answerDuplicate acknowledges a retried batch no sooner than its original.
+func (l *Log) answerDuplicate(a Append, base id.Offset) {
+	next := base + id.Offset(a.Batch.LastOffsetDelta()) + 1
+	if a.Acks != AcksAll || next <= l.committed {
+		a.Done(nil)
+		return
+	}
+	l.pending = append(l.pending, pendingDuplicate{next: next, done: a.Done})
+}
+
+// appendWaiter follows one batch through the group commit.
+type appendWaiter struct {
+	log   *Log
+	next  id.Offset
+	size  int64
+	early bool // answer when written
+	done  func(error)
+}
+
+// Written is called once the batch is in the hot segment's file.
+func (w *appendWaiter) Written() {
+	if w.early {
+		w.answer(nil)
+	}
+}
+
+// Committed is called once the batch is durable, or can no longer become so.
+func (w *appendWaiter) Committed(err error) {
+	w.log.advance(w.next, w.size, err)
+	w.answer(err)
+}
+
+func (w *appendWaiter) answer(err error) {
+	if w.done != nil {
+		w.done(err)
+		w.done = nil
+	}
+}
+
+// advance raises the high watermark and wakes whoever waited for it. With an
+// error the watermark stays, and the duplicates that waited get the error.
+func (l *Log) advance(next id.Offset, size int64, err error) {
+	l.mu.Lock()
+	if err == nil {
+		l.committed = next
+		l.bytes += size
+	}
+	var ready []func(error)
+	for len(l.pending) > 0 && (err != nil || l.pending[0].next <= next) {
+		ready = append(ready, l.pending[0].done)
+		l.pending = l.pending[1:]
+	}
+	if len(l.pending) == 0 {
+		l.pending = nil
+	}
+	fired := l.notify(size)
+	l.mu.Unlock()
+
+	for _, done := range ready {
+		done(err)
+	}
+	for _, w := range fired {
+		w.Fire()
+	}
+}

@@ -1,0 +1,88 @@
+package partition
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/tiering/pack"
+)
+
+// addEpoch notes that epoch began at offset at, unless it is known already.
+func (l *Log) addEpoch(epoch id.Epoch, at id.Offset) {
+	if n := len(l.epochs); n == 0 || l.epochs[n-1].Epoch < epoch {
+		l.epochs = append(l.epochs, pack.EpochStart{Epoch: epoch, Start: at})
+	}
+}
+
+// EpochEnd returns the greatest epoch at or below want that the log has, and the
+// offset behind that epoch's last record: the log end for the current epoch, the
+// next epoch's start for an older one. For an epoch that the log has not reached
+// it returns -1, -1 (KIP-101, KIP-279).
+func (l *Log) EpochEnd(ctx context.Context, want id.Epoch) (id.Epoch, id.Offset, error) {
+	l.mu.Lock()
+	current, end, known := l.epoch, l.committed, slices.Clone(l.epochs)
+	l.mu.Unlock()
+	switch {
+	case want == current:
+		return current, end, nil
+	case want < 0 || want > current:
+		return -1, -1, nil
+	}
+	if len(known) == 0 || known[0].Epoch > want {
+		sealed, err := l.sealedEpochs(ctx)
+		if err != nil {
+			return -1, -1, fmt.Errorf("find the end of epoch %d of %s: %w", want, l.id, err)
+		}
+		known = mergeEpochs(sealed, known)
+	}
+	floor, found := id.Epoch(-1), id.Offset(-1)
+	for i, e := range known {
+		if e.Epoch > want {
+			break
+		}
+		floor, found = e.Epoch, end
+		if i+1 < len(known) {
+			found = known[i+1].Start
+		}
+	}
+	if floor < 0 { // older than the first record: its end is where the log begins
+		return want, l.Watermarks().Start, nil
+	}
+	return floor, found, nil
+}
+
+// sealedEpochs reads the epochs of the packs. A segment of one epoch needs no footer.
+func (l *Log) sealedEpochs(ctx context.Context) ([]pack.EpochStart, error) {
+	var all []pack.EpochStart
+	for seg, err := range l.sealed(ctx, 0) {
+		if err != nil {
+			return nil, err
+		}
+		if seg.FirstEpoch == seg.LastEpoch {
+			all = append(all, pack.EpochStart{Epoch: seg.FirstEpoch, Start: seg.Base})
+			continue
+		}
+		footer, err := l.tiers.Cold.Footer(ctx, seg.Object, seg.ObjectSize)
+		if err != nil {
+			return nil, err
+		}
+		if run, ok := footer.Run(l.id); ok {
+			all = append(all, run.Epochs...)
+		}
+	}
+	return all, nil
+}
+
+// mergeEpochs joins two lists in order of offset and keeps each epoch's first start.
+func mergeEpochs(a, b []pack.EpochStart) []pack.EpochStart {
+	all := append(a, b...)
+	slices.SortStableFunc(all, func(x, y pack.EpochStart) int {
+		if x.Epoch != y.Epoch {
+			return int(x.Epoch) - int(y.Epoch)
+		}
+		return int(x.Start - y.Start)
+	})
+	return slices.CompactFunc(all, func(x, y pack.EpochStart) bool { return x.Epoch == y.Epoch })
+}

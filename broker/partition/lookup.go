@@ -1,0 +1,183 @@
+package partition
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/tiering/batch"
+	"github.com/forebaylog/forebay/tiering/chain"
+)
+
+// decodeLimit bounds what a look-up decompresses of one batch, in bytes.
+const decodeLimit = 256 << 20
+
+// chainPage is how many chain items a look-up reads at a time.
+const chainPage = 256
+
+// Found is a record that a look-up by time found.
+type Found struct {
+	Offset    id.Offset
+	Timestamp int64 // ms
+	Epoch     id.Epoch
+}
+
+// FindTime returns the first record whose timestamp is at or above ts (ms) and
+// that lies below limit, in whichever tier it is. ok is false if there is none.
+func (l *Log) FindTime(ctx context.Context, ts int64, limit id.Offset) (f Found, ok bool, err error) {
+	for v, err := range l.batchesFrom(ctx, ts) {
+		if err != nil {
+			return Found{}, false, fmt.Errorf("find time %d in %s: %w", ts, l.id, err)
+		}
+		if v.BaseOffset() >= limit {
+			break
+		}
+		f, ok, err := firstAtOrAfter(v, ts)
+		if err != nil {
+			return Found{}, false, fmt.Errorf("find time %d in %s at %d: %w", ts, l.id, v.BaseOffset(), err)
+		}
+		if ok {
+			return f, f.Offset < limit, nil
+		}
+	}
+	return Found{}, false, nil
+}
+
+// FindMaxTime returns the first record that has the greatest timestamp below limit (KIP-734).
+func (l *Log) FindMaxTime(ctx context.Context, limit id.Offset) (f Found, ok bool, err error) {
+	greatest := int64(-1)
+	for m, err := range l.maxTimestamps(ctx) {
+		if err != nil {
+			return Found{}, false, fmt.Errorf("find the greatest timestamp of %s: %w", l.id, err)
+		}
+		if m.base < limit {
+			greatest = max(greatest, m.ts)
+		}
+	}
+	if greatest < 0 {
+		return Found{}, false, nil
+	}
+	return l.FindTime(ctx, greatest, limit)
+}
+
+// firstAtOrAfter walks the records of a batch.
+func firstAtOrAfter(v batch.View, ts int64) (Found, bool, error) {
+	if v.LogAppendTime() {
+		return Found{Offset: v.BaseOffset(), Timestamp: v.MaxTimestamp(), Epoch: v.LeaderEpoch()}, v.MaxTimestamp() >= ts, nil
+	}
+	for r, err := range batch.Decode(v, decodeLimit) {
+		if err != nil {
+			return Found{}, false, err
+		}
+		if r.Timestamp >= ts {
+			return Found{Offset: r.Offset, Timestamp: r.Timestamp, Epoch: v.LeaderEpoch()}, true, nil
+		}
+	}
+	return Found{}, false, nil
+}
+
+// hotStart is where the hot tier begins; a log with nothing hot begins it at its end.
+func (l *Log) hotStart() id.Offset {
+	if start, ok := l.tiers.Hot.HotStart(l.id); ok {
+		return start
+	}
+	return l.Watermarks().End
+}
+
+// batchesFrom yields, in order of offset, the batches whose greatest timestamp is
+// at or above ts: from the packs below the hot tier, then from the hot tier.
+func (l *Log) batchesFrom(ctx context.Context, ts int64) iter.Seq2[batch.View, error] {
+	return func(yield func(batch.View, error) bool) {
+		hot := l.hotStart()
+		at := l.Watermarks().Start
+		for seg, err := range l.sealed(ctx, at) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if seg.Base >= hot {
+				break
+			}
+			at = seg.Next
+			if seg.MaxTimestamp < ts {
+				continue
+			}
+			for v, err := range l.tiers.Cold.Batches(ctx, l.id, seg, seg.Base) {
+				if (err != nil || v.MaxTimestamp() >= ts) && !yield(v, err) || err != nil {
+					return
+				}
+			}
+		}
+		for e, err := range l.tiers.Hot.Entries(l.id, max(hot, at)) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if e.MaxTimestamp < ts {
+				continue
+			}
+			v, err := l.tiers.Hot.Batch(l.id, e)
+			if !yield(v, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// sealed yields the segments of the chain from the one that holds offset from on.
+func (l *Log) sealed(ctx context.Context, from id.Offset) iter.Seq2[chain.Segment, error] {
+	return func(yield func(chain.Segment, error) bool) {
+		for {
+			page, err := l.tiers.Chain.Segments(ctx, l.id, from, chainPage)
+			if err != nil {
+				yield(chain.Segment{}, err)
+				return
+			}
+			for _, seg := range page {
+				if !yield(seg, nil) {
+					return
+				}
+				from = seg.Next
+			}
+			if len(page) < chainPage {
+				return
+			}
+		}
+	}
+}
+
+type maxTimestamp struct {
+	base id.Offset
+	ts   int64 // ms
+}
+
+// maxTimestamps yields the greatest timestamp of each sealed segment and of each hot batch behind them.
+func (l *Log) maxTimestamps(ctx context.Context) iter.Seq2[maxTimestamp, error] {
+	return func(yield func(maxTimestamp, error) bool) {
+		at := l.Watermarks().Start
+		for seg, err := range l.sealed(ctx, at) {
+			if !yield(maxTimestamp{seg.Base, seg.MaxTimestamp}, err) || err != nil {
+				return
+			}
+			at = seg.Next
+		}
+		for e, err := range l.tiers.Hot.Entries(l.id, at) {
+			if !yield(maxTimestamp{e.Base, e.MaxTimestamp}, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// HotStart is the first offset that the hot tier holds (ListOffsets -4), or the log end.
+func (l *Log) HotStart() id.Offset { return l.hotStart() }
+
+// SealedEnd is the offset behind the last sealed record (ListOffsets -5 is the one before it).
+func (l *Log) SealedEnd(ctx context.Context) (id.Offset, error) {
+	end, _, _, err := l.tiers.Chain.End(ctx, l.id)
+	if err != nil {
+		return 0, fmt.Errorf("find the end of what is sealed of %s: %w", l.id, err)
+	}
+	return end, nil
+}

@@ -1,0 +1,163 @@
+// Package partition is one partition's log as its leader keeps it: a fenced append,
+// the high watermark, and reads that find a record in whichever tier holds it (the
+// memory tail, the hot segments, the packs). It knows nothing of the Kafka protocol's
+// frames and never does I/O of its own: bytes go through tiering/wal and come back
+// through tiering/journal and tiering/cold.
+//
+// A Log has one writer at a time, by its mutex. Everything exported is safe for
+// concurrent use.
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/tiering/batch"
+	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/journal"
+	"github.com/forebaylog/forebay/tiering/pack"
+	"github.com/forebaylog/forebay/tiering/producers"
+	"github.com/forebaylog/forebay/tiering/wal"
+)
+
+// Errors of this package.
+var (
+	// ErrOutOfRange: the offset lies below the log start or above the high watermark.
+	ErrOutOfRange = errors.New("offset out of range")
+	// ErrFenced: the caller's leader epoch is older than the log's (KIP-320).
+	ErrFenced = errors.New("leader epoch is older than the current one")
+	// ErrUnknownEpoch: the caller's leader epoch is newer than the log's.
+	ErrUnknownEpoch = errors.New("leader epoch is newer than the current one")
+	// ErrClosed: the topic was deleted, the leadership has moved, or the broker stops.
+	ErrClosed = errors.New("partition closed")
+	// ErrTransaction: the batch belongs to no transaction that is known here.
+	ErrTransaction = errors.New("batch of an unknown transaction")
+)
+
+// Hot is the part of journal.Journal that a partition reads.
+type Hot interface {
+	Read(p id.Partition, from, limit id.Offset, maxBytes int) ([][]byte, error)
+	Entries(p id.Partition, from id.Offset) iter.Seq2[journal.Entry, error]
+	Batch(p id.Partition, e journal.Entry) (batch.View, error)
+	HotStart(p id.Partition) (id.Offset, bool)
+}
+
+// Cold is the part of cold.Reader that a partition reads.
+type Cold interface {
+	Footer(ctx context.Context, object string, size int64) (*pack.Footer, error)
+	Read(ctx context.Context, p id.Partition, seg chain.Segment, from, limit id.Offset, maxBytes int) ([][]byte, error)
+	Batches(ctx context.Context, p id.Partition, seg chain.Segment, from id.Offset) iter.Seq2[batch.View, error]
+}
+
+// Tiers are the places that a log writes to and reads from.
+type Tiers struct {
+	WAL   *wal.Group
+	Hot   Hot
+	Chain *chain.Store
+	Cold  Cold
+}
+
+// Log is one partition.
+type Log struct {
+	id    id.Partition
+	tiers *Tiers
+
+	mu        sync.Mutex
+	closed    bool
+	epoch     id.Epoch  // current leader epoch, from the metadata log
+	start     id.Offset // log start offset
+	next      id.Offset // log end offset: the next record's
+	committed id.Offset // high watermark
+	bytes     int64     // committed since the log was opened, for waits
+	epochs    []pack.EpochStart
+	producers producers.Table
+	pending   []pendingDuplicate
+	waits     []*Wait
+}
+
+// pendingDuplicate is a retried batch whose original is appended but not yet committed.
+type pendingDuplicate struct {
+	next id.Offset
+	done func(error)
+}
+
+// ID names the partition.
+func (l *Log) ID() id.Partition { return l.id }
+
+// Watermarks is a consistent view of a log's bounds.
+type Watermarks struct {
+	Start  id.Offset // first offset there is
+	High   id.Offset // high watermark: consumers see what lies below
+	Stable id.Offset // last stable offset: first open transaction or High
+	End    id.Offset // log end, committed or not
+	Epoch  id.Epoch  // current leader epoch
+}
+
+// Watermarks returns the bounds as they are now.
+func (l *Log) Watermarks() Watermarks {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.watermarks()
+}
+
+func (l *Log) watermarks() Watermarks {
+	w := Watermarks{Start: l.start, High: l.committed, Stable: l.committed, End: l.next, Epoch: l.epoch}
+	if open, ok := l.producers.FirstOpen(); ok && open < w.Stable {
+		w.Stable = open
+	}
+	return w
+}
+
+// CheckEpoch compares the epoch that a client believes in (-1: none) with the
+// current one. It fails with ErrFenced, ErrUnknownEpoch or ErrClosed.
+func (l *Log) CheckEpoch(have id.Epoch) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return ErrClosed
+	case have < 0 || have == l.epoch:
+		return nil
+	case have < l.epoch:
+		return fmt.Errorf("%w: client has %d, %s is at %d", ErrFenced, have, l.id, l.epoch)
+	default:
+		return fmt.Errorf("%w: client has %d, %s is at %d", ErrUnknownEpoch, have, l.id, l.epoch)
+	}
+}
+
+// setEpoch raises the leader epoch; a lower one is ignored.
+func (l *Log) setEpoch(epoch id.Epoch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epoch = max(l.epoch, epoch)
+}
+
+// close ends appends and wakes every parked fetch.
+func (l *Log) close() {
+	l.mu.Lock()
+	l.closed = true
+	waits := l.waits
+	l.waits = nil
+	l.mu.Unlock()
+	for _, w := range waits {
+		w.Fire()
+	}
+}
+
+// ActiveProducers lists the producers that the log remembers (DescribeProducers).
+func (l *Log) ActiveProducers() []producers.State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.producers.Active()
+}
+
+func (l *Log) expireProducers(now time.Time, after time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.producers.Expire(now, after)
+}

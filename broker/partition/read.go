@@ -1,0 +1,66 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/journal"
+)
+
+// Fetched is what a read returns: whole batches, shared and not to be written to.
+type Fetched struct {
+	Watermarks
+	Batches [][]byte
+	Bytes   int // length of all batches
+}
+
+// Read returns batches from the one that contains offset from, up to the high
+// watermark or, with committed, the last stable offset. At least one batch is
+// returned if there is one, even above maxBytes. An offset equal to the high
+// watermark gives no batches and no error; another one outside the log fails with
+// ErrOutOfRange. Bytes that fail their checksum are an error, never returned.
+func (l *Log) Read(ctx context.Context, from id.Offset, maxBytes int, committed bool) (Fetched, error) {
+	w := l.Watermarks()
+	f := Fetched{Watermarks: w}
+	if from < w.Start || from > w.High {
+		return f, fmt.Errorf("read %s at %d: %w [%d, %d]", l.id, from, ErrOutOfRange, w.Start, w.High)
+	}
+	limit := w.High
+	if committed {
+		limit = w.Stable
+	}
+	if from >= limit {
+		return f, nil
+	}
+	batches, err := l.readTiers(ctx, from, limit, maxBytes)
+	if err != nil {
+		return f, fmt.Errorf("read %s at %d: %w", l.id, from, err)
+	}
+	f.Batches = batches
+	for _, b := range batches {
+		f.Bytes += len(b)
+	}
+	return f, nil
+}
+
+// readTiers asks the hot tier first. A segment may be sealed and dropped while
+// we look, so that a miss in the hot tier is answered by the chain, which was
+// written before the drop; the chain in turn may be read a moment too early for
+// an offset that is still hot, which is looked for once more.
+func (l *Log) readTiers(ctx context.Context, from, limit id.Offset, maxBytes int) ([][]byte, error) {
+	batches, err := l.tiers.Hot.Read(l.id, from, limit, maxBytes)
+	if !errors.Is(err, journal.ErrNotHot) {
+		return batches, err
+	}
+	seg, err := l.tiers.Chain.Find(ctx, l.id, from)
+	if errors.Is(err, chain.ErrNotSealed) {
+		return l.tiers.Hot.Read(l.id, from, limit, maxBytes)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l.tiers.Cold.Read(ctx, l.id, seg, from, limit, maxBytes)
+}
