@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// adminServer answers /healthz (the process lives), /readyz (clients are served)
+// and /metrics (Prometheus). The zero listener means that none was asked for.
+type adminServer struct {
+	listener net.Listener
+	server   *http.Server
+	ready    atomic.Bool
+	done     chan struct{}
+}
+
+// listenAdmin binds the address, so that a port that is taken is known at the start.
+func listenAdmin(ctx context.Context, addr string) (*adminServer, error) {
+	a := &adminServer{done: make(chan struct{})}
+	if addr == "" {
+		close(a.done)
+		return a, nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("open the admin address: %w; choose another --admin-addr", err)
+	}
+	a.listener = l
+	return a, nil
+}
+
+// serve starts answering; only /readyz waits for ready.
+func (a *adminServer) serve(metrics prometheus.Gatherer) {
+	if a.listener == nil {
+		return
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !a.ready.Load() {
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		defer close(a.done)
+		_ = a.server.Serve(a.listener) // returns when close closes it
+	}()
+}
+
+// url is where the endpoints are, or "".
+func (a *adminServer) url() string {
+	if a.listener == nil {
+		return ""
+	}
+	return "http://" + a.listener.Addr().String()
+}
+
+func (a *adminServer) close() error {
+	if a.server == nil {
+		if a.listener != nil {
+			return a.listener.Close()
+		}
+		return nil
+	}
+	err := a.server.Close()
+	<-a.done
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

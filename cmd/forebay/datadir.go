@@ -1,0 +1,124 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/forebaylog/forebay/infra/kv"
+	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/vfs"
+)
+
+// What lies in a data directory, beside the broker's hot segments and index.
+const (
+	markerFile  = "FOREBAY"    // makes a directory ours and names the layout's version
+	lockFile    = "LOCK"       // held by the process that uses the directory
+	controlFile = "control.db" // bbolt: metadata log and chains
+	offsetsFile = "offsets.db" // bbolt: group offsets
+	objectsDir  = "objects"    // packs and snapshots
+)
+
+// markerText is the content of markerFile in this version of the layout.
+const markerText = "Forebay data directory, layout 1\n"
+
+// dataDir is an opened data directory, or memory that stands for one.
+type dataDir struct {
+	path    string // "" for memory
+	fs      vfs.FS
+	control kv.Store
+	offsets kv.Store
+	objects objstore.Store
+	lock    io.Closer
+}
+
+// openMemory returns a data directory that is gone with the process.
+func openMemory() *dataDir {
+	return &dataDir{fs: vfs.NewMem(), control: kv.NewMem(), offsets: kv.NewMem(), objects: objstore.NewMem()}
+}
+
+// openDataDir opens the directory for this process alone, and makes it if it does not exist.
+func openDataDir(path string) (_ *dataDir, err error) {
+	d := &dataDir{path: path, fs: vfs.OS()}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("open data directory %s: %w", path, errors.Join(err, d.close()))
+		}
+	}()
+	if err := claim(d.fs, path); err != nil {
+		return nil, err
+	}
+	if d.lock, err = d.fs.Lock(filepath.Join(path, lockFile)); err != nil {
+		if errors.Is(err, vfs.ErrLocked) {
+			return nil, fmt.Errorf("%w: another forebay uses it; stop that one or choose another --dir", err)
+		}
+		return nil, err
+	}
+	if d.control, err = kv.OpenBolt(filepath.Join(path, controlFile), kv.BoltOptions{}); err != nil {
+		return nil, err
+	}
+	if d.offsets, err = kv.OpenBolt(filepath.Join(path, offsetsFile), kv.BoltOptions{}); err != nil {
+		return nil, err
+	}
+	d.objects, err = objstore.OpenFile(d.fs, filepath.Join(path, objectsDir))
+	return d, err
+}
+
+// claim makes sure that the directory is ours: new, empty, or marked by us.
+func claim(fsys vfs.FS, path string) error {
+	if err := fsys.MkdirAll(path, 0o755); err != nil {
+		return err
+	}
+	marker := filepath.Join(path, markerFile)
+	text, err := os.ReadFile(marker)
+	switch {
+	case err == nil && string(text) == markerText:
+		return nil
+	case err == nil && strings.HasPrefix(string(text), "Forebay"):
+		return fmt.Errorf("it has another layout (%q); use the version of forebay that wrote it", strings.TrimSpace(string(text)))
+	case err == nil:
+		return fmt.Errorf("the file %s in it is damaged", markerFile)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	entries, err := fsys.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() != lockFile {
+			return fmt.Errorf("it is not a Forebay data directory, for it holds %q and no %s file; choose another --dir", e.Name(), markerFile)
+		}
+	}
+	if err := writeMarker(fsys, marker); err != nil {
+		return err
+	}
+	return fsys.SyncDir(path)
+}
+
+func writeMarker(fsys vfs.FS, marker string) error {
+	f, err := fsys.OpenFile(marker, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte(markerText), 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// close releases everything. It may be called on a directory that did not open fully.
+func (d *dataDir) close() error {
+	var errs []error
+	for _, c := range []io.Closer{d.objects, d.offsets, d.control, d.lock} {
+		if c != nil {
+			errs = append(errs, c.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

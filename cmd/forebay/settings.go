@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/forebaylog/forebay/broker"
+)
+
+// brokerSettings are the settings that --set takes, under Kafka's names.
+var brokerSettings = map[string]func(cfg *broker.Config, value string) error{
+	"auto.create.topics.enable": func(cfg *broker.Config, value string) error {
+		on, err := strconv.ParseBool(value)
+		cfg.Defaults.NoAutoCreateTopics = !on
+		return err
+	},
+	"num.partitions":             setInt(func(cfg *broker.Config) *int32 { return &cfg.Defaults.NumPartitions }),
+	"default.replication.factor": setInt(func(cfg *broker.Config) *int16 { return &cfg.Defaults.ReplicationFactor }),
+	"message.max.bytes":          setInt(func(cfg *broker.Config) *int32 { return &cfg.Defaults.MessageMaxBytes }),
+	"socket.request.max.bytes":   setInt(func(cfg *broker.Config) *int32 { return &cfg.Limits.MaxRequestBytes }),
+	"max.connections":            setInt(func(cfg *broker.Config) *int { return &cfg.Limits.MaxConnections }),
+	"connections.max.idle.ms":    setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Limits.ConnectionIdle }),
+	"group.initial.rebalance.delay.ms": setMillis(func(cfg *broker.Config) *time.Duration {
+		return &cfg.Groups.InitialRebalanceDelay
+	}),
+	"group.min.session.timeout.ms": setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Groups.MinSessionTimeout }),
+	"group.max.session.timeout.ms": setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Groups.MaxSessionTimeout }),
+	"group.max.size":               setInt(func(cfg *broker.Config) *int { return &cfg.Groups.MaxSize }),
+	"offset.metadata.max.bytes":    setInt(func(cfg *broker.Config) *int { return &cfg.Groups.OffsetMetadataMax }),
+	"offsets.retention.minutes": func(cfg *broker.Config, value string) error {
+		minutes, err := strconv.ParseInt(value, 10, 32)
+		cfg.Groups.OffsetsRetention = time.Duration(minutes) * time.Minute
+		return err
+	},
+}
+
+// setInt reads a whole number that fits the field.
+func setInt[T int | int16 | int32](field func(*broker.Config) *T) func(*broker.Config, string) error {
+	return func(cfg *broker.Config, value string) error {
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err == nil && int64(T(n)) != n {
+			err = strconv.ErrRange
+		}
+		*field(cfg) = T(n)
+		return err
+	}
+}
+
+// setMillis reads milliseconds. 0 means none, for which the broker's settings have a negative value.
+func setMillis(field func(*broker.Config) *time.Duration) func(*broker.Config, string) error {
+	return func(cfg *broker.Config, value string) error {
+		ms, err := strconv.ParseInt(value, 10, 64)
+		*field(cfg) = time.Duration(ms) * time.Millisecond
+		if ms == 0 {
+			*field(cfg) = -1
+		}
+		return err
+	}
+}
+
+// applySettings applies --set on top of what suits a single node: groups start at
+// once, as in the configuration that Kafka ships for a first try.
+func applySettings(cfg *broker.Config, set []string) error {
+	cfg.Groups.InitialRebalanceDelay = -1
+	for _, assignment := range set {
+		name, value, ok := strings.Cut(assignment, "=")
+		if !ok {
+			return usageErrorf("--set %q: want name=value", assignment)
+		}
+		apply, known := brokerSettings[name]
+		if !known {
+			return usageErrorf("--set %s: unknown; known are %s", name, strings.Join(slices.Sorted(maps.Keys(brokerSettings)), ", "))
+		}
+		if err := apply(cfg, value); err != nil {
+			return usageErrorf("--set %s: %w", fmt.Sprintf("%s=%s", name, value), err)
+		}
+	}
+	return nil
+}
