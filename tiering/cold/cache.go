@@ -1,7 +1,6 @@
 package cold
 
 import (
-	"container/list"
 	"context"
 	"sync"
 )
@@ -20,19 +19,17 @@ type cache[K comparable, V any] struct {
 	budget  int64
 	used    int64
 	ahead   int64 // cost of the entries that were loaded ahead and not asked for yet
-	entries map[K]*list.Element
-	recent  list.List // of *entry[K, V], the latest first
+	entries *lru[K, entry[V]]
 	flights map[K]*flight[V]
 	stats   cacheStats
 }
 
 type cacheStats struct{ hits, loads, joined, aheads, evictions int64 }
 
-type entry[K comparable, V any] struct {
-	key   K
+type entry[V any] struct {
 	value V
 	cost  int64
-	ahead bool
+	ahead bool // loaded ahead and not asked for yet
 }
 
 // flight is a load under way. Value and err may be read once done is closed.
@@ -48,16 +45,18 @@ func newCache[K comparable, V any](
 ) *cache[K, V] {
 	return &cache[K, V]{
 		owner: o, slots: make(chan struct{}, loads), load: load, cost: cost, budget: budget,
-		entries: map[K]*list.Element{}, flights: map[K]*flight[V]{},
+		entries: newLRU[K, entry[V]](), flights: map[K]*flight[V]{},
 	}
 }
 
 // get returns the value of key, from memory or by waiting for a load of it.
 func (c *cache[K, V]) get(ctx context.Context, key K) (V, error) {
 	c.mu.Lock()
-	if e, ok := c.hit(key); ok {
+	if e, ok := c.entries.use(key); ok {
+		c.hit(e)
+		value := e.value
 		c.mu.Unlock()
-		return e.value, nil
+		return value, nil
 	}
 	f, ok := c.flights[key]
 	if ok {
@@ -80,12 +79,13 @@ func (c *cache[K, V]) get(ctx context.Context, key K) (V, error) {
 	}
 }
 
-// prefetch starts a load of key, unless it is known or under way, no slot is
-// free, or half of the budget is taken by values that nobody has asked for yet.
+// prefetch starts a load of key, unless it is known or under way, half of the slots
+// are taken, or half of the budget by values that nobody has asked for yet.
 func (c *cache[K, V]) prefetch(key K, cost int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.entries[key]; ok || c.flights[key] != nil || c.ahead+cost > c.budget/2 {
+	if c.entries.has(key) || c.flights[key] != nil || c.ahead+cost > c.budget/2 ||
+		len(c.slots) >= (cap(c.slots)+1)/2 {
 		return
 	}
 	select {
@@ -105,25 +105,16 @@ func (c *cache[K, V]) prefetch(key K, cost int64) {
 func (c *cache[K, V]) forget(key K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if el, ok := c.entries[key]; ok {
-		c.remove(el)
-	}
+	c.remove(key)
 }
 
-// hit returns the entry of key and marks it as the latest used. c.mu is held.
-func (c *cache[K, V]) hit(key K) (*entry[K, V], bool) {
-	el, ok := c.entries[key]
-	if !ok {
-		return nil, false
-	}
-	c.recent.MoveToFront(el)
-	e := el.Value.(*entry[K, V])
+// hit takes note that e was asked for. c.mu is held.
+func (c *cache[K, V]) hit(e *entry[V]) {
 	if e.ahead {
 		e.ahead = false
 		c.ahead -= e.cost
 	}
 	c.stats.hits++
-	return e, true
 }
 
 // start lets a goroutine of the owner load key; slotted says that it has a slot. c.mu is held.
@@ -161,25 +152,24 @@ func (c *cache[K, V]) land(key K, f *flight[V], value V, err error) {
 	if err != nil {
 		return
 	}
-	e := &entry[K, V]{key: key, value: value, cost: c.cost(value), ahead: f.ahead}
+	e := entry[V]{value: value, cost: c.cost(value), ahead: f.ahead}
 	if e.cost > c.budget {
 		return
 	}
 	for c.used+e.cost > c.budget {
-		c.remove(c.recent.Back())
+		c.remove(c.entries.oldest.key)
 		c.stats.evictions++
 	}
 	c.used += e.cost
 	if e.ahead {
 		c.ahead += e.cost
 	}
-	c.entries[key] = c.recent.PushFront(e)
+	c.entries.add(key, e)
 }
 
-// remove takes an entry out. c.mu is held.
-func (c *cache[K, V]) remove(el *list.Element) {
-	e := c.recent.Remove(el).(*entry[K, V])
-	delete(c.entries, e.key)
+// remove takes the entry of key out, if there is one. c.mu is held.
+func (c *cache[K, V]) remove(key K) {
+	e, _ := c.entries.remove(key)
 	c.used -= e.cost
 	if e.ahead {
 		c.ahead -= e.cost

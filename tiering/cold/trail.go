@@ -1,9 +1,6 @@
 package cold
 
-import (
-	"container/list"
-	"sync"
-)
+import "sync"
 
 // trailLength is how many chunks the trail remembers: as many sequential readers
 // are recognised.
@@ -19,27 +16,23 @@ type step struct {
 // trail remembers which chunks were read for which runs last, to tell a reader that
 // goes from front to back from one that looks something up. It is safe for concurrent use.
 type trail struct {
-	mu     sync.Mutex
-	steps  map[step]*list.Element
-	recent list.List // of step, the latest first
+	mu    sync.Mutex
+	steps *lru[step, struct{}]
 }
 
-func newTrail() *trail { return &trail{steps: map[step]*list.Element{}} }
+func newTrail() *trail { return &trail{steps: newLRU[step, struct{}]()} }
 
 // note takes down that a chunk was read and reports whether the one before it
 // was read for the same run.
 func (t *trail) note(s step) (sequential bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if el, ok := t.steps[s]; ok {
-		t.recent.MoveToFront(el)
-	} else {
-		t.steps[s] = t.recent.PushFront(s)
-		if t.recent.Len() > trailLength {
-			delete(t.steps, t.recent.Remove(t.recent.Back()).(step))
+	if _, ok := t.steps.use(s); !ok {
+		t.steps.add(s, struct{}{})
+		if len(t.steps.entries) > trailLength {
+			t.steps.remove(t.steps.oldest.key)
 		}
 	}
 	s.chunk--
-	_, sequential = t.steps[s]
-	return sequential
+	return t.steps.has(s)
 }
