@@ -29,8 +29,11 @@ type Config struct {
 	Tiers  Tiers
 	Node   id.Broker             // the partitions that this broker leads are kept
 	Image  func() *metalog.Image // the metadata as it is now
-	Now    func() time.Time
-	Logger *slog.Logger
+	// Damaged says that the hot tier has reported damaged segments: a log with a gap
+	// is then opened, and reads of the gap fail, where otherwise Open fails.
+	Damaged bool
+	Now     func() time.Time
+	Logger  *slog.Logger
 }
 
 // Set holds the logs of all partitions that one broker leads.
@@ -74,8 +77,11 @@ func Open(ctx context.Context, cfg Config, hot Replayer) (*Set, error) {
 	}
 	err := hot.Replay(ctx, from, func(p id.Partition, e journal.Entry, v batch.View) error {
 		l := s.logs[p]
+		if e.Base != l.next && !cfg.Damaged {
+			return fmt.Errorf("replay %s: found offset %d where %d follows: a hot segment is missing; restore it, or see forebay verify", p, e.Base, l.next)
+		}
 		if e.Base != l.next {
-			return fmt.Errorf("replay %s: found offset %d where %d follows: a hot segment is missing or damaged; run forebay verify", p, e.Base, l.next)
+			cfg.Logger.Error("open a log with a damaged range; reads of it will fail", "partition", p.String(), "from", l.next, "to", e.Base)
 		}
 		l.apply(v)
 		return nil
