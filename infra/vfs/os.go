@@ -39,12 +39,13 @@ func openOS(name string, flag int, perm fs.FileMode) (File, error) {
 	if err == nil && info.IsDir() {
 		err = pathError("open", name, syscall.EISDIR)
 	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
+	var conn syscall.RawConn
+	if err == nil {
+		conn, err = f.SyscallConn()
 	}
-	conn, err := f.SyscallConn()
 	if err != nil {
-		return nil, errors.Join(pathError("open", name, err), f.Close())
+		_ = f.Close() // nothing was written
+		return nil, err
 	}
 	return &osFile{f: f, conn: conn, name: name}, nil
 }
@@ -82,7 +83,10 @@ func (osFS) SyncDir(name string) error {
 	default:
 		err = d.Sync()
 	}
-	return errors.Join(err, d.Close())
+	if cerr := d.Close(); err == nil {
+		err = cerr
+	}
+	return err
 }
 
 func (osFS) Lock(name string) (io.Closer, error) {
@@ -98,7 +102,8 @@ func (osFS) Lock(name string) (io.Closer, error) {
 		err = ErrLocked
 	}
 	if err != nil {
-		return nil, errors.Join(pathError("lock", name, err), f.Close())
+		_ = f.Close() // nothing was written
+		return nil, pathError("lock", name, err)
 	}
 	return f, nil // closing the descriptor releases the lock
 }
@@ -138,7 +143,7 @@ func (f *osFile) Allocate(size int64) error {
 		return nil
 	}
 	if err := f.reserve(old, size); err != nil {
-		return errors.Join(pathError("allocate", f.name, err), f.f.Truncate(old))
+		return pathError("allocate", f.name, errors.Join(err, f.f.Truncate(old)))
 	}
 	return nil
 }
@@ -162,12 +167,12 @@ func (f *osFile) extend(old, size int64) error {
 // control runs call on the descriptor, again while a signal interrupts it.
 func control(conn syscall.RawConn, call func(fd int) error) error {
 	var err error
-	if outer := conn.Control(func(fd uintptr) {
+	if conn.Control(func(fd uintptr) {
 		for err = call(int(fd)); errors.Is(err, unix.EINTR); {
 			err = call(int(fd))
 		}
-	}); outer != nil {
-		return outer
+	}) != nil {
+		return fs.ErrClosed // the only error of Control
 	}
 	return err
 }
