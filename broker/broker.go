@@ -11,6 +11,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/forebaylog/forebay/infra/metalog"
 )
 
 // Broker is one running node.
@@ -18,6 +20,8 @@ type Broker struct {
 	cfg     Config // with defaults
 	log     *slog.Logger
 	metrics *metrics
+	meta    *metalog.Log
+	static  map[string]string // broker configs that cfg stands for
 	parts
 
 	served    []api                            // in order of key
@@ -31,6 +35,9 @@ type Broker struct {
 	connWait  sync.WaitGroup
 	draining  chan struct{} // closed when Close begins
 	failed    chan error    // holds at most one
+
+	configMu sync.RWMutex
+	configs  topicConfigs // derived from the Image
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
@@ -70,6 +77,10 @@ func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
 			return nil, err
 		}
 		b.listeners = append(b.listeners, open)
+	}
+	b.static = staticConfigs(cfg, b.listeners)
+	if err := b.openMetadata(ctx); err != nil {
+		return nil, err
 	}
 	for _, open := range openParts() {
 		p, err := open(ctx, b)
@@ -139,6 +150,9 @@ func (b *Broker) close(ctx context.Context) error {
 	b.drainConns(ctx)
 	for i := len(b.closers) - 1; i >= 0; i-- {
 		errs = append(errs, b.closers[i].close(ctx))
+	}
+	if b.meta != nil {
+		errs = append(errs, b.meta.Close(ctx))
 	}
 	return errors.Join(errs...)
 }

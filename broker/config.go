@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/objstore"
@@ -41,9 +42,9 @@ type Defaults struct {
 	NumPartitions      int32 // num.partitions, default 1
 	ReplicationFactor  int16 // default.replication.factor, default 1
 	MessageMaxBytes    int32 // message.max.bytes, default 1048588
-	// TopicConfigs holds further defaults of topics under the topic's config names,
-	// such as retention.ms.
-	TopicConfigs map[string]string
+	// Configs holds further settings by the names of Kafka's broker configs, such as
+	// log.retention.ms: those that topics inherit.
+	Configs map[string]string
 }
 
 // Groups are the settings of consumer groups. A zero duration takes Kafka's
@@ -183,6 +184,9 @@ func (cfg Config) Validate() error {
 	reject(cfg.Limits.MaxRequestBytes < 1024, "request limit of %d bytes: must be at least 1024", cfg.Limits.MaxRequestBytes)
 	reject(cfg.Limits.MaxQueuedBytes < int64(cfg.Limits.MaxRequestBytes), "limit of %d queued bytes: must hold one request of %d bytes",
 		cfg.Limits.MaxQueuedBytes, cfg.Limits.MaxRequestBytes)
+	for name, value := range cfg.Defaults.Configs {
+		errs = append(errs, validateDefault(name, value))
+	}
 	names := make(map[string]bool)
 	for _, l := range cfg.Listeners {
 		reject(names[l.Name], "listener %s: the name is used twice", l.Name)
@@ -192,6 +196,18 @@ func (cfg Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// validateDefault checks one of Defaults.Configs.
+func validateDefault(name, value string) error {
+	d, ok := config.Broker(name)
+	switch {
+	case !ok:
+		return fmt.Errorf("broker config %s: %w", name, config.ErrUnknown)
+	case d.ReadOnly:
+		return fmt.Errorf("broker config %s: has a setting of its own", name)
+	}
+	return d.Validate(value)
 }
 
 func (l Listener) validate() error {

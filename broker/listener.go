@@ -56,6 +56,11 @@ func listen(ctx context.Context, l Listener, m *metrics) (*listener, error) {
 	}, nil
 }
 
+// advertised is the address that clients of l are told, as host:port.
+func (l *listener) advertised() string {
+	return net.JoinHostPort(l.AdvertisedHost, strconv.Itoa(int(l.AdvertisedPort)))
+}
+
 // accept serves connections of l until it is closed.
 func (b *Broker) accept(l *listener) {
 	pause := time.Duration(0)
