@@ -46,9 +46,9 @@ const Magic = 2
 
 // The ruler. All numbers are big-endian.
 //
-//	 0      8      12    16    17    21     23       27      35      43     51      53      57      61
-//	 | base | len- | ep- | ma- | crc | attr | last   | base  | max   | pro- | prod. | base  | re-   | records…
-//	 | offs | gth  | och | gic |     |      | o.delta| time  | time  | ducer| epoch | seq.  | cords |
+//	0      8      12    16    17    21     23       27      35      43     51      53      57      61
+//	| base | len- | ep- | ma- | crc | attr | last   | base  | max   | pro- | prod. | base  | re-   | records…
+//	| offs | gth  | och | gic |     |      | o.delta| time  | time  | ducer| epoch | seq.  | cords |
 //
 // length counts the bytes from 12 on; crc is CRC32C of the bytes from 21 on.
 const (
