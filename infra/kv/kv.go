@@ -24,10 +24,20 @@ var (
 	ErrUnknown = errors.New("write outcome unknown")
 	// ErrTooLarge: the value exceeds MaxValue. Nothing was written.
 	ErrTooLarge = errors.New("value too large")
+	// ErrInvalidKey: a key is empty, too long, not UTF-8, or holds a zero byte.
+	ErrInvalidKey = errors.New("invalid key")
+	// ErrClosed: the Store has been closed.
+	ErrClosed = errors.New("table closed")
+	// ErrLocked: another process has the table open.
+	ErrLocked = errors.New("table locked by another process")
+	// ErrForeign: the file is not a table of Forebay, or of a newer Forebay.
+	ErrForeign = errors.New("not a Forebay table")
+	// ErrCorrupt: the stored bytes are damaged.
+	ErrCorrupt = errors.New("table damaged")
 )
 
 // Key names an item: a partition key, within which items are ordered by a sort
-// key (bytewise). Both are non-empty UTF-8, together below 1 KiB.
+// key (bytewise). Both are non-empty UTF-8 without zero bytes, together below 1 KiB.
 type Key struct {
 	Part string
 	Sort string
@@ -51,10 +61,12 @@ type Write struct {
 	Delete bool    // remove the item instead
 	If     Version // the version the item must have now; "" means the item must be absent, unless Any
 	Any    bool    // no condition
+
+	nonce *[nonceSize]byte // set by wrappers of this package that must know it before the driver does
 }
 
 // Result is the outcome of one Write. Version is the nonce of the write; it is
-// set also with ErrUnknown, for Resolve.
+// set also with ErrUnknown and ErrConflict, for Resolve.
 type Result struct {
 	Version Version
 	Err     error // nil, or wraps ErrConflict, ErrUnknown, ErrTooLarge or the driver's error (not applied)
