@@ -22,7 +22,8 @@ type Mem struct {
 	// falls between operations and never into one.
 	mu      sync.RWMutex
 	root    *memNode
-	pending []memOp // see record
+	pending []memOp // the log of changes not yet durable, oldest first
+	buried  int64   // pages of removed files, since the log was last cut
 	crashed bool
 	space   *memSpace
 }

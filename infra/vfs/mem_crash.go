@@ -9,8 +9,13 @@ import (
 // sectorSize is what a disk writes as a whole or not at all, in bytes.
 const sectorSize = 512
 
-// maxPending bounds the log of changes from which a seeded crash chooses.
-const maxPending = 1024
+// The bounds of the log of changes from which a seeded crash chooses: operations,
+// and pages of removed files that it may keep in memory. A log cut short offers
+// fewer outcomes and no wrong ones.
+const (
+	maxPending = 1024
+	maxBuried  = 16 << 20 / pageSize
+)
 
 // memEdit sets or removes (node is nil) one entry of a directory.
 type memEdit struct {
@@ -53,47 +58,26 @@ func (m *Mem) record(op ...memEdit) {
 
 // settle makes the current entries of a directory the durable ones.
 func (m *Mem) settle(dir *memNode) {
-	m.forget(func(e memEdit) bool { return e.dir == dir })
 	for name := range dir.changed {
-		old, cur := dir.durable[name], dir.entries[name]
-		setEntry(dir.durable, name, cur)
-		if cur != nil {
-			cur.durableLinks++
-		}
-		if old != nil {
-			old.durableLinks--
-			m.release(old)
-		}
+		setEntry(dir.durable, name, dir.entries[name])
 	}
 	clear(dir.changed)
-}
-
-// release frees the space of a file that has neither names nor handles. What no
-// durable directory names either is dropped for good: no crash brings it back.
-func (m *Mem) release(node *memNode) {
-	if node.links > 0 || node.handles > 0 {
-		return
-	}
-	if !node.isDir() {
-		node.data.release()
-	}
-	if node.durableLinks > 0 {
-		return
-	}
-	m.forget(func(e memEdit) bool { return e.node == node || e.dir == node })
-	for _, child := range node.durable {
-		child.durableLinks--
-		m.release(child)
-	}
-	clear(node.durable)
-}
-
-// forget takes edits out of the log.
-func (m *Mem) forget(match func(memEdit) bool) {
 	for i := range m.pending {
-		m.pending[i] = slices.DeleteFunc(m.pending[i], match)
+		m.pending[i] = slices.DeleteFunc(m.pending[i], func(e memEdit) bool { return e.dir == dir })
 	}
 	m.pending = slices.DeleteFunc(m.pending, func(op memOp) bool { return len(op) == 0 })
+}
+
+// release frees the space of a file that has neither names nor handles. Its data
+// stays for as long as a durable directory or the log of changes has it.
+func (m *Mem) release(node *memNode) {
+	if node.links > 0 || node.handles > 0 || node.isDir() {
+		return
+	}
+	m.buried += node.data.release()
+	if m.buried > maxBuried {
+		m.pending, m.buried = nil, 0
+	}
 }
 
 func setEntry(entries map[string]*memNode, name string, node *memNode) {
@@ -188,7 +172,6 @@ func (c *crash) cloneDir(node *memNode) *memNode {
 			known = c.clone(child)
 		}
 		known.links++
-		known.durableLinks++
 		copied.entries[name], copied.durable[name] = known, known
 	}
 	return copied

@@ -213,11 +213,13 @@ func (d *memData) stat() (size int64, written time.Time) {
 	return d.cur.size, d.written
 }
 
-// release gives back the space of a file that has neither names nor handles.
-func (d *memData) release() {
+// release gives back the space of a file that has neither names nor handles. It
+// returns the pages that stay in memory.
+func (d *memData) release() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.recharge(0)
+	return int64(len(d.cur.pages))
 }
 
 func pagesOf(size int64) int64 { return size/pageSize + min(size%pageSize, 1) }

@@ -71,10 +71,9 @@ type memNode struct {
 	changed map[string]struct{} // names that differ between entries and durable
 	made    time.Time
 
-	links        int // names in current directories
-	durableLinks int // names in durable directories
-	handles      int // open files
-	locked       bool
+	links   int // names in current directories
+	handles int // open files
+	locked  bool
 }
 
 func newMemDir(mode fs.FileMode) *memNode {

@@ -14,21 +14,28 @@ func (f *osFile) WritevAt(bufs [][]byte, off int64) (int64, error) {
 	if off < 0 {
 		return 0, pathError("pwritev", f.name, syscall.EINVAL)
 	}
+	return writeVec(bufs, off, f.pwritev, f.f.WriteAt)
+}
+
+// writeVec writes all of bufs with vec, which may write short, and with one for
+// the buffer that a short write ended in.
+func writeVec(bufs [][]byte, off int64,
+	vec func([][]byte, int64) (int64, error), one func([]byte, int64) (int, error),
+) (int64, error) {
 	var total int64
 	for len(bufs) > 0 {
 		slice := bufs[:min(len(bufs), maxVec)]
-		n, err := f.pwritev(slice, off+total)
+		n, err := vec(slice, off+total)
 		total += n
 		if err != nil {
-			return total, pathError("pwritev", f.name, err)
+			return total, err
 		}
 		done, rest := advance(slice, n)
 		bufs = bufs[done:]
 		if rest == nil {
 			continue
 		}
-		// A short write ended within a buffer: finish that one, then go on behind it.
-		m, err := f.f.WriteAt(rest, off+total)
+		m, err := one(rest, off+total)
 		total += int64(m)
 		if err != nil {
 			return total, err
@@ -55,7 +62,7 @@ func (f *osFile) pwritev(bufs [][]byte, off int64) (n int64, err error) {
 	if err == nil && n == 0 {
 		err = syscall.EIO
 	}
-	return n, err
+	return n, pathError("pwritev", f.name, err)
 }
 
 // advance finds the end of n bytes in bufs: the number of buffers wholly before
