@@ -1,0 +1,99 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebaylog/forebay/localstack/rig"
+)
+
+// The broker is killed three times while franz-go produces with many requests in flight. What
+// was acknowledged is there, nothing is there twice, and the order of each key has held.
+func TestKilledWhileFranzProduces(t *testing.T) {
+	events := unique(120_000)
+	node := ownBroker(t, t.TempDir())
+	topic := newTopic(t, node.Addr, 6)
+	client, err := kgo.NewClient(kgo.SeedBrokers(node.Addr), kgo.DefaultProduceTopic(topic),
+		kgo.ProducerLinger(0), kgo.ProducerBatchMaxBytes(16<<10), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }))
+	require.NoError(t, err)
+	defer client.Close()
+
+	acked := newHistory()
+	ctx := timeout(t, 2*time.Minute)
+	var producing sync.WaitGroup
+	producing.Go(func() { // Produce blocks when its buffer is full
+		for _, e := range events {
+			client.Produce(ctx, e.record(topic), func(r *kgo.Record, err error) {
+				if err != nil {
+					acked.anomaly("%s was not acknowledged: %v", r.Value, err)
+					return
+				}
+				acked.add(at{r.Partition, r.Offset}, content{string(r.Key), string(r.Value)})
+			})
+		}
+	})
+	for kill := 1; kill <= 3; kill++ {
+		require.NoError(t, acked.await(ctx, kill*len(events)/4))
+		require.NoError(t, node.Kill())
+		node = restart(t, node)
+	}
+	producing.Wait()
+	require.NoError(t, client.Flush(ctx))
+	acked.requireOnce(t)
+	acked.requireWhole(t, events) // the acknowledged offsets themselves are without hole or double
+	consumeAlone(t, franz{}, node.Addr, topic, events)
+}
+
+// The same with console clients, whose input stops half-way until the broker was killed and
+// has started again. Both are idempotent producers and end well only if all was acknowledged.
+func TestKilledWhileConsolesProduce(t *testing.T) {
+	for i, c := range []console{kcat{}, java{}} {
+		t.Run(c.name(), func(t *testing.T) {
+			node := ownBroker(t, t.TempDir())
+			topic := newTopic(t, node.Addr, 6)
+			ctx := timeout(t, 2*time.Minute)
+			events := flights(t)
+			in, feed := io.Pipe()
+			cmd := c.command(ctx, node.Addr, topic, codecs[3+i])
+			cmd.Stdin = in
+			p, err := rig.StartProcess(c.name(), cmd)
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = p.Kill() })
+
+			fed := make(chan error, 1)
+			go func() {
+				_, err := io.Copy(feed, keyed(events[:len(events)/2]))
+				fed <- err
+			}()
+			require.NoError(t, awaitRecords(ctx, node, topic, int64(len(events)/8)))
+			require.NoError(t, node.Kill())
+			node = restart(t, node)
+			require.NoError(t, <-fed)
+			_, err = io.Copy(feed, keyed(events[len(events)/2:]))
+			require.NoError(t, err)
+			require.NoError(t, feed.Close())
+			require.NoError(t, p.Wait(ctx), p.Output())
+			consumeAlone(t, c.(consumer), node.Addr, topic, events)
+		})
+	}
+}
+
+// awaitRecords waits until a topic holds n records.
+func awaitRecords(ctx context.Context, node *rig.Node, topic string, n int64) error {
+	return node.Await(ctx, func(ctx context.Context) error {
+		_, total, err := endOffsets(ctx, node.Addr, topic)
+		if err == nil && total < n {
+			err = fmt.Errorf("%s holds %d records, not %d", topic, total, n)
+		}
+		return err
+	})
+}

@@ -1,0 +1,112 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/forebaylog/forebay/localstack/rig"
+)
+
+// Three members of a group consume; when half of the lines are there, the one that got most
+// is killed, and the other half is produced. A killed member has not committed all it got,
+// so others get that again: delivery is at least once. Each place of the topic must have been
+// delivered, always with the same bytes, twice only if the killed member had it, and at the
+// end the group must have committed the end of each partition.
+func TestGroupOfThreeWithOneKilled(t *testing.T) {
+	for i, c := range consumers {
+		for j, partitions := range []int{1, 6, 100} {
+			p, codec := producers[(i+j)%len(producers)], codecs[(i+3*j)%len(codecs)]
+			t.Run(fmt.Sprintf("%s-%d-%s-%s", c.name(), partitions, p.name(), codec), func(t *testing.T) {
+				t.Parallel()
+				topic := newTopic(t, shared.Addr, partitions)
+				consumeInGroup(t, shared.Addr, topic, c, p, codec, flights(t))
+			})
+		}
+	}
+}
+
+// member is a running member of a group.
+type member struct {
+	*rig.Process
+	read  <-chan struct{}
+	lines atomic.Int64
+}
+
+func join(t *testing.T, c consumer, addr, group, topic string, h *history) *member {
+	t.Helper()
+	m := &member{}
+	var err error
+	m.Process, m.read, err = stream(c.name(), c.member(t.Context(), addr, group, topic), h,
+		func(n int) { m.lines.Store(int64(n)) })
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_ = m.Kill() // it has ended unless the test failed before
+		if t.Failed() {
+			t.Logf("member %d:\n%s", m.PID(), m.Output())
+		}
+	})
+	return m
+}
+
+func consumeInGroup(t *testing.T, addr, topic string, c consumer, p producer, codec string, events []event) {
+	t.Helper()
+	half := len(events) / 2
+	produce(t, p, addr, topic, codec, events[:half])
+
+	h := newHistory()
+	group := "group-of-" + topic
+	members := []*member{join(t, c, addr, group, topic, h), join(t, c, addr, group, topic, h), join(t, c, addr, group, topic, h)}
+	ctx := timeout(t, time.Minute)
+	require.NoError(t, h.await(ctx, half/2))
+	victim := 0
+	for i, m := range members {
+		if m.lines.Load() > members[victim].lines.Load() {
+			victim = i
+		}
+	}
+	require.NoError(t, members[victim].Kill())
+	<-members[victim].read
+	survivors := append(append([]*member{}, members[:victim]...), members[victim+1:]...)
+
+	produce(t, p, addr, topic, codec, events[half:])
+	require.NoError(t, h.await(ctx, len(events)))
+	leave(t, ctx, survivors)
+	h.requireWhole(t, events)
+	requireCommitted(t, addr, group, topic)
+}
+
+// leave ends members as a service manager would, so that they commit.
+func leave(t *testing.T, ctx context.Context, members []*member) {
+	t.Helper()
+	for _, m := range members {
+		_, err := m.Stop(20 * time.Second)
+		require.NoError(t, err, m.Output())
+		select {
+		case <-m.read:
+		case <-ctx.Done():
+			t.Fatal("the output of a member that has ended does not end")
+		}
+	}
+}
+
+// requireCommitted checks that the group has committed the end of each partition that holds records.
+func requireCommitted(t *testing.T, addr, group, topic string) {
+	t.Helper()
+	ctx := timeout(t, 30*time.Second)
+	ends, _, err := endOffsets(ctx, addr, topic)
+	require.NoError(t, err)
+	offsets, err := committed(ctx, addr, group, topic)
+	require.NoError(t, err)
+	for partition, end := range ends {
+		if end > 0 {
+			require.Equal(t, end, offsets[partition], "committed offset of partition %d", partition)
+		}
+	}
+}

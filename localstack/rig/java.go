@@ -1,0 +1,68 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// Java runs main classes of Apache Kafka's jars.
+type Java struct {
+	jars    string // directory of the jars and the logging configuration
+	runtime string // path of the java command
+}
+
+// FindJava returns the Java tools whose jars are in dir, as `tools/install java` prints it.
+func FindJava(dir string) (*Java, error) {
+	if dir == "" {
+		return nil, errors.New("find Apache Kafka's jars: no directory given; run through make, or set FOREBAY_JARS=$(tools/install java)")
+	}
+	if jars, err := filepath.Glob(filepath.Join(dir, "kafka-tools-*.jar")); err != nil || len(jars) == 0 {
+		return nil, fmt.Errorf("find Apache Kafka's jars: no kafka-tools in %s; run tools/install java", dir)
+	}
+	runtime, err := exec.LookPath("java")
+	if err != nil {
+		return nil, fmt.Errorf("find a Java runtime: %w; run tools/install system", err)
+	}
+	return &Java{jars: dir, runtime: runtime}, nil
+}
+
+// Main classes of Apache Kafka that the rig knows.
+const (
+	ConsoleProducer     = "org.apache.kafka.tools.ConsoleProducer"
+	ConsoleConsumer     = "org.apache.kafka.tools.consumer.ConsoleConsumer"
+	GetOffsets          = "org.apache.kafka.tools.GetOffsetShell"
+	ProducerPerformance = "org.apache.kafka.tools.ProducerPerformance"
+	ConsumerPerformance = "org.apache.kafka.tools.ConsumerPerformance"
+	storageTool         = "kafka.tools.StorageTool"
+	serverMain          = "kafka.Kafka"
+)
+
+// Tool returns the command for a console tool, on a JVM that is tuned to start fast.
+func (j *Java) Tool(ctx context.Context, main string, args ...string) *exec.Cmd {
+	return j.command(ctx, []string{"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"}, main, args)
+}
+
+// Perf returns the command for a performance tool, on a JVM with the options of Apache
+// Kafka's own scripts.
+func (j *Java) Perf(ctx context.Context, main string, args ...string) *exec.Cmd {
+	return j.command(ctx, append([]string{"-Xmx512M"}, performanceOptions...), main, args)
+}
+
+// performanceOptions are those of bin/kafka-run-class.sh.
+var performanceOptions = []string{
+	"-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35",
+	"-XX:+ExplicitGCInvokesConcurrent", "-Djava.awt.headless=true",
+}
+
+func (j *Java) command(ctx context.Context, options []string, main string, args []string) *exec.Cmd {
+	line := append([]string{}, options...)
+	line = append(line, "-Dlog4j2.configurationFile="+filepath.Join(j.jars, "log4j2.properties"),
+		"-cp", filepath.Join(j.jars, "*"), main)
+	cmd := exec.CommandContext(ctx, j.runtime, append(line, args...)...)
+	cmd.Env = os.Environ()
+	return cmd
+}

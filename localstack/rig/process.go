@@ -1,0 +1,165 @@
+// Package rig starts, watches and ends the processes that the end-to-end tests and the
+// benchmark work with: the built Forebay binary, Apache Kafka's server and its Java tools.
+//
+// It owns the processes it starts and no others, and ends them by their ids. It never keeps
+// state between runs: directories are handed in. Every type is safe for concurrent use.
+package rig
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Process is a running child. Its output is kept in memory, up to logLimit bytes.
+type Process struct {
+	name    string
+	cmd     *exec.Cmd
+	started time.Time
+	log     *tail
+	done    chan struct{}
+	err     error // how it ended; read after done
+}
+
+// StartProcess starts cmd with its output captured. Streams that cmd already has are left as they are.
+func StartProcess(name string, cmd *exec.Cmd) (*Process, error) {
+	p := &Process{name: name, cmd: cmd, log: &tail{}, done: make(chan struct{})}
+	if cmd.Stdout == nil {
+		cmd.Stdout = p.log
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = p.log
+	}
+	p.started = time.Now()
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	go func() {
+		defer close(p.done)
+		p.err = cmd.Wait()
+	}()
+	return p, nil
+}
+
+// PID returns the process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Started returns the time just before the process was started.
+func (p *Process) Started() time.Time { return p.started }
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Running reports whether the process has not ended.
+func (p *Process) Running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Output returns what the process wrote to the captured streams, the last logLimit bytes.
+func (p *Process) Output() string { return p.log.String() }
+
+// Wait waits for the end of the process and returns its error, an *exec.ExitError if it failed.
+func (p *Process) Wait(ctx context.Context) error {
+	select {
+	case <-p.done:
+		return p.err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for %s to end: %w", p.name, ctx.Err())
+	}
+}
+
+// Kill ends the process with SIGKILL and waits for it. It is no error if it has ended.
+func (p *Process) Kill() error {
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, syscall.ESRCH) && p.Running() {
+		return fmt.Errorf("kill %s: %w", p.name, err)
+	}
+	<-p.done
+	return nil
+}
+
+// Stop asks the process to end with SIGTERM, waits, and returns how long it took. When
+// limit has passed it is killed and an error returned.
+func (p *Process) Stop(limit time.Duration) (time.Duration, error) {
+	began := time.Now()
+	if !p.Running() {
+		return 0, nil
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && p.Running() {
+		return 0, fmt.Errorf("stop %s: %w", p.name, err)
+	}
+	select {
+	case <-p.done:
+		return time.Since(began), nil
+	case <-time.After(limit):
+		if err := p.Kill(); err != nil {
+			return 0, err
+		}
+		return limit, fmt.Errorf("stop %s: still running %s after SIGTERM, killed", p.name, limit)
+	}
+}
+
+// Await tries ready every few milliseconds until it returns nil. It gives up when the
+// process or the context ends, and then says what the last try and the output said.
+func (p *Process) Await(ctx context.Context, ready func(context.Context) error) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ready(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-p.done:
+			return fmt.Errorf("await %s: it ended (%w); output:\n%s", p.name, p.err, p.Output())
+		case <-ctx.Done():
+			return fmt.Errorf("await %s: %w; last: %w; output:\n%s", p.name, ctx.Err(), err, p.Output())
+		}
+	}
+}
+
+// FreeAddr returns a loopback address whose port was free a moment ago.
+func FreeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// logLimit bounds the captured output of a process, in bytes.
+const logLimit = 256 << 10
+
+// tail is a writer that keeps the last logLimit bytes.
+type tail struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf.Write(b)
+	if extra := t.buf.Len() - logLimit; extra > 0 {
+		t.buf.Next(extra)
+	}
+	return len(b), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.buf.String()
+}
