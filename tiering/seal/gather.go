@@ -1,0 +1,154 @@
+package seal
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/vfs"
+	"github.com/forebaylog/forebay/tiering/batch"
+	"github.com/forebaylog/forebay/tiering/journal"
+)
+
+// Sizes of the gathering, in bytes.
+const (
+	// arenaBytes is the memory that hot batches are read into, for a whole round.
+	arenaBytes = 16 << 20
+	// fillBytes is how much of it is filled with batches at a time; the rest is for
+	// what lies between them.
+	fillBytes = arenaBytes * 3 / 4
+	// maxGap is what is read along, and thrown away, to save a system call.
+	maxGap = 8 << 10
+	// frameHeaderSize is what stands before a batch in a hot segment; see FORMAT.md
+	// of package journal.
+	frameHeaderSize = 48
+)
+
+// gatherer reads batches from hot segments, few large reads at a time. It goes to
+// the files past the journal, which would read batch by batch, and falls back on
+// the journal for what does not come out right.
+type gatherer struct {
+	fs      vfs.FS
+	journal Journal
+	paths   map[id.Segment]string
+	files   map[id.Segment]vfs.File
+	arena   []byte
+	order   []int32
+}
+
+func newGatherer(fs vfs.FS, j Journal) *gatherer {
+	return &gatherer{fs: fs, journal: j, files: map[id.Segment]vfs.File{}}
+}
+
+// see tells the gatherer where the segments are.
+func (g *gatherer) see(segs []journal.SegmentInfo) {
+	g.paths = make(map[id.Segment]string, len(segs))
+	for _, seg := range segs {
+		g.paths[seg.ID] = seg.Path
+	}
+}
+
+// close closes the files; the memory goes with the gatherer.
+func (g *gatherer) close() {
+	for _, f := range g.files {
+		f.Close()
+	}
+	clear(g.files)
+}
+
+// piece is a batch that is to be read or, once read, its bytes.
+type piece struct {
+	item
+	p    id.Partition
+	view batch.View
+	err  error
+}
+
+// load reads and checks the pieces, whose batches together have at most fillBytes
+// or are a single one. The views are valid until the next load. A piece that
+// cannot be read has an error.
+func (g *gatherer) load(pieces []piece) {
+	g.order = g.order[:0]
+	var useful int64
+	for i := range pieces {
+		g.order = append(g.order, int32(i))
+		useful += pieces[i].length
+	}
+	slices.SortFunc(g.order, func(a, b int32) int { return byPlace(pieces[a].item, pieces[b].item) })
+	if int64(len(g.arena)) < useful {
+		g.arena = make([]byte, max(useful, arenaBytes))
+	}
+	spare := int64(len(g.arena)) - useful
+	var used int64
+	for i := 0; i < len(g.order); {
+		first := pieces[g.order[i]].item
+		start, end := first.pos+frameHeaderSize, first.pos+frameHeaderSize+first.length
+		n := i + 1
+		for ; n < len(g.order); n++ {
+			next := pieces[g.order[n]].item
+			gap := next.pos + frameHeaderSize - end
+			if next.segment != first.segment || gap < 0 || gap > min(maxGap, spare) {
+				break
+			}
+			spare -= gap
+			end += gap + next.length
+		}
+		raw := g.arena[used : used+end-start]
+		used += end - start
+		err := g.read(first.segment, raw, start)
+		for _, at := range g.order[i:n] {
+			pc := &pieces[at]
+			off := pc.pos + frameHeaderSize - start
+			g.check(pc, raw[off:off+pc.length:off+pc.length], err)
+		}
+		i = n
+	}
+}
+
+func (g *gatherer) read(seg id.Segment, b []byte, off int64) error {
+	f, ok := g.files[seg]
+	if !ok {
+		var err error
+		if f, err = g.fs.Open(g.paths[seg]); err != nil {
+			return err
+		}
+		g.files[seg] = f
+	}
+	if n, err := f.ReadAt(b, off); n < len(b) {
+		return fmt.Errorf("read %d bytes at %d of hot segment %s: %w", len(b), off, seg, err)
+	}
+	return nil
+}
+
+// check sets what was read for pc, or what the journal reads in its stead.
+func (g *gatherer) check(pc *piece, raw []byte, err error) {
+	var v batch.View
+	if err == nil {
+		v, err = pc.parse(raw)
+	}
+	if err != nil {
+		v, err = g.journal.Batch(pc.p, journal.Entry{
+			Base: pc.base, Next: pc.next, Epoch: pc.epoch, Segment: pc.segment, Pos: pc.pos, Length: int32(pc.length),
+		})
+		if err == nil {
+			v, err = pc.parse(v)
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("read the hot batch of %s at offset %d: %w", pc.p, pc.base, err)
+	}
+	pc.view, pc.err = v, err
+}
+
+// parse holds raw to the index, which knows what the batch's checksum leaves out.
+func (pc *piece) parse(raw []byte) (batch.View, error) {
+	v, rest, err := batch.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	if len(rest) != 0 || v.BaseOffset() != pc.base || v.NextOffset() != pc.next || v.LeaderEpoch() != pc.epoch {
+		return nil, fmt.Errorf("%w: %d bytes, offsets %d to %d, epoch %d; the index says %d, %d to %d, %d", batch.ErrCorrupt,
+			v.Length(), v.BaseOffset(), v.NextOffset(), v.LeaderEpoch(), pc.length, pc.base, pc.next, pc.epoch)
+	}
+	return v, v.Verify()
+}

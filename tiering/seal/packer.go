@@ -1,0 +1,155 @@
+package seal
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/tiering/pack"
+	"github.com/forebaylog/forebay/tiering/producers"
+)
+
+// producerExpiry is how long ago the last batch of a producer may be that a pack
+// still tells of.
+const producerExpiry = 24 * time.Hour
+
+// packer writes a plan into a pack.
+type packer struct {
+	s      *Sealer
+	g      *gatherer
+	skip   map[id.Partition]error
+	buffer *bufio.Writer
+	pack   *pack.Writer
+
+	pieces []piece // to be loaded next
+	filled int64   // bytes of them
+
+	state runState
+	p     id.Partition // of the latest run
+	runs  int
+
+	table   producers.Table // as of the run's last batch
+	aborted []pack.AbortedTxn
+}
+
+// runState says what has become of the latest run.
+type runState int
+
+const (
+	runEnded   runState = iota // or none has begun
+	runOpen                    // it takes batches
+	runGivenUp                 // it ended early; what is left of it is passed over
+)
+
+// write writes the whole object.
+func (w *packer) write(ctx context.Context, pl *plan) (*pack.Footer, error) {
+	for _, r := range pl.runs {
+		for _, it := range r.items {
+			if w.filled+it.length > fillBytes && len(w.pieces) > 0 {
+				if err := w.flush(ctx); err != nil {
+					return nil, err
+				}
+			}
+			w.pieces = append(w.pieces, piece{item: it, p: r.p})
+			w.filled += it.length
+		}
+	}
+	if err := w.flush(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.endRun(); err != nil {
+		return nil, err
+	}
+	if w.runs == 0 {
+		return nil, errNoRuns
+	}
+	footer, err := w.pack.Close()
+	if err == nil {
+		err = w.buffer.Flush()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("end the pack: %w", err)
+	}
+	return footer, nil
+}
+
+// flush reads the pieces and writes them.
+func (w *packer) flush(ctx context.Context) error {
+	w.g.load(w.pieces)
+	for i := range w.pieces {
+		if err := w.add(ctx, &w.pieces[i]); err != nil {
+			return err
+		}
+	}
+	w.pieces, w.filled = w.pieces[:0], 0
+	return ctx.Err()
+}
+
+// add appends one batch to its run, which it begins if need be. A batch or a
+// run that cannot be had ends the run and is no error of the pack.
+func (w *packer) add(ctx context.Context, pc *piece) error {
+	if pc.p != w.p {
+		if err := w.endRun(); err != nil {
+			return err
+		}
+	}
+	if w.state == runGivenUp {
+		return nil
+	}
+	cause := pc.err
+	if cause == nil && w.state == runEnded {
+		cause = w.beginRun(ctx, pc.p)
+	}
+	if cause != nil {
+		err := w.endRun()
+		w.p, w.state, w.skip[pc.p] = pc.p, runGivenUp, cause
+		return err
+	}
+	if err := w.pack.Append(pc.view); err != nil {
+		return fmt.Errorf("pack the batch of %s at offset %d: %w", pc.p, pc.base, err)
+	}
+	if txn, ok := w.table.Apply(pc.view); ok {
+		w.aborted = append(w.aborted, txn)
+	}
+	return nil
+}
+
+// beginRun starts the run of p with the producers as the last segment of its chain left them.
+func (w *packer) beginRun(ctx context.Context, p id.Partition) error {
+	var states []producers.State
+	if last := w.s.tails[p].last; last.Object != "" {
+		footer, err := w.s.cfg.Cold.Footer(ctx, last.Object, last.ObjectSize)
+		if err != nil {
+			return fmt.Errorf("read the producers of %s: %w", p, err)
+		}
+		r, ok := footer.Run(p)
+		if !ok {
+			return fmt.Errorf("read the producers of %s: object %s has no run of it", p, last.Object)
+		}
+		states = r.Producers
+	}
+	w.table = producers.Table{}
+	w.table.Restore(states)
+	w.table.Expire(w.s.cfg.Now(), producerExpiry)
+	if err := w.pack.BeginRun(p); err != nil {
+		return fmt.Errorf("begin the run of %s: %w", p, err)
+	}
+	w.p, w.state, w.aborted = p, runOpen, nil
+	w.runs++
+	return nil
+}
+
+// endRun ends the run that is open, if one is.
+func (w *packer) endRun() error {
+	open := w.state == runOpen
+	w.state = runEnded
+	if !open {
+		return nil
+	}
+	if err := w.pack.EndRun(w.table.Snapshot(), w.aborted); err != nil {
+		return fmt.Errorf("end the run of %s: %w", w.p, err)
+	}
+	return nil
+}

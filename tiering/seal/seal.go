@@ -1,0 +1,263 @@
+// Package seal moves what is committed from the hot segments into packs in the
+// object store, and releases the hot segments that are no longer needed.
+//
+// A Sealer gathers the batches of rolled segments, which are durable, from each
+// partition's chain end on, streams them into one pack object with one run for
+// each partition, and then appends the runs to the partitions' chains. Appending
+// an item is the commit point. A crash before it leaves a pack that no chain
+// names, an orphan; a crash between two items leaves the rest to the next round,
+// which starts again from each chain's end; a crash after it loses nothing.
+// Hot segments are dropped only once all they hold is in the chains, oldest first,
+// and only as far as the disk budget asks for: until then they are a cache.
+//
+// The package never reads a batch's records, never changes one, and never touches
+// the active segment. What it keeps in memory is derived from the chains. A
+// partition that cannot be sealed, because its hot batches are damaged, keeps its
+// hot segments and does not hold up the others. All methods are safe for
+// concurrent use; one round runs at a time.
+package seal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/vfs"
+	"github.com/forebaylog/forebay/tiering/batch"
+	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/cold"
+	"github.com/forebaylog/forebay/tiering/journal"
+)
+
+// Errors of this package.
+var (
+	// ErrHole: offsets are neither in the chain nor in a hot segment.
+	ErrHole = errors.New("offsets are neither hot nor sealed")
+	// ErrClosed: the Sealer was closed.
+	ErrClosed = errors.New("sealer closed")
+)
+
+// Journal is what the Sealer needs of the hot tier; *journal.Journal has it.
+type Journal interface {
+	// Segments lists the segments, oldest first.
+	Segments() []journal.SegmentInfo
+	// Entries lists the batches of p from the one that contains from.
+	Entries(p id.Partition, from id.Offset) iter.Seq2[journal.Entry, error]
+	// Batch returns one batch, checked.
+	Batch(p id.Partition, e journal.Entry) (batch.View, error)
+	// Roll finishes the active segment, unless it is empty.
+	Roll() error
+	// Drop removes a rolled segment.
+	Drop(seg id.Segment) error
+}
+
+// Config of a Sealer. All of Journal, Chain, Objects and Cold must be set; the
+// zero value of another field selects its default.
+type Config struct {
+	Journal Journal
+	FS      vfs.FS // where the journal's segment files are: the machine's
+	Chain   *chain.Store
+	Objects objstore.Store
+	Cold    *cold.Reader // reads the footers of earlier packs
+
+	// DiskBudget is how many bytes the hot segments may take before those that are
+	// sealed are dropped: 1 GiB.
+	DiskBudget int64
+	// MaxPackBytes bounds the batches in one pack: 256 MiB. A single batch may exceed it.
+	MaxPackBytes int64
+	// Interval is how often Run looks for rolled segments unless it is woken: 1 s.
+	Interval time.Duration
+
+	Cluster string    // cluster id, for the packs' headers
+	Session string    // the broker's session, likewise; may be empty
+	Node    id.Broker // this broker, for the packs' headers and names
+	Now     func() time.Time
+	Live    func(id.Partition) bool // whether the partition still exists; nil: all do
+	Logger  *slog.Logger            // nil discards
+}
+
+func (c Config) withDefaults() Config {
+	if c.FS == nil {
+		c.FS = vfs.OS()
+	}
+	if c.DiskBudget <= 0 {
+		c.DiskBudget = 1 << 30
+	}
+	if c.MaxPackBytes <= 0 {
+		c.MaxPackBytes = 256 << 20
+	}
+	if c.Interval <= 0 {
+		c.Interval = time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Live == nil {
+		c.Live = func(id.Partition) bool { return true }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Sealer seals the hot segments of one journal.
+type Sealer struct {
+	cfg  Config
+	wake chan struct{}
+
+	// closing ends the calls under way; calls counts them.
+	closing chan struct{}
+	calls   sync.WaitGroup
+
+	// The right to run a round, and what belongs to the one that does.
+	round  chan struct{}
+	tails  map[id.Partition]tail   // ends of chains, as last seen
+	sealed map[id.Segment]struct{} // hot segments all of whose batches are in the chains
+
+	mu     sync.Mutex
+	closed bool
+	stats  Stats
+}
+
+// tail is the end of a chain. It may be behind the table's but is never ahead of it.
+type tail struct {
+	end  id.Offset
+	last chain.Segment // of which Object is empty if the chain is
+}
+
+// New returns a Sealer that does nothing until Run or SealAll is called.
+func New(cfg Config) *Sealer {
+	return &Sealer{
+		cfg: cfg.withDefaults(), wake: make(chan struct{}, 1), closing: make(chan struct{}),
+		round: make(chan struct{}, 1), tails: map[id.Partition]tail{}, sealed: map[id.Segment]struct{}{},
+	}
+}
+
+// Wake makes Run look for rolled segments now. It never blocks.
+func (s *Sealer) Wake() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run seals rolled segments and releases sealed ones until ctx ends or the Sealer is
+// closed, then returns nil. Failures are tried again, less and less often, and
+// show in Stats.
+func (s *Sealer) Run(ctx context.Context) error {
+	ctx, leave, err := s.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	var failures int
+	for {
+		err := s.takeRound(ctx, s.pass)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // the end of ctx is the end of Run, not its failure
+		}
+		wait := s.cfg.Interval
+		if failures++; err == nil {
+			failures = 0
+		} else {
+			wait = max(wait, backoff(failures))
+		}
+		if !s.sleep(ctx, wait, err == nil) {
+			return nil
+		}
+	}
+}
+
+// sleep waits for d or, if wakeable, Wake; it reports false once ctx has ended.
+func (s *Sealer) sleep(ctx context.Context, d time.Duration, wakeable bool) bool {
+	wake := s.wake
+	if !wakeable {
+		wake = nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-wake:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// SealAll rolls the active segment and seals all that is hot, then releases what the
+// disk budget asks for. On an error part of it may be sealed.
+func (s *Sealer) SealAll(ctx context.Context) error {
+	ctx, leave, err := s.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return s.takeRound(ctx, func(ctx context.Context) error {
+		if err := s.cfg.Journal.Roll(); err != nil {
+			return fmt.Errorf("roll the active hot segment: %w", err)
+		}
+		return s.pass(ctx)
+	})
+}
+
+// Close ends Run and SealAll, which may leave an orphan behind, and waits for
+// them as long as ctx lets it.
+func (s *Sealer) Close(ctx context.Context) error {
+	s.mu.Lock()
+	if !s.closed {
+		s.closed = true
+		close(s.closing)
+	}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() { s.calls.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("close the sealer: %w", ctx.Err())
+	}
+}
+
+// enter registers a call; its context ends with the Sealer.
+func (s *Sealer) enter(parent context.Context) (ctx context.Context, leave func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, nil, ErrClosed
+	}
+	ctx, cancel := context.WithCancelCause(parent)
+	s.calls.Add(1)
+	ended := make(chan struct{})
+	s.calls.Go(func() {
+		select {
+		case <-s.closing:
+			cancel(ErrClosed)
+		case <-ended:
+		}
+	})
+	return ctx, func() { close(ended); cancel(nil); s.calls.Done() }, nil
+}
+
+// takeRound runs f when no other round runs, and notes how it went.
+func (s *Sealer) takeRound(ctx context.Context, f func(context.Context) error) error {
+	select {
+	case s.round <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-s.round }()
+	err := f(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	s.noteResult(err)
+	return err
+}

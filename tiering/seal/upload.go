@@ -1,0 +1,60 @@
+package seal
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/pack"
+)
+
+// pipeBuffer joins small batches, in bytes; larger ones pass it by.
+const pipeBuffer = 128 << 10
+
+// errNoRuns is returned for a plan none of whose partitions can be read.
+var errNoRuns = errors.New("no run to upload")
+
+// objectName draws a name that no object ever had or will have.
+func (s *Sealer) objectName() string {
+	now := s.cfg.Now().UTC()
+	return fmt.Sprintf("%s%s/%d-%013d-%s.pack", chain.ObjectPrefix, now.Format("2006/01/02"), s.cfg.Node,
+		now.UnixMilli(), strings.ToLower(rand.Text()[:16]))
+}
+
+// upload streams the plan into one object and returns what is in it. It adds to skip
+// the partitions that could not be read to the end; what precedes the place is in.
+func (s *Sealer) upload(
+	ctx context.Context, g *gatherer, pl *plan, name string, skip map[id.Partition]error,
+) (*pack.Footer, int64, error) {
+	pr, pw := io.Pipe()
+	stored := make(chan error, 1)
+	go func() {
+		err := s.cfg.Objects.Put(ctx, name, pr)
+		pr.CloseWithError(errors.Join(errUpload, err)) // nobody reads on
+		stored <- err
+	}()
+	w := packer{s: s, g: g, skip: skip, buffer: bufio.NewWriterSize(pw, pipeBuffer)}
+	w.pack = pack.NewWriter(w.buffer, pack.Header{
+		Cluster: s.cfg.Cluster, Session: s.cfg.Session, Node: s.cfg.Node, Created: s.cfg.Now(),
+	})
+	footer, err := w.write(ctx, pl)
+	pw.CloseWithError(err) // nil ends the object
+	switch putErr := <-stored; {
+	case err != nil && !errors.Is(err, errUpload):
+		return nil, 0, err // the store stopped because of it
+	case putErr != nil:
+		return nil, 0, fmt.Errorf("store pack %s: %w", name, putErr)
+	case err != nil:
+		return nil, 0, err
+	}
+	return footer, w.pack.Size(), nil
+}
+
+// errUpload marks what a writer gets when the object store has given up.
+var errUpload = errors.New("upload ended")
