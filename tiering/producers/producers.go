@@ -56,12 +56,6 @@ type State struct {
 // AbortedTxn is a transaction that ended with an abort marker.
 type AbortedTxn struct {
 	Producer    id.Producer
-	First, Last id.Offset // of its first record and of its marker
-	Stable      id.Offset // the last stable offset that the marker left: no later AbortedTxn starts below it
+	First, Last id.Offset // of its first record, and of its marker
+	Stable      id.Offset // below it all is decided once the marker is: no later AbortedTxn begins below it
 }
-
-// AppendTo appends the encoded state to b.
-func (s State) AppendTo(b []byte) []byte { panic("next commit") }
-
-// DecodeState reads a state that AppendTo wrote and returns what follows it; the error is an ErrCorrupt.
-func DecodeState(b []byte) (s State, rest []byte, err error) { panic("next commit") }

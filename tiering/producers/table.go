@@ -1,11 +1,18 @@
 package producers
 
 import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/tiering/batch"
 )
+
+// none is the offset of no open transaction, and the epoch of no coordinator.
+const none = -1
 
 // Table is the state of one partition's producers. The zero value is an empty table and holds no memory.
 type Table struct {
@@ -19,33 +26,217 @@ type openTxn struct {
 	producer id.Producer
 }
 
-type state struct{}
+// state is State without its slice: a ring of the last batches.
+type state struct {
+	epoch            int16
+	next, held       uint8 // of ring: where the next batch goes, how many there are
+	coordinatorEpoch int32
+	lastTimestamp    int64
+	lastSeen         int64
+	txnStart         id.Offset
+	ring             [Window]Batch
+}
+
+func (s *state) add(b Batch) {
+	s.ring[s.next] = b
+	s.next = (s.next + 1) % Window
+	s.held = min(s.held+1, Window)
+}
+
+// at returns the i-th remembered batch, from the latest one back.
+func (s *state) at(i uint8) *Batch { return &s.ring[(s.next+Window-1-i)%Window] }
+
+// setEpoch moves to another epoch, whose sequences begin anew.
+func (s *state) setEpoch(e int16) {
+	if e != s.epoch {
+		s.epoch, s.next, s.held = e, 0, 0
+	}
+}
 
 // Check tells what is to be done with a batch that passed batch.ValidateProduce:
 // append it, or, if Duplicate, answer with the first append's result. It changes
 // nothing but the table's clock. Errors: ErrOutOfOrder, ErrFenced, ErrInvalidState.
-func (t *Table) Check(v batch.View, now time.Time) (Verdict, error) { panic("next commit") }
+func (t *Table) Check(v batch.View, now time.Time) (Verdict, error) {
+	t.tick(now)
+	p := v.ProducerID()
+	s := t.producers[p]
+	if p == id.NoProducer || s == nil {
+		return Verdict{}, nil
+	}
+	if dup := s.find(v); dup != nil {
+		return Verdict{Duplicate: true, Base: dup.Base, Timestamp: dup.Timestamp}, nil
+	}
+	if e := v.ProducerEpoch(); e < s.epoch {
+		return Verdict{}, fmt.Errorf("check batch of producer %d: epoch %d, the current one is %d: %w", p, e, s.epoch, ErrFenced)
+	}
+	if want := s.nextSequence(v.ProducerEpoch()); v.BaseSequence() != want {
+		return Verdict{}, fmt.Errorf("check batch of producer %d epoch %d: sequence %d, want %d: %w", p, v.ProducerEpoch(), v.BaseSequence(), want, ErrOutOfOrder)
+	}
+	if s.txnStart != none && !v.IsTransactional() {
+		return Verdict{}, fmt.Errorf("check batch of producer %d: not transactional, but its transaction from offset %d is open: %w", p, s.txnStart, ErrInvalidState)
+	}
+	return Verdict{}, nil
+}
 
-// Apply takes note of a stamped batch that was appended; it must be given each batch
-// once, in order, markers included. ok tells that v is an abort marker that ended
-// a transaction.
-func (t *Table) Apply(v batch.View) (aborted AbortedTxn, ok bool) { panic("next commit") }
+// find returns the remembered batch that v repeats.
+func (s *state) find(v batch.View) *Batch {
+	if v.ProducerEpoch() != s.epoch {
+		return nil
+	}
+	for i := range s.held {
+		if b := s.at(i); b.FirstSequence == v.BaseSequence() && b.LastSequence == v.LastSequence() {
+			return b
+		}
+	}
+	return nil
+}
 
-// Expire forgets producers whose last append is longer ago than after, but none with an open transaction.
-func (t *Table) Expire(now time.Time, after time.Duration) { panic("next commit") }
+// nextSequence is the sequence that a batch of the epoch has to begin with.
+func (s *state) nextSequence(epoch int16) int32 {
+	if epoch != s.epoch || s.held == 0 {
+		return 0
+	}
+	return (s.at(0).LastSequence + 1) & math.MaxInt32
+}
+
+// Apply takes note of a stamped batch that was appended. It must be given each
+// batch once, in order, markers included; what is in the log is never refused. ok
+// tells that v is an abort marker that ended a transaction.
+func (t *Table) Apply(v batch.View) (aborted AbortedTxn, ok bool) {
+	if v.ProducerID() == id.NoProducer {
+		return aborted, false
+	}
+	if v.IsControl() {
+		return t.applyMarker(v)
+	}
+	s := t.of(v)
+	s.add(Batch{
+		FirstSequence: v.BaseSequence(), LastSequence: v.LastSequence(),
+		Base: v.BaseOffset(), Last: v.LastOffset(), Timestamp: v.MaxTimestamp(),
+	})
+	if v.IsTransactional() && s.txnStart == none {
+		s.txnStart = v.BaseOffset()
+		t.open = append(t.open, openTxn{first: s.txnStart, producer: v.ProducerID()})
+	}
+	return aborted, false
+}
+
+func (t *Table) applyMarker(v batch.View) (aborted AbortedTxn, ok bool) {
+	m, known, err := batch.ParseMarker(v)
+	if err != nil || !known {
+		return aborted, false
+	}
+	s := t.of(v)
+	s.coordinatorEpoch = m.CoordinatorEpoch
+	first := s.txnStart
+	if first == none {
+		return aborted, false
+	}
+	s.txnStart = none
+	t.open = slices.DeleteFunc(t.open, func(o openTxn) bool { return o.producer == v.ProducerID() })
+	if m.Commit {
+		return aborted, false
+	}
+	stable := v.NextOffset()
+	if open, found := t.FirstOpen(); found {
+		stable = open
+	}
+	return AbortedTxn{Producer: v.ProducerID(), First: first, Last: v.LastOffset(), Stable: stable}, true
+}
+
+// of returns the state of v's producer in v's epoch, touched.
+func (t *Table) of(v batch.View) *state {
+	s := t.producers[v.ProducerID()]
+	if s == nil {
+		if t.producers == nil {
+			t.producers = make(map[id.Producer]*state)
+		}
+		s = &state{epoch: v.ProducerEpoch(), coordinatorEpoch: none, txnStart: none}
+		t.producers[v.ProducerID()] = s
+	}
+	s.setEpoch(v.ProducerEpoch())
+	s.lastTimestamp = v.MaxTimestamp()
+	s.lastSeen = t.clock
+	return s
+}
+
+// Expire forgets producers whose last append is longer ago than after, but none
+// with an open transaction. Appends are timed by the table's clock and not by their
+// records, which may tell of times long past. An append that was replayed before
+// the table was given a clock counts from the first Expire.
+func (t *Table) Expire(now time.Time, after time.Duration) {
+	t.tick(now)
+	oldest := now.Add(-after).UnixMilli()
+	for p, s := range t.producers {
+		if s.lastSeen == 0 {
+			s.lastSeen = now.UnixMilli()
+		}
+		if s.txnStart == none && s.lastSeen < oldest {
+			delete(t.producers, p)
+		}
+	}
+	if len(t.producers) == 0 {
+		t.producers = nil
+	}
+}
+
+func (t *Table) tick(now time.Time) { t.clock = max(t.clock, now.UnixMilli()) }
 
 // FirstOpen returns the first offset of the oldest open transaction. The last
 // stable offset is the lower of it and the high watermark.
-func (t *Table) FirstOpen() (id.Offset, bool) { panic("next commit") }
-
-// Snapshot returns all states, ordered by producer. They share nothing with the table.
-func (t *Table) Snapshot() []State { panic("next commit") }
-
-// Restore replaces the table's content by a snapshot.
-func (t *Table) Restore(states []State) { panic("next commit") }
-
-// Active returns what DescribeProducers tells: all states, each with its latest batch only.
-func (t *Table) Active() []State { panic("next commit") }
+func (t *Table) FirstOpen() (id.Offset, bool) {
+	if len(t.open) == 0 {
+		return 0, false
+	}
+	return t.open[0].first, true
+}
 
 // Len is the number of producers known.
 func (t *Table) Len() int { return len(t.producers) }
+
+// Snapshot returns all states, ordered by producer. They share nothing with the table.
+func (t *Table) Snapshot() []State { return t.states(Window) }
+
+// Active returns what DescribeProducers tells: all states, each with its latest batch only.
+func (t *Table) Active() []State { return t.states(1) }
+
+func (t *Table) states(batches uint8) []State {
+	if len(t.producers) == 0 {
+		return nil
+	}
+	out := make([]State, 0, len(t.producers))
+	for p, s := range t.producers {
+		st := State{
+			Producer: p, Epoch: s.epoch, CoordinatorEpoch: s.coordinatorEpoch,
+			LastTimestamp: s.lastTimestamp, LastSeen: s.lastSeen, TxnStart: s.txnStart,
+		}
+		for i := min(s.held, batches); i > 0; i-- {
+			st.Batches = append(st.Batches, *s.at(i - 1))
+		}
+		out = append(out, st)
+	}
+	slices.SortFunc(out, func(a, b State) int { return cmp.Compare(a.Producer, b.Producer) })
+	return out
+}
+
+// Restore replaces the table's content by a snapshot. It keeps nothing of states.
+func (t *Table) Restore(states []State) {
+	*t = Table{clock: t.clock}
+	if len(states) > 0 {
+		t.producers = make(map[id.Producer]*state, len(states))
+	}
+	for _, st := range states {
+		s := &state{
+			epoch: st.Epoch, coordinatorEpoch: st.CoordinatorEpoch,
+			lastTimestamp: st.LastTimestamp, lastSeen: st.LastSeen, txnStart: st.TxnStart,
+		}
+		for _, b := range st.Batches {
+			s.add(b)
+		}
+		t.producers[st.Producer] = s
+		if s.txnStart != none {
+			t.open = append(t.open, openTxn{first: s.txnStart, producer: st.Producer})
+		}
+	}
+	slices.SortFunc(t.open, func(a, b openTxn) int { return cmp.Compare(a.first, b.first) })
+}
