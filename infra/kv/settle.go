@@ -8,12 +8,16 @@ import (
 	"time"
 )
 
+// ErrContested accompanies the ErrConflict of Settle when an attempt of unknown
+// outcome came first: that attempt may have been applied, and replaced since.
+var ErrContested = errors.New("an earlier attempt may have been applied and replaced")
+
 // Settle writes like Store.Write, but finds out about unknown outcomes: it reads
 // back, looks for its own nonces and writes again until each outcome is known. A result
 // wraps ErrUnknown only when ctx ends first; so give ctx a deadline.
 //
 // A put that was applied and then replaced by another writer is told as
-// ErrConflict, and one that was applied and then removed is applied again.
+// ErrConflict with ErrContested, and one that was applied and then removed is applied again.
 // Where items are never replaced or removed the answers are exact.
 func Settle(ctx context.Context, s Store, writes ...Write) []Result {
 	open := make([]*settling, len(writes))
@@ -111,7 +115,7 @@ func (w *settling) lookBack(ctx context.Context, s Store) {
 	case !exists && w.write.Delete:
 		w.settle(Result{Version: w.nonces[len(w.nonces)-1]})
 	case !w.write.holds(exists, item.Version):
-		w.settle(Result{Err: fmt.Errorf("write %v: %w", w.write.Key, ErrConflict)})
+		w.settle(Result{Err: fmt.Errorf("write %v: %w: %w", w.write.Key, ErrConflict, ErrContested)})
 	default:
 		w.due = true
 	}
