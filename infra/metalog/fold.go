@@ -1,0 +1,325 @@
+package metalog
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/forebaylog/forebay/infra/id"
+)
+
+// slot is a decoded slot of the log.
+type slot struct {
+	seq     uint64
+	records []Record
+}
+
+// folder makes one new Image from an old one and any number of slots. It copies a
+// part of the old Image before the first change of that part, and only then.
+type folder struct {
+	old       *Image
+	img       *Image
+	ownName   [shards]bool
+	ownID     [shards]bool
+	ownConfig bool
+	fresh     map[*Topic]struct{} // made by this folder, so it may change them
+	changed   map[string]struct{} // names of topics made, removed or replaced
+}
+
+// fold applies slots, which follow m one by one, and returns the Image after the
+// last. It is total: no record makes it fail, and the result depends on nothing
+// but m and the records.
+func fold(m *Image, slots []slot) *Image {
+	next := *m
+	f := folder{old: m, img: &next, fresh: map[*Topic]struct{}{}, changed: map[string]struct{}{}}
+	for _, s := range slots {
+		for _, r := range s.records {
+			if !f.apply(r) {
+				next.ignored++
+			}
+		}
+		next.version = s.seq
+	}
+	next.topics = f.sortedTopics()
+	return &next
+}
+
+// apply reports whether the record applied.
+func (f *folder) apply(r Record) bool {
+	switch r := r.(type) {
+	case ClusterCreated:
+		return f.clusterCreated(r)
+	case TopicCreated:
+		return f.topicCreated(r)
+	case TopicDeleted:
+		return f.topicDeleted(r)
+	case PartitionsAdded:
+		return f.partitionsAdded(r)
+	case ConfigChanged:
+		return f.configChanged(r)
+	case BrokerRegistered:
+		return f.brokerRegistered(r)
+	case BrokerRemoved:
+		return f.brokerRemoved(r)
+	case LeadersChanged:
+		return f.leadersChanged(r)
+	case LeadershipTaken:
+		return f.leadershipTaken(r)
+	case ProducerIDsAllocated:
+		return f.producerIDsAllocated(r)
+	default:
+		return false
+	}
+}
+
+func (f *folder) clusterCreated(r ClusterCreated) bool {
+	if r.ID == "" || f.img.clusterID != "" {
+		return false
+	}
+	f.img.clusterID = r.ID
+	return true
+}
+
+func (f *folder) topicCreated(r TopicCreated) bool {
+	if r.Name == "" || r.ID.IsZero() || len(r.Partitions) == 0 {
+		return false
+	}
+	if _, taken := f.img.Topic(r.Name); taken {
+		return false
+	}
+	if _, taken := f.img.TopicByID(r.ID); taken {
+		return false
+	}
+	t := &Topic{Name: r.Name, ID: r.ID, Configs: r.Configs, ReplicationFactor: r.ReplicationFactor}
+	if len(t.Configs) == 0 {
+		t.Configs = nil
+	}
+	t.Partitions = appendAssigned(make([]PartitionState, 0, len(r.Partitions)), r.Partitions)
+	f.put(t)
+	return true
+}
+
+func appendAssigned(to []PartitionState, as []Assignment) []PartitionState {
+	for _, a := range as {
+		to = append(to, PartitionState{Leader: a.Leader, Replicas: a.Replicas})
+	}
+	return to
+}
+
+func (f *folder) topicDeleted(r TopicDeleted) bool {
+	t, ok := f.img.TopicByID(r.ID)
+	if !ok {
+		return false
+	}
+	delete(f.names(t.Name), t.Name)
+	delete(f.ids(t.ID), t.ID)
+	f.changed[t.Name] = struct{}{}
+	return true
+}
+
+func (f *folder) partitionsAdded(r PartitionsAdded) bool {
+	t, ok := f.img.TopicByID(r.ID)
+	if !ok || len(r.Partitions) == 0 {
+		return false
+	}
+	t = f.mutable(t)
+	t.Partitions = appendAssigned(t.Partitions, r.Partitions)
+	return true
+}
+
+func (f *folder) configChanged(r ConfigChanged) bool {
+	switch r.Resource.Type {
+	case ResourceTopic:
+		t, ok := f.img.Topic(r.Resource.Name)
+		if !ok {
+			return false
+		}
+		t = f.mutable(t)
+		t.Configs = withConfigs(t.Configs, r.Set)
+		return true
+	case ResourceBroker, ResourceGroup:
+		if !f.ownConfig {
+			f.img.configs, f.ownConfig = maps.Clone(f.img.configs), true
+		}
+		if f.img.configs == nil {
+			f.img.configs = map[Resource]map[string]string{}
+		}
+		if c := withConfigs(f.img.configs[r.Resource], r.Set); c != nil {
+			f.img.configs[r.Resource] = c
+		} else {
+			delete(f.img.configs, r.Resource)
+		}
+		return true
+	default:
+		return false
+	}
+}
+
+// withConfigs returns a copy of old with the changes made, nil when nothing is left.
+func withConfigs(old map[string]string, set map[string]*string) map[string]string {
+	next := make(map[string]string, len(old)+len(set))
+	maps.Copy(next, old)
+	for name, value := range set {
+		if value == nil {
+			delete(next, name)
+		} else {
+			next[name] = *value
+		}
+	}
+	if len(next) == 0 {
+		return nil
+	}
+	return next
+}
+
+func (f *folder) brokerRegistered(r BrokerRegistered) bool {
+	if r.ID < 0 {
+		return false
+	}
+	b := &Broker{ID: r.ID, Incarnation: r.Incarnation, Rack: r.Rack, Endpoints: r.Endpoints}
+	brokers := slices.Clone(f.img.brokers)
+	i, known := slices.BinarySearchFunc(brokers, b, byNodeID)
+	if known {
+		brokers[i] = b
+	} else {
+		brokers = slices.Insert(brokers, i, b)
+	}
+	f.img.brokers = brokers
+	return true
+}
+
+func (f *folder) brokerRemoved(r BrokerRemoved) bool {
+	i, known := slices.BinarySearchFunc(f.img.brokers, &Broker{ID: r.ID}, byNodeID)
+	if !known {
+		return false
+	}
+	f.img.brokers = slices.Delete(slices.Clone(f.img.brokers), i, i+1)
+	return true
+}
+
+// leadersChanged counts each change that does not apply by itself.
+func (f *folder) leadersChanged(r LeadersChanged) bool {
+	for _, c := range r.Changes {
+		if !f.leaderChanged(c) {
+			f.img.ignored++
+		}
+	}
+	return true
+}
+
+func (f *folder) leaderChanged(c LeaderChange) bool {
+	now, ok := f.img.Partition(c.Partition)
+	if !ok || c.Epoch != now.Epoch+1 || c.Leader < NoBroker {
+		return false
+	}
+	t, _ := f.img.TopicByID(c.Partition.Topic)
+	state := &f.mutable(t).Partitions[c.Partition.Index]
+	state.Leader, state.Epoch = c.Leader, c.Epoch
+	if c.Replicas != nil {
+		state.Replicas = c.Replicas
+	}
+	return true
+}
+
+func (f *folder) leadershipTaken(r LeadershipTaken) bool {
+	if r.From < 0 || r.To < 0 {
+		return false
+	}
+	for _, shard := range f.img.byName {
+		for _, t := range shard {
+			f.takeTopic(t, r)
+		}
+	}
+	return true
+}
+
+func (f *folder) takeTopic(t *Topic, r LeadershipTaken) {
+	led := func(p PartitionState) bool { return p.Leader == r.From }
+	first := slices.IndexFunc(t.Partitions, led)
+	if first < 0 {
+		return
+	}
+	t = f.mutable(t)
+	for i := first; i < len(t.Partitions); i++ {
+		if p := &t.Partitions[i]; led(*p) {
+			p.Leader = r.To
+			p.Epoch++
+		}
+	}
+}
+
+func (f *folder) producerIDsAllocated(r ProducerIDsAllocated) bool {
+	next := r.First + r.Count
+	if r.First != f.img.nextProducerID || r.Count <= 0 || next < r.First {
+		return false
+	}
+	f.img.nextProducerID = next
+	return true
+}
+
+// mutable returns t, or the copy of t that has taken its place in the new Image.
+func (f *folder) mutable(t *Topic) *Topic {
+	if _, ok := f.fresh[t]; ok {
+		return t
+	}
+	next := *t
+	next.Partitions = slices.Clone(t.Partitions)
+	f.put(&next)
+	return &next
+}
+
+func (f *folder) put(t *Topic) {
+	f.names(t.Name)[t.Name] = t
+	f.ids(t.ID)[t.ID] = t
+	f.fresh[t] = struct{}{}
+	f.changed[t.Name] = struct{}{}
+}
+
+// names returns the part of the new Image's names that name belongs to, to be changed.
+func (f *folder) names(name string) map[string]*Topic {
+	return own(&f.img.byName, &f.ownName, nameShard(name))
+}
+
+func (f *folder) ids(topic id.Topic) map[id.Topic]*Topic {
+	return own(&f.img.byID, &f.ownID, idShard(topic))
+}
+
+func own[K comparable](parts *[shards]map[K]*Topic, owned *[shards]bool, i int) map[K]*Topic {
+	if !owned[i] {
+		parts[i], owned[i] = maps.Clone(parts[i]), true
+	}
+	if parts[i] == nil {
+		parts[i] = map[K]*Topic{}
+	}
+	return parts[i]
+}
+
+// sortedTopics brings the old order of names up to date with the changes.
+func (f *folder) sortedTopics() []*Topic {
+	if len(f.changed) == 0 {
+		return f.old.topics
+	}
+	var added []*Topic
+	for name := range f.changed {
+		_, before := f.old.Topic(name)
+		if t, now := f.img.Topic(name); now && !before {
+			added = append(added, t)
+		}
+	}
+	slices.SortFunc(added, byTopicName)
+	topics := make([]*Topic, 0, len(f.old.topics)+len(added))
+	for _, t := range f.old.topics {
+		for len(added) > 0 && strings.Compare(added[0].Name, t.Name) < 0 {
+			topics, added = append(topics, added[0]), added[1:]
+		}
+		if _, changed := f.changed[t.Name]; changed {
+			now, still := f.img.Topic(t.Name)
+			if !still {
+				continue
+			}
+			t = now
+		}
+		topics = append(topics, t)
+	}
+	return append(topics, added...)
+}
