@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// cache keeps the values that were loaded last, within a budget, and loads each
-// key once however many wait for it. A load belongs to the cache, not to whoever
+// cache keeps the values that were used last, within a budget but one at least, and
+// loads each key once however many wait for it. A load belongs to the cache, not to whoever
 // asked first: a waiter that gives up leaves it running for the others.
 // It is safe for concurrent use.
 type cache[K comparable, V any] struct {
@@ -142,7 +142,7 @@ func (c *cache[K, V]) start(key K, f *flight[V], slotted bool) error {
 	return err
 }
 
-// land ends a flight and keeps its value if it fits.
+// land ends a flight and keeps its value.
 func (c *cache[K, V]) land(key K, f *flight[V], value V, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,10 +153,7 @@ func (c *cache[K, V]) land(key K, f *flight[V], value V, err error) {
 		return
 	}
 	e := entry[V]{value: value, cost: c.cost(value), ahead: f.ahead}
-	if e.cost > c.budget {
-		return
-	}
-	for c.used+e.cost > c.budget {
+	for c.used > 0 && c.used+e.cost > c.budget {
 		c.remove(c.entries.oldest.key)
 		c.stats.evictions++
 	}

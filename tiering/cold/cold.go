@@ -43,7 +43,8 @@ type Config struct {
 	CacheBytes int64
 	// ChunkBytes is the size of a chunk and so of a request: 1 MiB.
 	ChunkBytes int64
-	// FooterBytes bounds, roughly, the memory of the footers that are kept: 16 MiB.
+	// FooterBytes bounds, roughly, the memory of the footers that are kept: 16 MiB; but
+	// one is always kept, however large.
 	FooterBytes int64
 	// ReadAhead is how many chunks are fetched ahead of a sequential reader: 2; negative for none.
 	ReadAhead int
@@ -118,14 +119,16 @@ func (r *Reader) Close(ctx context.Context) error {
 
 // Stats are counts since the Reader was made, and sizes now, in bytes.
 type Stats struct {
-	ChunkHits, ChunkFetches   int64 // reads answered from the cache; requests
-	ChunkShared               int64 // reads that waited for a request of another
-	ChunkAhead                int64 // requests of the read-ahead, part of ChunkFetches
-	ChunkEvictions            int64
-	FooterHits, FooterFetches int64
-	FetchedBytes              int64 // of chunks
-	CachedBytes, FooterBytes  int64 // in memory now
-	Corrupt                   int64 // batches and footers found damaged
+	Hits, Requests int64 // reads of chunks that were in memory; requests for chunks
+	Shared         int64 // reads of chunks that waited for the request of another
+	Ahead          int64 // requests of the read-ahead, part of Requests
+	Evictions      int64 // of chunks
+	FooterHits     int64
+	FooterRequests int64
+	FetchedBytes   int64 // of chunks
+	CachedBytes    int64 // of chunks in memory
+	FooterBytes    int64 // of footers in memory
+	Corrupt        int64 // batches and footers found damaged
 }
 
 // Stats returns the counts.
@@ -133,9 +136,9 @@ func (r *Reader) Stats() Stats {
 	chunks, cached := r.chunks.snapshot()
 	footers, footerBytes := r.footers.snapshot()
 	return Stats{
-		ChunkHits: chunks.hits, ChunkFetches: chunks.loads, ChunkShared: chunks.joined, ChunkAhead: chunks.aheads,
-		ChunkEvictions: chunks.evictions, FooterHits: footers.hits, FooterFetches: footers.loads,
-		FetchedBytes: r.fetchedBytes.Load(), CachedBytes: cached, FooterBytes: footerBytes, Corrupt: r.corrupt.Load(),
+		Hits: chunks.hits, Requests: chunks.loads, Shared: chunks.joined, Ahead: chunks.aheads, Evictions: chunks.evictions,
+		FooterHits: footers.hits, FooterRequests: footers.loads, FetchedBytes: r.fetchedBytes.Load(),
+		CachedBytes: cached, FooterBytes: footerBytes, Corrupt: r.corrupt.Load(),
 	}
 }
 

@@ -98,7 +98,7 @@ func (s *Sealer) commit(ctx context.Context, links []chain.Link) (done int, fail
 			case err == nil:
 				s.tails[p] = tail{seg.Next, seg}
 				done++
-				s.count(func(st *Stats) { st.Segments++; st.SealedBytes += seg.Length; st.Records += seg.Records })
+				s.count(func(st *Stats) { st.Segments++; st.Bytes += seg.Length; st.Records += seg.Records })
 			case errors.Is(err, chain.ErrTaken):
 				s.count(func(st *Stats) { st.Taken++ })
 			default:

@@ -11,7 +11,7 @@ type Stats struct {
 	Packs         int64 // uploaded
 	Segments      int64 // appended to chains
 	Records       int64 // in them
-	SealedBytes   int64 // in them
+	Bytes         int64 // of batches in them
 	Taken         int64 // segments that another sealer was faster with
 	Dropped       int64 // hot segments
 	DroppedBytes  int64
