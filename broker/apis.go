@@ -6,6 +6,17 @@ import "github.com/twmb/franz-go/pkg/kmsg"
 // are those of Kafka 4.2; the file of each API says where it deviates.
 func apis() []api {
 	return []api{
+		{key: kmsg.Metadata, min: 0, max: 13, handle: synchronous(handleMetadata)},
 		{key: kmsg.ApiVersions, min: 0, max: 4, handle: synchronous(handleAPIVersions)},
+		{key: kmsg.CreateTopics, min: 2, max: 7, handle: synchronous(handleCreateTopics)},
+		{key: kmsg.DeleteTopics, min: 1, max: 6, handle: synchronous(handleDeleteTopics)},
+		{key: kmsg.InitProducerID, min: 0, max: 5, handle: synchronous(handleInitProducerID)},
+		{key: kmsg.DescribeConfigs, min: 1, max: 4, handle: synchronous(handleDescribeConfigs)},
+		{key: kmsg.AlterConfigs, min: 0, max: 2, handle: synchronous(handleAlterConfigs)},
+		{key: kmsg.CreatePartitions, min: 0, max: 3, handle: synchronous(handleCreatePartitions)},
+		{key: kmsg.IncrementalAlterConfigs, min: 0, max: 1, handle: synchronous(handleIncrementalAlterConfigs)},
+		{key: kmsg.DescribeCluster, min: 0, max: 2, handle: synchronous(handleDescribeCluster)},
+		{key: kmsg.ListConfigResources, min: 0, max: 1, handle: synchronous(handleListConfigResources)},
+		{key: kmsg.DescribeTopicPartitions, min: 0, max: 0, handle: synchronous(handleDescribeTopicPartitions)},
 	}
 }

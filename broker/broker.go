@@ -36,6 +36,8 @@ type Broker struct {
 	draining  chan struct{} // closed when Close begins
 	failed    chan error    // holds at most one
 
+	producerIDs producerIDs
+
 	configMu sync.RWMutex
 	configs  topicConfigs // derived from the Image
 

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/objstore"
 )
@@ -23,6 +24,10 @@ var translation = []struct {
 	{context.Canceled, kerr.RequestTimedOut},
 	{kv.ErrUnknown, kerr.RequestTimedOut},
 	{kv.ErrTooLarge, kerr.InvalidRequest},
+	{config.ErrUnknown, kerr.InvalidConfig},
+	{config.ErrInvalid, kerr.InvalidConfig},
+	{config.ErrNotList, kerr.InvalidConfig},
+	{config.ErrReadOnly, kerr.InvalidRequest},
 	{objstore.ErrNotFound, kerr.KafkaStorageError},
 }
 

@@ -1,0 +1,96 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/metalog"
+)
+
+// DeleteTopics (key 20), versions 1 to 6; by id from version 6 on.
+//
+// Deviation: the timeout is not looked at, since a topic is gone when the response
+// is sent.
+
+// handleDeleteTopics deletes topics, each of which succeeds or fails on its own.
+func handleDeleteTopics(ctx context.Context, b *Broker, c *call) kmsg.Response {
+	req := c.body.(*kmsg.DeleteTopicsRequest)
+	resp := req.ResponseKind().(*kmsg.DeleteTopicsResponse)
+	img := b.meta.Image()
+	asked := deletions(req)
+	ids, counts := make([]id.Topic, len(asked)), make(map[id.Topic]int)
+	outcome := make([]*change, len(asked))
+	for i, rt := range asked {
+		t, err := topicToDelete(img, rt)
+		outcome[i] = &change{err: err}
+		if err == nil {
+			ids[i] = t.ID
+			counts[t.ID]++
+			asked[i].Topic, asked[i].TopicID = &t.Name, t.ID
+		}
+	}
+	var changes []*change
+	for i := range asked {
+		switch {
+		case outcome[i].err != nil:
+		case counts[ids[i]] > 1:
+			outcome[i].err = fmt.Errorf("topic %q stands more than once in the request: %w", *asked[i].Topic, kerr.InvalidRequest)
+		default:
+			outcome[i] = deletion(ids[i])
+			changes = append(changes, outcome[i])
+		}
+	}
+	b.update(ctx, changes)
+	for i, rt := range asked {
+		t := kmsg.NewDeleteTopicsResponseTopic()
+		t.Topic, t.TopicID = rt.Topic, rt.TopicID
+		t.ErrorCode, t.ErrorMessage = c.code(outcome[i].err), message(outcome[i].err)
+		resp.Topics = append(resp.Topics, t)
+	}
+	return resp
+}
+
+// deletions are the topics that a request names, in the form of version 6.
+func deletions(req *kmsg.DeleteTopicsRequest) []kmsg.DeleteTopicsRequestTopic {
+	if req.Version >= 6 {
+		return req.Topics
+	}
+	topics := make([]kmsg.DeleteTopicsRequestTopic, len(req.TopicNames))
+	for i := range req.TopicNames {
+		topics[i].Topic = &req.TopicNames[i]
+	}
+	return topics
+}
+
+// topicToDelete finds what an element of the request names.
+func topicToDelete(img *metalog.Image, rt kmsg.DeleteTopicsRequestTopic) (*metalog.Topic, error) {
+	byID := rt.TopicID != [16]byte{}
+	if byID == (rt.Topic != nil) {
+		return nil, fmt.Errorf("a topic to delete needs either a name or an id: %w", kerr.InvalidRequest)
+	}
+	if byID {
+		if t, ok := img.TopicByID(rt.TopicID); ok {
+			return t, nil
+		}
+		return nil, kerr.UnknownTopicID
+	}
+	if t, ok := img.Topic(*rt.Topic); ok {
+		return t, nil
+	}
+	return nil, kerr.UnknownTopicOrPartition
+}
+
+// deletion is the change that deletes a topic. It names it by id, so that a topic
+// created under the same name meanwhile stays.
+func deletion(topic id.Topic) *change {
+	return &change{size: 64, decide: func(img *metalog.Image) (metalog.Record, error) {
+		if _, ok := img.TopicByID(topic); !ok {
+			return nil, kerr.UnknownTopicID
+		}
+		return metalog.TopicDeleted{ID: topic}, nil
+	}}
+}

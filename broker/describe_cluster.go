@@ -1,0 +1,44 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// DescribeCluster (key 60), versions 0 to 2. No broker is ever fenced: one that is
+// not alive is not registered.
+
+// The types of endpoints that a client may ask for.
+const (
+	brokerEndpoints     = 1
+	controllerEndpoints = 2
+)
+
+// handleDescribeCluster answers with the brokers of the cluster.
+func handleDescribeCluster(_ context.Context, b *Broker, c *call) kmsg.Response {
+	req := c.body.(*kmsg.DescribeClusterRequest)
+	resp := req.ResponseKind().(*kmsg.DescribeClusterResponse)
+	resp.Brokers = []kmsg.DescribeClusterResponseBroker{}
+	img := b.meta.Image()
+	resp.ClusterID, resp.ControllerID = img.ClusterID(), int32(b.cfg.NodeID)
+	if c.version >= 1 && req.EndpointType != brokerEndpoints {
+		err := fmt.Errorf("endpoints of type %d: %w", req.EndpointType, kerr.UnsupportedEndpointType)
+		if req.EndpointType == controllerEndpoints {
+			err = fmt.Errorf("endpoints of controllers, at a broker: %w", kerr.MismatchedEndpointType)
+		}
+		resp.ErrorCode, resp.ErrorMessage = c.code(err), message(err)
+		return resp
+	}
+	if req.IncludeClusterAuthorizedOperations {
+		resp.ClusterAuthorizedOperations = clusterOperations
+	}
+	for _, e := range b.endpoints(img, c.listener().Name) {
+		rb := kmsg.NewDescribeClusterResponseBroker()
+		rb.NodeID, rb.Host, rb.Port, rb.Rack = int32(e.id), e.host, e.port, e.rack
+		resp.Brokers = append(resp.Brokers, rb)
+	}
+	return resp
+}

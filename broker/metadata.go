@@ -1,0 +1,200 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/metalog"
+)
+
+// Metadata (key 3), versions 0 to 13.
+//
+// Clients are told the endpoints of the listener that they asked on. Every replica
+// is in sync: what a replica does not hold it reads from the object store. A topic
+// that is created on the way is returned at once, where Kafka answers
+// UNKNOWN_TOPIC_OR_PARTITION and expects the client to ask again.
+
+// Operations that a client may do where nothing restricts it, as bits by the code
+// of the operation (KIP-430).
+const (
+	topicOperations   = 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | 1<<10 | 1<<11
+	clusterOperations = 1<<5 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<11 | 1<<12
+)
+
+// handleMetadata answers with brokers and topics, and creates the topics asked for
+// by name that do not exist, if it may.
+func handleMetadata(ctx context.Context, b *Broker, c *call) kmsg.Response {
+	req := c.body.(*kmsg.MetadataRequest)
+	resp := req.ResponseKind().(*kmsg.MetadataResponse)
+	failed := b.autoCreate(ctx, req)
+	img := b.meta.Image()
+	cluster := img.ClusterID()
+	resp.ClusterID, resp.ControllerID = &cluster, int32(b.cfg.NodeID)
+	for _, e := range b.endpoints(img, c.listener().Name) {
+		rb := kmsg.NewMetadataResponseBroker()
+		rb.NodeID, rb.Host, rb.Port, rb.Rack = int32(e.id), e.host, e.port, e.rack
+		resp.Brokers = append(resp.Brokers, rb)
+	}
+	if req.IncludeClusterAuthorizedOperations {
+		resp.AuthorizedOperations = clusterOperations
+	}
+	if req.Topics == nil || c.version == 0 && len(req.Topics) == 0 {
+		for _, t := range img.Topics() {
+			resp.Topics = append(resp.Topics, describeTopic(img, t, c, req.IncludeTopicAuthorizedOperations))
+		}
+		return resp
+	}
+	resp.Topics = make([]kmsg.MetadataResponseTopic, 0, len(req.Topics))
+	for _, rt := range req.Topics {
+		t, err := findTopic(img, rt, c.version)
+		if err == nil {
+			resp.Topics = append(resp.Topics, describeTopic(img, t, c, req.IncludeTopicAuthorizedOperations))
+			continue
+		}
+		if rt.Topic != nil && failed[*rt.Topic] != nil {
+			err = failed[*rt.Topic]
+		}
+		resp.Topics = append(resp.Topics, missingTopic(c, rt, err))
+	}
+	return resp
+}
+
+// autoCreate creates the topics of req that do not exist, if client and broker
+// allow it, and returns why for those it could not create.
+func (b *Broker) autoCreate(ctx context.Context, req *kmsg.MetadataRequest) map[string]error {
+	if b.cfg.Defaults.NoAutoCreateTopics || req.Version >= 4 && !req.AllowAutoTopicCreation {
+		return nil
+	}
+	img := b.meta.Image()
+	changes, collisions := make(map[string]*change), make(map[string]bool)
+	var list []*change
+	for _, rt := range req.Topics {
+		if rt.Topic == nil || changes[*rt.Topic] != nil || rt.TopicID != [16]byte{} {
+			continue
+		}
+		name := *rt.Topic
+		if _, ok := img.Topic(name); ok {
+			continue
+		}
+		changes[name] = b.creation(&newTopic{name: name, partitions: -1, replicas: -1})
+		err := checkNewTopic(img, name)
+		if key := collisionKey(name); err == nil && collisions[key] {
+			err = fmt.Errorf("topic %q collides with another one in the request: %w", name, kerr.InvalidTopicException)
+		} else if err == nil {
+			collisions[key] = true
+			list = append(list, changes[name])
+		}
+		changes[name].err = err
+	}
+	b.update(ctx, list)
+	failed := make(map[string]error, len(changes))
+	for name, ch := range changes {
+		failed[name] = ch.err
+	}
+	return failed
+}
+
+// findTopic finds what an element of a request names, by name or, from version 12
+// on, by id.
+func findTopic(img *metalog.Image, rt kmsg.MetadataRequestTopic, version int16) (*metalog.Topic, error) {
+	if rt.TopicID != [16]byte{} || rt.Topic == nil {
+		if version < 12 {
+			return nil, fmt.Errorf("metadata version %d by topic id: %w", version, kerr.InvalidRequest)
+		}
+		if t, ok := img.TopicByID(rt.TopicID); ok {
+			return t, nil
+		}
+		return nil, kerr.UnknownTopicID
+	}
+	if t, ok := img.Topic(*rt.Topic); ok {
+		return t, nil
+	}
+	if err := checkTopicName(*rt.Topic); err != nil {
+		return nil, err
+	}
+	return nil, kerr.UnknownTopicOrPartition
+}
+
+// missingTopic is the response for a topic that is not there.
+func missingTopic(c *call, rt kmsg.MetadataRequestTopic, err error) kmsg.MetadataResponseTopic {
+	t := kmsg.NewMetadataResponseTopic()
+	t.ErrorCode, t.Topic, t.TopicID = c.code(err), rt.Topic, rt.TopicID
+	if t.Topic == nil && c.version < 12 { // not nullable there
+		t.Topic = new(string)
+	}
+	t.Partitions = []kmsg.MetadataResponseTopicPartition{}
+	t.IsInternal = rt.Topic != nil && internalTopics[*rt.Topic]
+	return t
+}
+
+// describeTopic is the response for a topic.
+func describeTopic(img *metalog.Image, t *metalog.Topic, c *call, operations bool) kmsg.MetadataResponseTopic {
+	rt := kmsg.NewMetadataResponseTopic()
+	rt.Topic, rt.TopicID, rt.IsInternal = &t.Name, t.ID, internalTopics[t.Name]
+	if operations {
+		rt.AuthorizedOperations = topicOperations
+	}
+	rt.Partitions = make([]kmsg.MetadataResponseTopicPartition, len(t.Partitions))
+	replicas := make([]int32, 0, len(t.Partitions)*int(t.ReplicationFactor))
+	for i := range t.Partitions {
+		p := &t.Partitions[i]
+		rp := kmsg.NewMetadataResponseTopicPartition()
+		rp.Partition, rp.Leader, rp.LeaderEpoch = int32(i), int32(p.Leader), int32(p.Epoch)
+		from := len(replicas)
+		for _, r := range p.Replicas {
+			replicas = append(replicas, int32(r))
+		}
+		rp.Replicas = replicas[from:len(replicas):len(replicas)]
+		rp.ISR, rp.OfflineReplicas = rp.Replicas, []int32{}
+		if code := leaderError(img, p, c); code != 0 {
+			rp.ErrorCode, rp.Leader = code, int32(metalog.NoBroker)
+		}
+		rt.Partitions[i] = rp
+	}
+	return rt
+}
+
+// leaderError is the code for a partition whose leader the client cannot reach: there is
+// none, or it has no endpoint on the client's listener.
+func leaderError(img *metalog.Image, p *metalog.PartitionState, c *call) int16 {
+	leader, ok := img.Broker(p.Leader)
+	if !ok {
+		return kerr.LeaderNotAvailable.Code
+	}
+	for i := range leader.Endpoints {
+		if leader.Endpoints[i].Listener == c.listener().Name {
+			return 0
+		}
+	}
+	return kerr.ListenerNotFound.Code
+}
+
+// endpoint is where the clients of one listener reach a broker.
+type endpoint struct {
+	id   id.Broker
+	host string
+	port int32
+	rack *string // nil: none
+}
+
+// endpoints lists the brokers that have the named listener.
+func (b *Broker) endpoints(img *metalog.Image, listener string) []endpoint {
+	var list []endpoint
+	for _, node := range img.Brokers() {
+		for _, e := range node.Endpoints {
+			if e.Listener != listener {
+				continue
+			}
+			ep := endpoint{id: node.ID, host: e.Host, port: e.Port}
+			if node.Rack != "" {
+				ep.rack = &node.Rack
+			}
+			list = append(list, ep)
+		}
+	}
+	return list
+}
