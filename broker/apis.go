@@ -7,6 +7,15 @@ import "github.com/twmb/franz-go/pkg/kmsg"
 func apis() []api {
 	return []api{
 		{key: kmsg.Metadata, min: 0, max: 13, handle: synchronous(handleMetadata)},
+		{key: kmsg.OffsetCommit, min: 2, max: 10, handle: handleOffsetCommit},
+		{key: kmsg.OffsetFetch, min: 1, max: 10, handle: synchronous(handleOffsetFetch)},
+		{key: kmsg.FindCoordinator, min: 0, max: 6, handle: synchronous(handleFindCoordinator)},
+		{key: kmsg.JoinGroup, min: 0, max: 9, handle: handleJoinGroup},
+		{key: kmsg.Heartbeat, min: 0, max: 4, handle: handleHeartbeat},
+		{key: kmsg.LeaveGroup, min: 0, max: 5, handle: handleLeaveGroup},
+		{key: kmsg.SyncGroup, min: 0, max: 5, handle: handleSyncGroup},
+		{key: kmsg.DescribeGroups, min: 0, max: 6, handle: synchronous(handleDescribeGroups)},
+		{key: kmsg.ListGroups, min: 0, max: 5, handle: synchronous(handleListGroups)},
 		{key: kmsg.ApiVersions, min: 0, max: 4, handle: synchronous(handleAPIVersions)},
 		{key: kmsg.CreateTopics, min: 2, max: 7, handle: synchronous(handleCreateTopics)},
 		{key: kmsg.DeleteTopics, min: 1, max: 6, handle: synchronous(handleDeleteTopics)},
@@ -18,5 +27,7 @@ func apis() []api {
 		{key: kmsg.DescribeCluster, min: 0, max: 2, handle: synchronous(handleDescribeCluster)},
 		{key: kmsg.ListConfigResources, min: 0, max: 1, handle: synchronous(handleListConfigResources)},
 		{key: kmsg.DescribeTopicPartitions, min: 0, max: 0, handle: synchronous(handleDescribeTopicPartitions)},
+		{key: kmsg.DeleteGroups, min: 0, max: 2, handle: handleDeleteGroups},
+		{key: kmsg.OffsetDelete, min: 0, max: 0, handle: handleOffsetDelete},
 	}
 }

@@ -1,0 +1,424 @@
+package broker
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	stdsync "sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/forebaylog/forebay/broker/group"
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/infra/offsets"
+)
+
+const (
+	groupLoadTimeout   = 5 * time.Second  // for one read or removal of a group's offsets
+	groupSweepInterval = 10 * time.Minute // offsets.retention.check.interval.ms
+)
+
+// groupErrors maps the errors of the state machine to Kafka's.
+var groupErrors = map[error]*kerr.Error{
+	group.ErrUnknownMember:        kerr.UnknownMemberID,
+	group.ErrMemberIDRequired:     kerr.MemberIDRequired,
+	group.ErrIllegalGeneration:    kerr.IllegalGeneration,
+	group.ErrRebalanceInProgress:  kerr.RebalanceInProgress,
+	group.ErrFencedInstance:       kerr.FencedInstanceID,
+	group.ErrInconsistentProtocol: kerr.InconsistentGroupProtocol,
+	group.ErrMaxSize:              kerr.GroupMaxSizeReached,
+	group.ErrInvalidGroupID:       kerr.InvalidGroupID,
+	group.ErrInvalidSession:       kerr.InvalidSessionTimeout,
+	group.ErrNotAvailable:         kerr.CoordinatorNotAvailable,
+	group.ErrNotCoordinator:       kerr.NotCoordinator,
+	group.ErrNotFound:             kerr.GroupIDNotFound,
+	group.ErrNotEmpty:             kerr.NonEmptyGroup,
+	group.ErrSubscribed:           kerr.GroupSubscribedToTopic,
+}
+
+// groupError turns an error of the state machine into the Kafka error for it.
+func groupError(err error) error {
+	if ke, ok := groupErrors[err]; ok {
+		return ke
+	}
+	return err
+}
+
+// groupsConfig is what groups needs of a broker.
+type groupsConfig struct {
+	Group       group.Config
+	MetadataMax int // offset.metadata.max.bytes
+	Table       *offsets.Table
+	Image       func() *metalog.Image
+	Refresh     func(context.Context) error // makes Image current
+	Now         func() time.Time
+	Logger      *slog.Logger
+	Metrics     *groupMetrics
+}
+
+// groups is the group coordinator: every group of this broker behind one lock, one
+// goroutine for all their timers, and the queue in which their offsets become durable.
+//
+// A group lives in memory from its first use on. Of a group that is not in memory there
+// are only offsets, in the table: it is empty. An offset counts as committed when the
+// table has it; until then neither OffsetFetch nor the one who commits hears of it.
+type groups struct {
+	cfg     groupsConfig
+	log     *slog.Logger
+	commits *offsets.Committer
+
+	ctx    context.Context // ends when close begins to give up
+	cancel context.CancelFunc
+	wake   chan struct{}      // for the loop: an earlier timer, a finished write, or a new image
+	stop   chan struct{}      // closed when nothing is left to write
+	quiet  chan struct{}      // closed when closed is set and every change of offsets is finished
+	sweep  context.CancelFunc // ends the sweeper
+	swept  stdsync.WaitGroup  // the sweeper
+	writes stdsync.WaitGroup  // removals of offsets
+	looped stdsync.WaitGroup  // the loop
+
+	mu      stdsync.Mutex
+	closed  bool // no request is accepted any more
+	changes int  // of offsets, accepted and not finished
+	byID    map[string]*groupEntry
+	timers  groupTimers
+	tickets group.Ticket
+	waiting map[group.Ticket]func(group.Action)
+	after   []func()       // replies to send when the lock is free
+	seen    *metalog.Image // of which the deleted topics are known
+
+	doneMu   stdsync.Mutex
+	finished []finishedOp
+}
+
+// groupEntry is one group in memory. Guarded by groups.mu.
+type groupEntry struct {
+	id      string
+	loading chan struct{} // closed and nil once the offsets are read
+	state   *group.Group
+	offsets map[id.Partition]offsets.Entry // durable
+	queue   []*offsetOp                    // not yet begun
+	writing int                            // commits begun and not finished
+	erasing bool                           // a removal is begun and not finished
+	due     time.Time                      // when the timer fires
+	index   int                            // in groups.timers; -1: not armed
+}
+
+// idle reports whether forgetting the entry loses nothing.
+func (e *groupEntry) idle() bool {
+	return !e.state.Created() && e.state.Idle() && len(e.queue) == 0 && e.writing == 0 && !e.erasing
+}
+
+func newGroups(cfg groupsConfig) *groups {
+	ctx, cancel := context.WithCancel(context.Background())
+	sweepCtx, sweep := context.WithCancel(ctx)
+	m := &groups{
+		cfg: cfg, log: cfg.Logger, commits: offsets.NewCommitter(cfg.Table, offsets.CommitterConfig{}),
+		ctx: ctx, cancel: cancel, sweep: sweep,
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), quiet: make(chan struct{}),
+		byID: map[string]*groupEntry{}, waiting: map[group.Ticket]func(group.Action){}, seen: cfg.Image(),
+	}
+	m.looped.Go(m.loop)
+	m.swept.Go(func() { m.sweepEvery(sweepCtx, groupSweepInterval) })
+	return m
+}
+
+// drain answers what is parked and refuses what comes.
+func (m *groups) drain() {
+	m.mu.Lock()
+	defer m.unlock()
+	if m.closed {
+		return
+	}
+	m.closed = true
+	now := m.cfg.Now()
+	for _, e := range m.byID {
+		if e.loading == nil {
+			m.dispatch(e, e.state.Step(now, group.Close{}))
+			m.settle(e, now)
+		}
+	}
+	if m.changes == 0 {
+		close(m.quiet)
+	}
+}
+
+// close waits until the offsets that were accepted are written, or until ctx ends.
+func (m *groups) close(ctx context.Context) error {
+	m.drain()
+	m.sweep()
+	defer m.cancel()
+	release := context.AfterFunc(ctx, m.cancel)
+	defer release()
+	m.swept.Wait()
+	select {
+	case <-m.quiet:
+	case <-ctx.Done():
+	}
+	err := m.commits.Close(ctx)
+	m.writes.Wait()
+	close(m.stop)
+	m.looped.Wait()
+	if err != nil {
+		return fmt.Errorf("close group offsets: %w", err)
+	}
+	return nil
+}
+
+// with runs f with the group of that name under the lock. The group is loaded first
+// if need be, which may take a read of the table.
+func (m *groups) with(ctx context.Context, groupID string, f func(e *groupEntry, now time.Time)) error {
+	m.mu.Lock()
+	for {
+		if m.closed {
+			m.unlock()
+			return group.ErrNotAvailable
+		}
+		e := m.byID[groupID]
+		if e == nil {
+			if err := m.load(groupID); err != nil {
+				m.unlock()
+				return err
+			}
+			continue
+		}
+		if loading := e.loading; loading != nil {
+			m.unlock()
+			select {
+			case <-loading:
+			case <-ctx.Done():
+				return fmt.Errorf("wait for group %q: %w", groupID, ctx.Err())
+			}
+			m.mu.Lock()
+			continue
+		}
+		now := m.cfg.Now()
+		f(e, now)
+		m.settle(e, now)
+		m.unlock()
+		return nil
+	}
+}
+
+// load reads the offsets of a group that is not in memory. It is called with the lock
+// held, and gives it up for the read; others who want the group wait for this one.
+func (m *groups) load(groupID string) error {
+	e := &groupEntry{id: groupID, loading: make(chan struct{}), index: -1}
+	m.byID[groupID] = e
+	m.unlock()
+	ctx, cancel := context.WithTimeout(m.ctx, groupLoadTimeout)
+	defer cancel()
+	entries, err := m.cfg.Table.Load(ctx, groupID)
+	m.mu.Lock()
+	close(e.loading)
+	e.loading = nil
+	if err != nil {
+		delete(m.byID, groupID)
+		m.log.Warn("read offsets of group", "group", groupID, "err", err)
+		return fmt.Errorf("load group %q: %w: %w", groupID, kerr.CoordinatorNotAvailable, err)
+	}
+	e.offsets = make(map[id.Partition]offsets.Entry, len(entries))
+	for _, o := range entries {
+		e.offsets[id.Partition{Topic: o.Topic, Index: o.Partition}] = o
+	}
+	if now := m.cfg.Now(); len(entries) > 0 {
+		e.state = group.Restore(groupID, m.cfg.Group, now)
+	} else {
+		e.state = group.New(groupID, m.cfg.Group, now)
+	}
+	return nil
+}
+
+// step hands an event to a group. answer is called once, without the lock, now or
+// later, with the answer to the event's ticket or with why there is none.
+func step[A group.Action](ctx context.Context, m *groups, groupID string, ev func(group.Ticket) group.Event, answer func(A, error)) {
+	err := m.with(ctx, groupID, func(e *groupEntry, now time.Time) {
+		m.tickets++
+		t := m.tickets
+		m.waiting[t] = func(a group.Action) { answer(a.(A), nil) }
+		m.dispatch(e, e.state.Step(now, ev(t)))
+	})
+	if err != nil {
+		var none A
+		answer(none, err)
+	}
+}
+
+// dispatch prepares the replies that follow from actions, and reports transitions.
+func (m *groups) dispatch(e *groupEntry, actions []group.Action) {
+	for _, a := range actions {
+		switch a := a.(type) {
+		case group.JoinAnswer:
+			m.answer(a.Ticket, a)
+		case group.SyncAnswer:
+			m.answer(a.Ticket, a)
+		case group.HeartbeatAnswer:
+			m.answer(a.Ticket, a)
+		case group.LeaveAnswer:
+			m.answer(a.Ticket, a)
+		case group.CommitAnswer:
+			m.answer(a.Ticket, a)
+		case group.StateChanged:
+			m.changed(e, a)
+		}
+	}
+}
+
+func (m *groups) answer(t group.Ticket, a group.Action) {
+	f := m.waiting[t]
+	delete(m.waiting, t)
+	m.after = append(m.after, func() { f(a) })
+}
+
+func (m *groups) changed(e *groupEntry, a group.StateChanged) {
+	switch a.To {
+	case group.Stable:
+		m.cfg.Metrics.rebalances.Inc()
+		m.log.Info("group is stable", "group", e.id, "generation", a.Generation, "members", a.Members)
+	case group.PreparingRebalance:
+		m.log.Info("group rebalances", "group", e.id, "generation", a.Generation, "members", a.Members, "reason", a.Reason)
+	default:
+		m.log.Debug("group changes state", "group", e.id, "state", a.To.String(), "generation", a.Generation, "reason", a.Reason)
+	}
+}
+
+// settle brings the timer of an entry up to date, and forgets an entry that holds nothing.
+func (m *groups) settle(e *groupEntry, now time.Time) {
+	if due := e.state.NextDeadline(); !due.IsZero() && !due.After(now) {
+		m.dispatch(e, e.state.Step(now, group.Tick{}))
+	}
+	if e.idle() && m.byID[e.id] == e {
+		delete(m.byID, e.id)
+	}
+	due := e.state.NextDeadline()
+	if m.closed {
+		due = time.Time{}
+	}
+	switch {
+	case due.IsZero():
+		if e.index >= 0 {
+			heap.Remove(&m.timers, e.index)
+		}
+		return
+	case e.index < 0:
+		e.due = due
+		heap.Push(&m.timers, e)
+	case !due.Equal(e.due):
+		e.due = due
+		heap.Fix(&m.timers, e.index)
+	default:
+		return
+	}
+	if m.timers[0] == e {
+		signal(m.wake)
+	}
+}
+
+// unlock gives up the lock and sends the replies that were prepared under it.
+func (m *groups) unlock() {
+	after := m.after
+	m.after = nil
+	m.mu.Unlock()
+	for _, f := range after {
+		f()
+	}
+}
+
+// loop fires timers, takes in finished writes and removes the offsets of deleted topics.
+func (m *groups) loop() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for stopping := false; ; {
+		m.mu.Lock()
+		m.takeFinished()
+		m.dropDeletedTopics()
+		wait := m.fire()
+		m.unlock()
+		if stopping {
+			return
+		}
+		timer.Reset(wait)
+		select {
+		case <-m.wake:
+		case <-timer.C:
+		case <-m.stop:
+			stopping = true
+		}
+	}
+}
+
+// fire ticks the groups that are due, and returns how long the next one may wait.
+func (m *groups) fire() time.Duration {
+	for {
+		now := m.cfg.Now()
+		if len(m.timers) == 0 {
+			return time.Hour
+		}
+		e := m.timers[0]
+		if wait := e.due.Sub(now); wait > 0 {
+			return wait
+		}
+		m.dispatch(e, e.state.Step(now, group.Tick{}))
+		m.settle(e, now)
+	}
+}
+
+// imageChanged is told of every change of the metadata.
+func (m *groups) imageChanged(_, _ *metalog.Image) { signal(m.wake) }
+
+// groupTimers is a heap of the groups that have a timer armed, the earliest first.
+type groupTimers []*groupEntry
+
+func (h groupTimers) Len() int           { return len(h) }
+func (h groupTimers) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h groupTimers) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].index, h[j].index = i, j }
+func (h *groupTimers) Push(x any)        { e := x.(*groupEntry); e.index = len(*h); *h = append(*h, e) }
+func (h *groupTimers) Pop() any {
+	old := *h
+	e := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	e.index = -1
+	return e
+}
+
+// openGroups starts the coordinator.
+func openGroups(_ context.Context, b *Broker) (part, error) {
+	cfg := b.cfg.Groups
+	metrics, err := newGroupMetrics(b.cfg.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	m := newGroups(groupsConfig{
+		Group: group.Config{
+			InitialDelay: cfg.InitialRebalanceDelay, MinSession: cfg.MinSessionTimeout, MaxSession: cfg.MaxSessionTimeout,
+			MaxSize: cfg.MaxSize, OffsetRetention: cfg.OffsetsRetention,
+		},
+		MetadataMax: cfg.OffsetMetadataMax,
+		Table:       offsets.Open(b.cfg.Offsets),
+		Image:       b.meta.Image, Refresh: b.meta.Refresh,
+		Now: b.cfg.Now, Logger: b.log, Metrics: metrics,
+	})
+	b.groups = m
+	unsubscribe := b.meta.Subscribe(m.imageChanged)
+	if err := metrics.watch(b.cfg.Registerer, m); err != nil {
+		unsubscribe()
+		return nil, errors.Join(err, m.close(context.Background()))
+	}
+	return &groupsPart{groups: m, unsubscribe: unsubscribe}, nil
+}
+
+// groupsPart ties the coordinator to its broker.
+type groupsPart struct {
+	*groups
+	unsubscribe func()
+}
+
+func (p *groupsPart) close(ctx context.Context) error {
+	p.unsubscribe()
+	return p.groups.close(ctx)
+}

@@ -1,0 +1,293 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/forebaylog/forebay/broker/group"
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/infra/offsets"
+)
+
+// offsetOp is one change of a group's offsets: a commit, or a removal. The changes of a group take
+// effect in the order in which the group accepted them, so that a commit of an old
+// generation never overwrites that of a newer one. Commits follow each other without waiting and
+// are gathered by the Committer; a removal waits for what is before it, and holds up what is after.
+type offsetOp struct {
+	commit []offsets.Entry
+	remove []id.Partition
+	all    bool        // remove the group
+	done   func(error) // called without the lock, once it is durable or has failed; may be nil
+}
+
+type finishedOp struct {
+	entry *groupEntry
+	op    *offsetOp
+	err   error
+}
+
+// enqueue accepts a change. Called with the lock held.
+func (m *groups) enqueue(e *groupEntry, op *offsetOp) {
+	m.changes++
+	e.queue = append(e.queue, op)
+	m.pump(e)
+}
+
+// pump begins the changes that may begin.
+func (m *groups) pump(e *groupEntry) {
+	for len(e.queue) > 0 && !e.erasing {
+		op := e.queue[0]
+		removal := op.commit == nil
+		if removal && e.writing > 0 {
+			return
+		}
+		e.queue[0] = nil
+		e.queue = e.queue[1:]
+		if !removal {
+			e.writing++
+			m.commits.Submit(e.id, op.commit, func(err error) { m.finish(e, op, err) })
+			continue
+		}
+		e.erasing = true
+		m.writes.Go(func() { m.finish(e, op, m.erase(e.id, op)) })
+	}
+}
+
+// erase carries out a removal.
+func (m *groups) erase(groupID string, op *offsetOp) error {
+	ctx, cancel := context.WithTimeout(m.ctx, groupLoadTimeout)
+	defer cancel()
+	if op.all {
+		return m.cfg.Table.DeleteGroup(ctx, groupID)
+	}
+	return m.cfg.Table.Delete(ctx, groupID, op.remove...)
+}
+
+// finish leaves the outcome of a change to the loop. It may be called with the lock held or not.
+func (m *groups) finish(e *groupEntry, op *offsetOp, err error) {
+	m.doneMu.Lock()
+	m.finished = append(m.finished, finishedOp{e, op, err})
+	m.doneMu.Unlock()
+	signal(m.wake)
+}
+
+// takeFinished makes the outcomes visible, begins what waited for them, and answers.
+func (m *groups) takeFinished() {
+	m.doneMu.Lock()
+	finished := m.finished
+	m.finished = nil
+	m.doneMu.Unlock()
+	now := m.cfg.Now()
+	for _, f := range finished {
+		m.apply(f.entry, f.op, f.err)
+		m.pump(f.entry)
+		m.settle(f.entry, now)
+	}
+}
+
+func (m *groups) apply(e *groupEntry, op *offsetOp, err error) {
+	removal := op.commit == nil
+	switch {
+	case removal:
+		e.erasing = false
+	default:
+		e.writing--
+	}
+	switch {
+	case err != nil:
+		err = m.writeFailed(e, op, err)
+	case op.all:
+		clear(e.offsets)
+	case removal:
+		for _, p := range op.remove {
+			delete(e.offsets, p)
+		}
+	default:
+		m.cfg.Metrics.commits.Add(float64(len(op.commit)))
+		for _, o := range op.commit {
+			e.offsets[id.Partition{Topic: o.Topic, Index: o.Partition}] = o
+		}
+	}
+	if op.done != nil {
+		m.after = append(m.after, func() { op.done(err) })
+	}
+	if m.changes--; m.changes == 0 && m.closed {
+		close(m.quiet)
+	}
+}
+
+// writeFailed says what a client hears of a change that is not known to be durable. It
+// may try again: committing and removing twice is the same as once.
+func (m *groups) writeFailed(e *groupEntry, op *offsetOp, err error) error {
+	m.log.Warn("write offsets of group", "group", e.id, "partitions", len(op.commit)+len(op.remove), "err", err)
+	if op.all && !e.state.Created() {
+		e.state = group.Restore(e.id, m.cfg.Group, m.cfg.Now())
+	}
+	if errors.Is(err, offsets.ErrFenced) {
+		return fmt.Errorf("write offsets of group %q: %w: %w", e.id, kerr.NotCoordinator, err)
+	}
+	return fmt.Errorf("write offsets of group %q: %w: %w", e.id, kerr.CoordinatorNotAvailable, err)
+}
+
+// commit accepts the offsets if the group lets the member commit; see group.Commit.
+// done is called once they are durable. Otherwise it returns why they are refused.
+func (m *groups) commit(ctx context.Context, groupID string, ev group.Commit, entries []offsets.Entry, done func(error)) error {
+	var refused error
+	err := m.with(ctx, groupID, func(e *groupEntry, now time.Time) {
+		for _, a := range e.state.Step(now, ev) {
+			if a, ok := a.(group.CommitAnswer); ok {
+				refused = a.Err
+			}
+		}
+		if refused == nil && len(entries) > 0 {
+			m.enqueue(e, &offsetOp{commit: entries, done: done})
+		}
+	})
+	if err == nil && refused == nil && len(entries) == 0 {
+		done(nil)
+	}
+	return errors.Join(err, refused)
+}
+
+// delete removes an empty group with its offsets.
+func (m *groups) delete(ctx context.Context, groupID string, done func(error)) {
+	var refused error
+	err := m.with(ctx, groupID, func(e *groupEntry, now time.Time) {
+		if refused = e.state.CanDelete(); refused == nil {
+			m.remove(e, now, done)
+		}
+	})
+	if err = errors.Join(err, refused); err != nil {
+		done(err)
+	}
+}
+
+// remove ends an empty group; the entry stays for what comes under the same name.
+func (m *groups) remove(e *groupEntry, now time.Time, done func(error)) {
+	m.dispatch(e, e.state.Step(now, group.Delete{}))
+	e.state = group.New(e.id, m.cfg.Group, now)
+	m.enqueue(e, &offsetOp{all: true, done: done})
+}
+
+// dropDeletedTopics removes the offsets of topics that have gone since the last look,
+// of the groups in memory. The sweep finds those of the others.
+func (m *groups) dropDeletedTopics() {
+	img := m.cfg.Image()
+	if img == m.seen || m.closed {
+		return
+	}
+	gone := map[id.Topic]bool{}
+	for _, t := range m.seen.Topics() {
+		if _, ok := img.TopicByID(t.ID); !ok {
+			gone[t.ID] = true
+		}
+	}
+	m.seen = img
+	if len(gone) == 0 {
+		return
+	}
+	for _, e := range m.byID {
+		if e.loading != nil {
+			continue
+		}
+		var ps []id.Partition
+		for p := range e.offsets {
+			if gone[p.Topic] {
+				ps = append(ps, p)
+			}
+		}
+		if len(ps) > 0 {
+			m.enqueue(e, &offsetOp{remove: ps})
+		}
+	}
+}
+
+// sweepEvery removes at each interval the offsets that have expired or whose topic has gone, and
+// the empty groups that have none left.
+func (m *groups) sweepEvery(ctx context.Context, interval time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := m.sweepAll(ctx); err != nil && ctx.Err() == nil {
+			m.log.Warn("look for expired offsets", "err", err)
+		}
+	}
+}
+
+func (m *groups) sweepAll(ctx context.Context) error {
+	names, err := m.names(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := m.with(ctx, name, func(*groupEntry, time.Time) {}); err != nil { // loads it
+			return err
+		}
+	}
+	// A topic named by an offset that was read before is in an image of now, or deleted.
+	if err := m.cfg.Refresh(ctx); err != nil {
+		return fmt.Errorf("refresh the metadata: %w", err)
+	}
+	img := m.cfg.Image()
+	for _, name := range names {
+		if err := m.with(ctx, name, func(e *groupEntry, now time.Time) { m.sweepGroup(e, now, img) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *groups) sweepGroup(e *groupEntry, now time.Time, img *metalog.Image) {
+	if len(e.queue) > 0 || e.writing > 0 || e.erasing {
+		return
+	}
+	var ps []id.Partition
+	for p, o := range e.offsets {
+		t, ok := img.TopicByID(p.Topic)
+		if !ok || e.state.Expired(now, t.Name, o.CommitTime, o.ExpireTime) {
+			ps = append(ps, p)
+		}
+	}
+	switch {
+	case len(ps) == len(e.offsets) && e.state.Idle() && e.state.CanDelete() == nil:
+		m.log.Info("remove group without members and offsets", "group", e.id, "expired", len(ps))
+		m.remove(e, now, nil)
+	case len(ps) > 0:
+		m.log.Info("remove expired offsets", "group", e.id, "expired", len(ps))
+		m.enqueue(e, &offsetOp{remove: ps})
+	}
+	m.cfg.Metrics.expired.Add(float64(len(ps)))
+}
+
+// names lists every group there is, in memory or only in the table, in no order.
+func (m *groups) names(ctx context.Context) ([]string, error) {
+	stored, err := m.cfg.Table.Groups(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list groups: %w: %w", kerr.CoordinatorNotAvailable, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	names := make([]string, 0, len(stored)+len(m.byID))
+	for _, name := range stored {
+		// Of a group in memory, memory knows better: it may be on its way out.
+		if e := m.byID[name]; e == nil || e.loading != nil {
+			names = append(names, name)
+		}
+	}
+	for name, e := range m.byID {
+		if e.loading == nil && e.state.Created() {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}

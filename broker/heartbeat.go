@@ -1,0 +1,30 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebaylog/forebay/broker/group"
+)
+
+// Heartbeat (key 12), versions 0 to 4. No deviations.
+
+func handleHeartbeat(ctx context.Context, b *Broker, c *call) {
+	req := c.body.(*kmsg.HeartbeatRequest)
+	reply := func(a group.HeartbeatAnswer, err error) {
+		if err == nil {
+			err = a.Err
+		}
+		resp := req.ResponseKind().(*kmsg.HeartbeatResponse)
+		resp.ErrorCode = c.code(groupError(err))
+		c.reply(resp)
+	}
+	if req.Group == "" {
+		reply(group.HeartbeatAnswer{}, group.ErrInvalidGroupID)
+		return
+	}
+	step(ctx, b.groups, req.Group, func(t group.Ticket) group.Event {
+		return group.Heartbeat{Ticket: t, MemberID: req.MemberID, Instance: req.InstanceID, Generation: req.Generation}
+	}, reply)
+}
