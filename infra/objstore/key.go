@@ -1,6 +1,7 @@
 package objstore
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -23,6 +24,17 @@ func CheckKey(key string) error {
 		if element == "" || element == "." || element == ".." {
 			return fmt.Errorf("check key %q: %w: element %q", key, ErrInvalidKey, element)
 		}
+	}
+	return nil
+}
+
+// checkCall is what every call on one object begins with.
+func checkCall(ctx context.Context, op, key string) error {
+	if err := CheckKey(key); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s object %q: %w", op, key, err)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func NewMem() *Mem { return &Mem{objects: make(map[string]memObject)} }
 
 // Put holds the object in memory twice for a moment, once read and once trimmed.
 func (m *Mem) Put(ctx context.Context, key string, body io.Reader) error {
-	if err := m.check(ctx, "put", key); err != nil {
+	if err := checkCall(ctx, "put", key); err != nil {
 		return err
 	}
 	var buf bytes.Buffer
@@ -116,7 +116,7 @@ func (m *Mem) keys(prefix, after string) ([]string, error) {
 
 // Delete removes the object; reads under way end as if it were there.
 func (m *Mem) Delete(ctx context.Context, key string) error {
-	if err := m.check(ctx, "delete", key); err != nil {
+	if err := checkCall(ctx, "delete", key); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -136,19 +136,8 @@ func (m *Mem) Close() error {
 	return nil
 }
 
-// check is what every call on one object does first.
-func (m *Mem) check(ctx context.Context, op, key string) error {
-	if err := CheckKey(key); err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("%s object %q: %w", op, key, err)
-	}
-	return nil
-}
-
 func (m *Mem) get(ctx context.Context, op, key string) (memObject, error) {
-	if err := m.check(ctx, op, key); err != nil {
+	if err := checkCall(ctx, op, key); err != nil {
 		return memObject{}, err
 	}
 	m.mu.RLock()
