@@ -2,26 +2,90 @@ package pack
 
 import (
 	"context"
-
-	"github.com/forebaylog/forebay/infra/id"
+	"errors"
+	"fmt"
+	"io"
 )
 
-// Run returns the run of a partition.
-func (f *Footer) Run(p id.Partition) (*Run, bool) { panic("next commit") }
+// tailRead is what ReadFooter reads first: the whole footer of most objects.
+const tailRead = 64 << 10
 
-// Find returns the last index entry at or below o, from where a reader comes to the
-// batch that holds o. It is the first entry if o lies below the run.
-func (r *Run) Find(o id.Offset) IndexEntry { panic("next commit") }
+// ReadFooter reads the footer of an object of size bytes with one read, or two if
+// it is large. An error is a *CorruptError or what r returned.
+func ReadFooter(ctx context.Context, r RangeReader, size int64) (*Footer, error) {
+	f, _, err := readFooter(ctx, r, size)
+	return f, err
+}
 
-// FindTime returns the index entry from where a reader comes to the run's first record of
-// time ms (milliseconds since 1970) or later; ok is false if there is none.
-func (r *Run) FindTime(ms int64) (e IndexEntry, ok bool) { panic("next commit") }
+// readFooter also returns the position of the footer.
+func readFooter(ctx context.Context, r RangeReader, size int64) (*Footer, int64, error) {
+	if size < trailerSize {
+		return nil, 0, &CorruptError{Part: "trailer", Pos: 0, Err: errShort}
+	}
+	tail := make([]byte, min(size, tailRead))
+	if err := readFull(ctx, r, tail, size-int64(len(tail))); err != nil {
+		return nil, 0, fmt.Errorf("read pack footer: %w", err)
+	}
+	t, err := decodeTrailer(tail)
+	if err != nil {
+		return nil, 0, &CorruptError{Part: "trailer", Pos: size - trailerSize, Err: err}
+	}
+	whole := t.footerLength + trailerSize
+	if whole > size {
+		return nil, 0, &CorruptError{Part: "trailer", Pos: size - trailerSize, Err: fmt.Errorf("a footer of %d bytes in an object of %d", t.footerLength, size)}
+	}
+	if missing := whole - int64(len(tail)); missing > 0 {
+		tail = append(make([]byte, missing, whole), tail...)
+		if err := readFull(ctx, r, tail[:missing], size-whole); err != nil {
+			return nil, 0, fmt.Errorf("read pack footer: %w", err)
+		}
+	}
+	at := size - whole
+	f, end, err := decodeTail(tail, t)
+	if err == nil && end != at {
+		err = fmt.Errorf("its runs end at %d, it begins at %d", end, at)
+	}
+	if err != nil {
+		return nil, 0, &CorruptError{Part: "footer", Pos: at, Err: err}
+	}
+	return f, at, nil
+}
 
-// ReadFooter reads the footer of an object of size bytes with one or two reads.
-func ReadFooter(ctx context.Context, r RangeReader, size int64) (*Footer, error) { panic("next commit") }
+// DecodeFooter decodes the end of an object: footer and trailer, with any bytes
+// before them. An error is a *CorruptError whose position counts from the start of b.
+func DecodeFooter(b []byte) (*Footer, error) {
+	t, err := decodeTrailer(b)
+	if err != nil {
+		return nil, &CorruptError{Part: "trailer", Pos: int64(max(0, len(b)-trailerSize)), Err: err}
+	}
+	f, _, err := decodeTail(b, t)
+	if err != nil {
+		return nil, &CorruptError{Part: "footer", Pos: max(0, int64(len(b)-trailerSize)-t.footerLength), Err: err}
+	}
+	return f, nil
+}
 
-// DecodeFooter decodes the end of an object: footer and trailer.
-func DecodeFooter(b []byte) (*Footer, error) { panic("next commit") }
+// decodeTail checks and decodes the footer in front of the trailer at the end of b.
+func decodeTail(b []byte, t trailer) (*Footer, int64, error) {
+	body := b[:len(b)-trailerSize]
+	if t.footerLength > int64(len(body)) {
+		return nil, 0, errShort
+	}
+	body = body[int64(len(body))-t.footerLength:]
+	if checksum(body) != t.footerCRC {
+		return nil, 0, errChecksum
+	}
+	return decodeFooter(body)
+}
 
-// Verify reads a whole object and returns nil or a *CorruptError for the first thing that is wrong.
-func Verify(ctx context.Context, r RangeReader, size int64) error { panic("next commit") }
+// readFull fills p; an object that ends before is an error.
+func readFull(ctx context.Context, r RangeReader, p []byte, off int64) error {
+	n, err := r.ReadAt(ctx, p, off)
+	if n == len(p) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("%d bytes at %d: %w", len(p), off, err)
+}
