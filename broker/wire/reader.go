@@ -24,16 +24,18 @@ func (r *reader) take(n int) []byte {
 	return p
 }
 
-func (r *reader) int16() int16 {
+// int16 reads a number of two bytes.
+func (r *reader) int16() int {
 	if p := r.take(2); p != nil {
-		return int16(binary.BigEndian.Uint16(p))
+		return int(int16(binary.BigEndian.Uint16(p)))
 	}
 	return 0
 }
 
-func (r *reader) int32() int32 {
+// int32 reads a number of four bytes.
+func (r *reader) int32() int {
 	if p := r.take(4); p != nil {
-		return int32(binary.BigEndian.Uint32(p))
+		return int(int32(binary.BigEndian.Uint32(p)))
 	}
 	return 0
 }
@@ -55,13 +57,16 @@ func (r *reader) nullableString() []byte {
 	if n == -1 {
 		return nil
 	}
-	return r.take(int(n))
+	return r.take(n)
 }
 
-// tags skips tagged fields (KIP-482).
-func (r *reader) tags() {
-	for n := r.uvarint(); n > 0 && !r.bad; n-- {
+// tags skips tagged fields (KIP-482) and returns how many there were.
+func (r *reader) tags() int {
+	n := 0
+	for left := r.uvarint(); left > 0 && !r.bad; left-- {
 		r.uvarint()
 		r.take(int(r.uvarint()))
+		n++
 	}
+	return n
 }
