@@ -3,66 +3,275 @@ package journal
 import (
 	"context"
 	"errors"
-	"iter"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/tiering/batch"
 )
 
-var errTODO = errors.New("journal: not built yet")
+// ErrFailed is matched by the error of every append, flush and sync after one of them
+// failed: what is on the disk from there on is not known, and nothing is tried again.
+var ErrFailed = errors.New("journal has failed")
 
 // Journal is an open directory of hot segments.
-type Journal struct{ cfg Config }
+//
+// Locks, in the order in which they are taken: tend, reindexing, io, mu. mu is never held
+// during input or output.
+type Journal struct {
+	cfg   Config
+	index *index
+	start time.Time // zero of the clock that segment ages are measured with
 
-// Open recovers the directory and returns a journal that takes appends.
-func Open(ctx context.Context, cfg Config) (*Journal, Recovery, error) {
-	return nil, Recovery{}, errTODO
+	tend       sync.Mutex   // one at a time changes the index or removes segments
+	reindexing sync.RWMutex // held for writing while the index is rebuilt; look-ups wait
+	io         sync.Mutex   // one at a time writes the segments
+
+	mu       sync.RWMutex
+	parts    map[id.Partition]*part
+	segments []*segment // oldest first; the active one is the last
+	active   *segment   // takes appends; nil when there was no space for one
+	queue    []queued   // appended and not flushed
+	spare    []queued   // the array of the previous queue
+	end      Position   // of the last frame queued
+	written  Position
+	durable  Position
+	tail     fifo
+	tailSize int64
+	pending  int   // entries in memory that are not in the index
+	failed   error // matches ErrFailed
+	closed   bool
+
+	next     *segment // created and waiting to become active
+	lastID   id.Segment
+	want     int64 // bytes that the next segment must have room for
+	noSpace  error // why the last creation failed
+	retryAt  time.Duration
+	backoff  time.Duration
+	prepared chan struct{} // closed and replaced after each attempt to create
+
+	headers []byte   // slab of frame headers; guarded by io
+	vec     [][]byte // guarded by io
+
+	wantNext chan struct{}
+	wantTend chan struct{}
+	done     chan struct{}
+	loops    sync.WaitGroup
+	stats    counters
 }
 
-// Append queues a stamped batch without input or output and without copying.
-func (j *Journal) Append(p id.Partition, v batch.View) (Position, error) { return Position{}, errTODO }
-
-// Flush writes all that is queued and returns the position up to which the journal is written.
-func (j *Journal) Flush() (Position, error) { return Position{}, errTODO }
-
-// Sync makes what was flushed durable and returns the position up to which it is.
-func (j *Journal) Sync() (Position, error) { return Position{}, errTODO }
-
-// Read returns whole batches of p, the first of which contains from.
-func (j *Journal) Read(p id.Partition, from, limit id.Offset, maxBytes int) ([][]byte, error) {
-	return nil, errTODO
+// queued is a batch on its way to the file, or the end of a segment if batch is nil.
+type queued struct {
+	seg   *segment
+	batch batch.View
+	p     id.Partition
+	pos   int64
 }
 
-// Entries lists the hot batches of p from the one that contains from.
-func (j *Journal) Entries(p id.Partition, from id.Offset) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) { yield(Entry{}, errTODO) }
+// Append queues a stamped batch, whose checksum the caller has verified, without
+// input or output and without copying it: v belongs to the journal from then on and
+// must not change. It returns where the frame ends; the batch is durable when Sync
+// has returned that position or a later one. Reads see it at once.
+//
+// Append waits only when a new segment is needed that is still being created. It
+// fails with ErrFull if there is no space for it, with ErrOrder if v starts below
+// the end of p, with ErrFailed or ErrClosed; nothing is queued then.
+func (j *Journal) Append(p id.Partition, v batch.View) (Position, error) {
+	if len(v) < batch.HeaderSize || int64(len(v)) > maxSegmentBytes {
+		return Position{}, fmt.Errorf("append to %s: a batch of %d bytes", p, len(v))
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for {
+		if err := j.usable(); err != nil {
+			return Position{}, err
+		}
+		if t := j.parts[p]; t != nil && v.BaseOffset() < t.next {
+			return Position{}, fmt.Errorf("append to %s at %d, its end is %d: %w", p, v.BaseOffset(), t.next, ErrOrder)
+		}
+		wait, err := j.room(frameHeaderSize + int64(len(v)))
+		if err != nil {
+			return Position{}, fmt.Errorf("append to %s: %w", p, err)
+		}
+		if wait == nil {
+			return j.enqueue(p, v), nil
+		}
+		j.mu.Unlock()
+		select {
+		case <-wait:
+		case <-j.done:
+		}
+		j.mu.Lock()
+	}
 }
 
-// Batch returns one batch, checked.
-func (j *Journal) Batch(p id.Partition, e Entry) (batch.View, error) { return nil, errTODO }
-
-// HotStart returns the offset below which nothing of p is hot.
-func (j *Journal) HotStart(p id.Partition) (id.Offset, bool) { return 0, false }
-
-// HotEnd returns the offset after the last hot batch of p.
-func (j *Journal) HotEnd(p id.Partition) (id.Offset, bool) { return 0, false }
-
-// Segments lists the segments, oldest first.
-func (j *Journal) Segments() []SegmentInfo { return nil }
-
-// Roll finishes the active segment, unless it is empty.
-func (j *Journal) Roll() error { return errTODO }
-
-// Drop removes a rolled segment.
-func (j *Journal) Drop(seg id.Segment) error { return errTODO }
-
-// Replay visits the batches at or above from(p) in journal order.
-func (j *Journal) Replay(ctx context.Context, from func(id.Partition) id.Offset, visit func(id.Partition, Entry, batch.View) error) error {
-	return errTODO
+// usable reports why nothing can be appended or written.
+func (j *Journal) usable() error {
+	if j.failed != nil {
+		return j.failed
+	}
+	if j.closed {
+		return ErrClosed
+	}
+	return nil
 }
 
-// Stats returns counters and sizes.
-func (j *Journal) Stats() Stats { return Stats{} }
+// enqueue gives v its place in the active segment, which has room.
+func (j *Journal) enqueue(p id.Partition, v batch.View) Position {
+	seg := j.active
+	e := entryOf(seg.id, seg.size, v)
+	t := j.parts[p]
+	if t == nil {
+		t = &part{p: p, start: e.Base}
+		j.parts[p] = t
+	}
+	if t.of != seg.id {
+		t.of, t.extent = seg.id, int32(len(seg.extents))
+		seg.extents = append(seg.extents, newExtent(p, e))
+	}
+	if seg.entries == 0 {
+		seg.opened = int64(time.Since(j.start))
+		j.wake(j.wantTend)
+	}
+	seg.add(int(t.extent), p, e)
+	seg.size += frameHeaderSize + int64(len(v))
+	t.next = e.Next
+	t.entries = append(t.entries, newEntry(seg, e, v))
+	j.queue = append(j.queue, queued{seg: seg, batch: v, p: p, pos: e.Pos})
+	j.end = Position{seg.id, seg.size}
+	j.tail.push(t)
+	j.tailSize += int64(len(v))
+	j.pending++
+	j.evict()
+	j.stats.appends.Add(1)
+	j.stats.appendedBytes.Add(int64(len(v)))
+	return j.end
+}
 
-// Close writes and syncs what is queued, rolls the active segment and waits for the goroutines.
-func (j *Journal) Close(ctx context.Context) error { return errTODO }
+// evict takes batches out of the tail, oldest first, until it is small enough. A
+// batch that is not written yet stays, as it is nowhere else.
+func (j *Journal) evict() {
+	for j.tailSize > j.cfg.TailBytes && !j.tail.empty() {
+		t := j.tail.front()
+		e := &t.entries[t.evicted]
+		if (Position{e.seg.id, int64(e.pos)}).Compare(j.written) >= 0 {
+			return
+		}
+		j.tail.pop()
+		j.tailSize -= int64(e.length)
+		e.data = nil
+		t.evicted++
+		j.trim(t)
+	}
+}
+
+// trim forgets what need not be in memory, and the partition with its last hot batch.
+func (j *Journal) trim(t *part) {
+	t.trim()
+	if len(t.entries) == 0 && t.start >= t.next {
+		delete(j.parts, t.p)
+	}
+}
+
+// wake makes the loop behind c look again; it never waits.
+func (j *Journal) wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// fail poisons the journal and returns the error to give to the caller.
+func (j *Journal) fail(err error) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.failed == nil {
+		j.failed = fmt.Errorf("%w: %w", ErrFailed, err)
+	}
+	return j.failed
+}
+
+// HotStart returns the offset below which nothing of p is hot; ok is false if nothing of p is.
+func (j *Journal) HotStart(p id.Partition) (start id.Offset, ok bool) {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	t := j.parts[p]
+	if t == nil || t.start >= t.next {
+		return 0, false
+	}
+	return t.start, true
+}
+
+// HotEnd returns the offset after the last hot batch of p, durable or not; ok is false if nothing of p is hot.
+func (j *Journal) HotEnd(p id.Partition) (end id.Offset, ok bool) {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	t := j.parts[p]
+	if t == nil || t.start >= t.next {
+		return 0, false
+	}
+	return t.next, true
+}
+
+// Segments lists the segments, oldest first. What the infos yield is of this moment.
+func (j *Journal) Segments() []SegmentInfo {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	infos := make([]SegmentInfo, len(j.segments))
+	for i, s := range j.segments {
+		of := summary{extents: s.extents}
+		if !s.rolled {
+			of.extents = slices.Clone(of.extents)
+		}
+		infos[i] = SegmentInfo{
+			ID: s.id, Path: s.path, Size: s.size, Created: time.UnixMilli(s.created), Rolled: s.rolled, Damaged: len(s.damage) > 0,
+			Partitions: of.all(),
+		}
+	}
+	return infos
+}
+
+// Close writes and syncs what is queued, rolls the active segment, so that all of a
+// cleanly stopped directory is covered by checksums, and waits for the goroutines.
+// Readers must be done. It returns ctx's error if that ends first; the work then goes on.
+func (j *Journal) Close(ctx context.Context) error {
+	j.mu.Lock()
+	if j.closed {
+		j.mu.Unlock()
+		return nil
+	}
+	j.closed = true
+	j.mu.Unlock()
+	close(j.done)
+	result := make(chan error, 1)
+	go func() { result <- j.shutDown() }()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("close journal: %w", context.Cause(ctx))
+	}
+}
+
+func (j *Journal) shutDown() error {
+	j.loops.Wait()
+	j.tend.Lock()
+	defer j.tend.Unlock()
+	errs := []error{j.finishActive(), j.discardNext()}
+	if errs[0] == nil {
+		if err := j.indexRolled(); err != nil {
+			j.cfg.Logger.Warn("the index is left behind and will be completed at the next start", "error", err)
+		}
+	}
+	errs = append(errs, j.index.close())
+	j.mu.Lock()
+	segments := j.segments
+	j.segments, j.active = nil, nil
+	j.mu.Unlock()
+	for _, s := range segments {
+		errs = append(errs, s.release())
+	}
+	return errors.Join(errs...)
+}

@@ -1,18 +1,29 @@
 // Package wal is the group commit: batches that arrive while one group is being
 // made durable form the next group, so that however many producers wait, they
-// share one write and one fsync. It never looks into a batch.
+// share one write and one fsync. There is no delay to gather more: the fsync itself
+// is the time in which a group gathers. It never looks into a batch.
 //
 // A Group is safe for concurrent use.
+//
+// The commit point of a batch is the return of Sink.Commit for its group. A crash
+// before it may lose the batch, which nobody was told is committed; after it the sink's
+// durability holds.
 package wal
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/journal"
 )
+
+// ErrClosed is what Append returns after Close.
+var ErrClosed = errors.New("group commit is closed")
 
 // Sink makes the journal durable in the sense of one durability class.
 type Sink interface {
@@ -22,41 +33,214 @@ type Sink interface {
 }
 
 // Waiter is told of the progress of one batch, from the group's goroutine and in
-// the order of Append. Its methods must not block.
+// the order of Append. Its methods must not block and must not call the Group.
 type Waiter interface {
 	// Written: the batch is in the segment file, but a power loss may still take it.
 	Written()
-	// Committed: the batch is durable (nil), or never will be known to be.
+	// Committed: the batch is durable (nil), or it is not known whether it ever will be.
+	// It is called once, after Written unless the write failed.
 	Committed(err error)
 }
 
 // Config tunes a Group.
-type Config struct{}
+type Config struct {
+	Logger *slog.Logger // default: none
+}
 
 // Group is the group commit over one journal.
-type Group struct{}
+type Group struct {
+	j    *journal.Journal
+	sink Sink
+	log  *slog.Logger
 
-// New starts the group's goroutine; Close ends it.
-func New(j *journal.Journal, sink Sink, cfg Config) *Group { return &Group{} }
+	mu     sync.Mutex // held over Journal.Append, so that the queue is in the journal's order
+	queue  []item
+	spare  []item // the array of the previous group
+	err    error  // why the group failed
+	closed bool
+
+	work   chan struct{} // there may be something queued
+	failed chan struct{}
+	done   chan struct{} // the goroutine has ended
+	cancel context.CancelFunc
+}
+
+type item struct {
+	end journal.Position
+	w   Waiter
+}
+
+// New starts the group's goroutine; Close ends it. Nobody else appends to j.
+func New(j *journal.Journal, sink Sink, cfg Config) *Group {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	g := &Group{
+		j: j, sink: sink, log: cfg.Logger, cancel: cancel,
+		work: make(chan struct{}, 1), failed: make(chan struct{}), done: make(chan struct{}),
+	}
+	go g.run(ctx)
+	return g
+}
 
 // LocalSink is durability on this disk: one fsync for each group.
 func LocalSink(j *journal.Journal) Sink { return localSink{j} }
 
 type localSink struct{ j *journal.Journal }
 
-func (s localSink) Commit(context.Context, journal.Position) error {
-	_, err := s.j.Sync()
+func (s localSink) Commit(_ context.Context, upTo journal.Position) error {
+	end, err := s.j.Sync()
+	if err == nil && end.Compare(upTo) < 0 {
+		err = fmt.Errorf("sync reached %s, want %s", end, upTo)
+	}
 	return err
 }
 
-// Append queues the batch and its waiter under one lock.
-func (g *Group) Append(p id.Partition, v batch.View, w Waiter) error { return errors.New("not built yet") }
+// Append queues a stamped batch for the journal, and w to be told of it, under one
+// lock: the order of waiters is that of the log. v belongs to the journal from then
+// on. On an error nothing was queued and w is not called; it is journal.ErrFull while
+// there is no disk space, ErrClosed, or what failed the group.
+func (g *Group) Append(p id.Partition, v batch.View, w Waiter) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.err != nil:
+		return g.err
+	case g.closed:
+		return ErrClosed
+	}
+	end, err := g.j.Append(p, v)
+	if err != nil {
+		if errors.Is(err, journal.ErrFailed) {
+			g.fail(err)
+			g.wake()
+		}
+		return err
+	}
+	g.queue = append(g.queue, item{end, w})
+	if len(g.queue) == 1 {
+		g.wake()
+	}
+	return nil
+}
+
+func (g *Group) wake() {
+	select {
+	case g.work <- struct{}{}:
+	default:
+	}
+}
+
+// fail poisons the group. mu is held.
+func (g *Group) fail(err error) {
+	if g.err != nil {
+		return
+	}
+	g.err = fmt.Errorf("group commit has failed: %w", err)
+	g.log.Error("group commit has failed; nothing is accepted any more", "error", err)
+	close(g.failed)
+}
 
 // Failed is closed when a write or commit has failed; nothing is accepted from then on.
-func (g *Group) Failed() <-chan struct{} { return nil }
+func (g *Group) Failed() <-chan struct{} { return g.failed }
 
 // Err returns the error that failed the group, or nil.
-func (g *Group) Err() error { return nil }
+func (g *Group) Err() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err
+}
 
-// Close commits what is queued and waits for the goroutine.
-func (g *Group) Close(ctx context.Context) error { return nil }
+// Close commits what is queued and waits for the goroutine. If ctx ends first, a
+// commit under way is cancelled and ctx's error returned; the waiters are told. Else
+// the error is that which failed the group, if any.
+func (g *Group) Close(ctx context.Context) error {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
+	g.wake()
+	select {
+	case <-g.done:
+		g.cancel()
+		return g.Err()
+	case <-ctx.Done():
+		g.cancel()
+		return fmt.Errorf("close group commit: %w", context.Cause(ctx))
+	}
+}
+
+func (g *Group) run(ctx context.Context) {
+	defer close(g.done)
+	for range g.work {
+		for g.commitNext(ctx) {
+		}
+		g.mu.Lock()
+		end := g.err != nil || g.closed && len(g.queue) == 0
+		g.mu.Unlock()
+		if end {
+			g.drain()
+			return
+		}
+	}
+}
+
+// commitNext takes what is queued through one write and one commit. It returns false
+// if nothing was queued or the group has failed.
+func (g *Group) commitNext(ctx context.Context) bool {
+	g.mu.Lock()
+	idle := g.err != nil || len(g.queue) == 0
+	g.mu.Unlock()
+	if idle {
+		return false
+	}
+	upTo, err := g.j.Flush()
+	if err != nil {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.fail(err)
+		return false
+	}
+	group := g.take(upTo)
+	for _, it := range group {
+		it.w.Written()
+	}
+	err = g.sink.Commit(ctx, upTo)
+	if err != nil {
+		g.mu.Lock()
+		g.fail(err)
+		err = g.err
+		g.mu.Unlock()
+	}
+	for _, it := range group {
+		it.w.Committed(err)
+	}
+	clear(group)
+	g.spare = group
+	return err == nil
+}
+
+// take removes from the queue what lies before upTo.
+func (g *Group) take(upTo journal.Position) []item {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := 0
+	for n < len(g.queue) && g.queue[n].end.Compare(upTo) <= 0 {
+		n++
+	}
+	group := g.queue[:n:n]
+	g.queue = append(g.spare[:0], g.queue[n:]...)
+	g.spare = nil
+	return group
+}
+
+// drain tells those who are still queued that the group failed.
+func (g *Group) drain() {
+	g.mu.Lock()
+	queue, err := g.queue, g.err
+	g.queue = nil
+	g.mu.Unlock()
+	for _, it := range queue {
+		it.w.Committed(err)
+	}
+}
