@@ -17,7 +17,7 @@ type Segment struct {
 	Object                string // name in the object store
 	ObjectSize            int64  // bytes
 	Pos, Length           int64  // the run within the object, bytes
-	MaxTimestamp          int64  // ms since 1970; -1 if no record has one
+	MaxTimestamp          int64  // of the batches, ms since 1970; -1 if no record has one
 	Records               int64
 	FirstEpoch, LastEpoch id.Epoch // of the first and of the last batch
 	CRC                   uint32   // CRC32C of the run
@@ -44,8 +44,6 @@ func (s Segment) Validate() error {
 		return fmt.Errorf("%w: %d records between the offsets %d and %d", ErrInvalid, s.Records, s.Base, s.Next)
 	case s.FirstEpoch < 0 || s.LastEpoch < s.FirstEpoch:
 		return fmt.Errorf("%w: leader epochs %d to %d", ErrInvalid, s.FirstEpoch, s.LastEpoch)
-	case s.MaxTimestamp < -1:
-		return fmt.Errorf("%w: timestamp %d", ErrInvalid, s.MaxTimestamp)
 	case s.Object == "" || len(s.Object) > maxObjectName || !utf8.ValidString(s.Object):
 		return fmt.Errorf("%w: object name %q", ErrInvalid, s.Object)
 	}

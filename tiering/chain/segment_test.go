@@ -64,7 +64,6 @@ func TestSegmentValidate(t *testing.T) {
 		"too many records":  func(s *Segment) { s.Records = 4097 },
 		"epochs go back":    func(s *Segment) { s.LastEpoch = 2 },
 		"negative epoch":    func(s *Segment) { s.FirstEpoch = -1 },
-		"timestamp":         func(s *Segment) { s.MaxTimestamp = -2 },
 		"no object":         func(s *Segment) { s.Object = "" },
 		"long object":       func(s *Segment) { s.Object = strings.Repeat("x", 901) },
 		"not UTF-8":         func(s *Segment) { s.Object = "\xff" },

@@ -1,7 +1,6 @@
 package seal
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"time"
@@ -17,11 +16,10 @@ const producerExpiry = 24 * time.Hour
 
 // packer writes a plan into a pack.
 type packer struct {
-	s      *Sealer
-	g      *gatherer
-	skip   map[id.Partition]error
-	buffer *bufio.Writer
-	pack   *pack.Writer
+	s    *Sealer
+	g    *gatherer
+	skip map[id.Partition]error
+	pack *pack.Writer
 
 	pieces []piece // to be loaded next
 	filled int64   // bytes of them
@@ -66,9 +64,6 @@ func (w *packer) write(ctx context.Context, pl *plan) (*pack.Footer, error) {
 		return nil, errNoRuns
 	}
 	footer, err := w.pack.Close()
-	if err == nil {
-		err = w.buffer.Flush()
-	}
 	if err != nil {
 		return nil, fmt.Errorf("end the pack: %w", err)
 	}

@@ -119,7 +119,7 @@ func sortedPartitions(set map[id.Partition]struct{}) []id.Partition {
 // them in. With an error it returns those before the place that is wrong.
 func (s *Sealer) collect(p id.Partition, upTo id.Segment, pl *plan) (run, error) {
 	r := run{p: p, tail: s.tails[p]}
-	next := r.tail.end
+	next, epoch := r.tail.end, r.tail.last.LastEpoch
 	for e, err := range s.cfg.Journal.Entries(p, next) {
 		if errors.Is(err, journal.ErrNotHot) {
 			break
@@ -130,13 +130,16 @@ func (s *Sealer) collect(p id.Partition, upTo id.Segment, pl *plan) (run, error)
 		if e.Base != next {
 			return r, fmt.Errorf("seal %s: %w: offset %d is followed by a batch at %d", p, ErrHole, next, e.Base)
 		}
+		if e.Epoch < epoch {
+			return r, fmt.Errorf("seal %s: the batch at offset %d has leader epoch %d, the one before it %d", p, e.Base, e.Epoch, epoch)
+		}
 		if e.Segment > upTo || pl.full(s.cfg.MaxPackBytes) {
 			break
 		}
 		r.items = append(r.items, item{
 			base: e.Base, next: e.Next, epoch: e.Epoch, segment: e.Segment, pos: e.Pos, length: int64(e.Length),
 		})
-		next = e.Next
+		next, epoch = e.Next, e.Epoch
 		pl.bytes += int64(e.Length)
 		pl.batches++
 	}

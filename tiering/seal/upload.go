@@ -1,7 +1,6 @@
 package seal
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -13,9 +12,6 @@ import (
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/pack"
 )
-
-// pipeBuffer joins small batches, in bytes; larger ones pass it by.
-const pipeBuffer = 128 << 10
 
 // errNoRuns is returned for a plan none of whose partitions can be read.
 var errNoRuns = errors.New("no run to upload")
@@ -39,10 +35,9 @@ func (s *Sealer) upload(
 		pr.CloseWithError(errors.Join(errUpload, err)) // nobody reads on
 		stored <- err
 	}()
-	w := packer{s: s, g: g, skip: skip, buffer: bufio.NewWriterSize(pw, pipeBuffer)}
-	w.pack = pack.NewWriter(w.buffer, pack.Header{
+	w := packer{s: s, g: g, skip: skip, pack: pack.NewWriter(pw, pack.Header{
 		Cluster: s.cfg.Cluster, Session: s.cfg.Session, Node: s.cfg.Node, Created: s.cfg.Now(),
-	})
+	})}
 	footer, err := w.write(ctx, pl)
 	pw.CloseWithError(err) // nil ends the object
 	switch putErr := <-stored; {
