@@ -327,3 +327,66 @@ func TestRootOfMem(t *testing.T) {
 	_, err = m.Stat("absent/../also-absent")
 	requirePathError(t, err, fs.ErrNotExist)
 }
+
+// TestDirectoryHalfMoved crashes with a directory in two durable directories,
+// and with one in itself: it is found at most once.
+func TestDirectoryHalfMoved(t *testing.T) {
+	m := newMem(t)
+	require.NoError(t, m.MkdirAll("/a/moving", 0o755))
+	require.NoError(t, m.SyncDir("/"))
+	require.NoError(t, m.SyncDir("/a"))
+	require.NoError(t, m.Rename("/a/moving", "/dir/moved"))
+	require.NoError(t, m.SyncDir("/dir"))
+	after := m.Crash()
+	require.Len(t, append(names(t, after, "/a"), names(t, after, "/dir")...), 1)
+
+	m = newMem(t)
+	require.NoError(t, m.MkdirAll("/other", 0o755))
+	require.NoError(t, m.SyncDir("/"))
+	require.NoError(t, m.Rename("/dir", "/other/dir"))
+	require.NoError(t, m.SyncDir("/other"))
+	require.NoError(t, m.Rename("/other/dir", "/dir"))
+	require.NoError(t, m.Rename("/other", "/dir/other"))
+	require.NoError(t, m.SyncDir("/dir"))
+	for seed := range uint64(20) {
+		require.LessOrEqual(t, countDirs(t, m.Crash(vfs.KeepUnsynced(seed)), "/"), 2)
+	}
+}
+
+func countDirs(t *testing.T, fsys vfs.FS, dir string) int {
+	t.Helper()
+	list := names(t, fsys, dir)
+	n := len(list)
+	for _, name := range list {
+		n += countDirs(t, fsys, dir+"/"+name)
+	}
+	return n
+}
+
+// TestATornLengthHidesNothing grows files that a crash cut: what was behind the
+// end must read as zeros.
+func TestATornLengthHidesNothing(t *testing.T) {
+	const size = 10_000
+	cut := 0
+	for seed := range uint64(50) {
+		m := newMem(t)
+		f := openRW(t, m, "/dir/file")
+		require.NoError(t, m.SyncDir("/dir"))
+		_, err := f.WriteAt(bytes.Repeat([]byte("x"), size), 0)
+		require.NoError(t, err)
+		if seed%2 == 0 { // the crash falls into a truncation, else into an append
+			require.NoError(t, f.Sync())
+			require.NoError(t, f.Truncate(0))
+		}
+		after := m.Crash(vfs.KeepUnsynced(seed))
+		f = openRW(t, after, "/dir/file")
+		kept, err := f.Size()
+		require.NoError(t, err)
+		if kept > 0 && kept < size {
+			cut++
+		}
+		require.NoError(t, f.Truncate(size))
+		require.Equal(t, strings.Repeat("\x00", size-int(kept)), readFile(t, f)[kept:])
+	}
+	require.Greater(t, cut, 5)
+}
