@@ -6,6 +6,9 @@ import "github.com/twmb/franz-go/pkg/kmsg"
 // are those of Kafka 4.2; the file of each API says where it deviates.
 func apis() []api {
 	return []api{
+		{key: kmsg.Produce, min: 3, max: 13, fromZero: true, handle: handleProduce},
+		{key: kmsg.Fetch, min: 4, max: 18, handle: handleFetch},
+		{key: kmsg.ListOffsets, min: 1, max: 11, handle: synchronous(handleListOffsets)},
 		{key: kmsg.Metadata, min: 0, max: 13, handle: synchronous(handleMetadata)},
 		{key: kmsg.OffsetCommit, min: 2, max: 10, handle: handleOffsetCommit},
 		{key: kmsg.OffsetFetch, min: 1, max: 10, handle: synchronous(handleOffsetFetch)},
@@ -20,14 +23,16 @@ func apis() []api {
 		{key: kmsg.CreateTopics, min: 2, max: 7, handle: synchronous(handleCreateTopics)},
 		{key: kmsg.DeleteTopics, min: 1, max: 6, handle: synchronous(handleDeleteTopics)},
 		{key: kmsg.InitProducerID, min: 0, max: 5, handle: synchronous(handleInitProducerID)},
+		{key: kmsg.OffsetForLeaderEpoch, min: 2, max: 4, handle: synchronous(handleOffsetForLeaderEpoch)},
 		{key: kmsg.DescribeConfigs, min: 1, max: 4, handle: synchronous(handleDescribeConfigs)},
 		{key: kmsg.AlterConfigs, min: 0, max: 2, handle: synchronous(handleAlterConfigs)},
+		{key: kmsg.DescribeLogDirs, min: 1, max: 4, handle: synchronous(handleDescribeLogDirs)},
 		{key: kmsg.CreatePartitions, min: 0, max: 3, handle: synchronous(handleCreatePartitions)},
+		{key: kmsg.DeleteGroups, min: 0, max: 2, handle: handleDeleteGroups},
 		{key: kmsg.IncrementalAlterConfigs, min: 0, max: 1, handle: synchronous(handleIncrementalAlterConfigs)},
+		{key: kmsg.OffsetDelete, min: 0, max: 0, handle: handleOffsetDelete},
 		{key: kmsg.DescribeCluster, min: 0, max: 2, handle: synchronous(handleDescribeCluster)},
 		{key: kmsg.ListConfigResources, min: 0, max: 1, handle: synchronous(handleListConfigResources)},
 		{key: kmsg.DescribeTopicPartitions, min: 0, max: 0, handle: synchronous(handleDescribeTopicPartitions)},
-		{key: kmsg.DeleteGroups, min: 0, max: 2, handle: handleDeleteGroups},
-		{key: kmsg.OffsetDelete, min: 0, max: 0, handle: handleOffsetDelete},
 	}
 }

@@ -9,8 +9,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebaylog/forebay/broker/config"
+	"github.com/forebaylog/forebay/broker/partition"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/tiering/batch"
+	"github.com/forebaylog/forebay/tiering/journal"
+	"github.com/forebaylog/forebay/tiering/producers"
+	"github.com/forebaylog/forebay/tiering/wal"
 )
 
 // translation maps the errors of the packages below to Kafka's. The first one that
@@ -29,6 +34,24 @@ var translation = []struct {
 	{config.ErrNotList, kerr.InvalidConfig},
 	{config.ErrReadOnly, kerr.InvalidRequest},
 	{objstore.ErrNotFound, kerr.KafkaStorageError},
+
+	{batch.ErrTooLarge, kerr.MessageTooLarge},
+	{batch.ErrInvalidTimestamp, kerr.InvalidTimestamp},
+	{batch.ErrUnsupportedCodec, kerr.UnsupportedCompressionType},
+	{batch.ErrInvalidRecord, kerr.InvalidRecord},
+	{batch.ErrCorrupt, kerr.CorruptMessage},
+	{producers.ErrOutOfOrder, kerr.OutOfOrderSequenceNumber},
+	{producers.ErrFenced, kerr.InvalidProducerEpoch},
+	{producers.ErrInvalidState, kerr.InvalidTxnState},
+	{partition.ErrTransaction, kerr.InvalidTxnState},
+	{partition.ErrOutOfRange, kerr.OffsetOutOfRange},
+	{partition.ErrFenced, kerr.FencedLeaderEpoch},
+	{partition.ErrUnknownEpoch, kerr.UnknownLeaderEpoch},
+	{partition.ErrClosed, kerr.NotLeaderForPartition},
+	{journal.ErrFull, kerr.KafkaStorageError},
+	{journal.ErrCorrupt, kerr.KafkaStorageError},
+	{journal.ErrClosed, kerr.NotLeaderForPartition},
+	{wal.ErrClosed, kerr.NotLeaderForPartition},
 }
 
 // kafkaError is the one place where an error becomes a Kafka error. What it does not

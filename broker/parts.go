@@ -15,12 +15,13 @@ type part interface {
 
 // parts holds the subsystems by name, one field each.
 type parts struct {
-	groups *groups
+	storage *storage
+	groups  *groups
 }
 
 // openParts lists the subsystems in the order of opening; they close in reverse. A
 // function here runs when b.meta is open and the broker is registered, before any
 // client is accepted; it sets its field of parts.
 func openParts() []func(ctx context.Context, b *Broker) (part, error) {
-	return []func(ctx context.Context, b *Broker) (part, error){openGroups}
+	return []func(ctx context.Context, b *Broker) (part, error){openStorage, openGroups}
 }

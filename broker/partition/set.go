@@ -26,9 +26,9 @@ const (
 
 // Config has what a Set needs.
 type Config struct {
-	Tiers  Tiers
-	Node   id.Broker             // the partitions that this broker leads are kept
-	Image  func() *metalog.Image // the metadata as it is now
+	Tiers Tiers
+	Node  id.Broker             // the partitions that this broker leads are kept
+	Image func() *metalog.Image // the metadata as it is now
 	// Damaged says that the hot tier has reported damaged segments: a log with a gap
 	// is then opened, and reads of the gap fail, where otherwise Open fails.
 	Damaged bool
@@ -153,6 +153,13 @@ func (s *Set) Get(p id.Partition) (*Log, bool) {
 	l = &Log{id: p, tiers: &s.cfg.Tiers, epoch: state.Epoch}
 	s.logs[p] = l
 	return l, true
+}
+
+// Len is the number of logs that are open.
+func (s *Set) Len() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.logs)
 }
 
 // All yields the logs that are open now, in no order.

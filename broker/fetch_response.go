@@ -1,0 +1,140 @@
+package broker
+
+import (
+	"encoding/binary"
+
+	"github.com/forebaylog/forebay/broker/wire"
+)
+
+// fetchResponse is a Fetch answer whose records go to the socket from the memory
+// that they are in: kmsg, which encodes every other response, can only copy them.
+type fetchResponse struct {
+	version   int16
+	code      int16
+	sessionID int32
+	parts     []fetched
+}
+
+// SetVersion sets the version that AppendBuffers encodes.
+func (r *fetchResponse) SetVersion(version int16) { r.version = version }
+
+// IsFlexible reports whether the version has tagged fields (KIP-482).
+func (r *fetchResponse) IsFlexible() bool { return r.version >= 12 }
+
+// AppendTo encodes with the records copied; AppendBuffers is what the writer uses.
+func (r *fetchResponse) AppendTo(dst []byte) []byte {
+	var b wire.Buffers
+	r.AppendBuffers(&b)
+	for _, piece := range b.Vector() {
+		dst = append(dst, piece...)
+	}
+	return dst
+}
+
+// AppendBuffers encodes the answer with its records by reference.
+//
+//	throttle int32 | error int16, session int32 (v7+) | topics | tags (v12+)
+//	topic: name (to v12) or id (v13+) | partitions | tags (v12+)
+func (r *fetchResponse) AppendBuffers(b *wire.Buffers) {
+	groups := r.topics()
+	b.Append(func(dst []byte) []byte {
+		dst = binary.BigEndian.AppendUint32(dst, 0)
+		if r.version >= 7 {
+			dst = binary.BigEndian.AppendUint16(dst, uint16(r.code))
+			dst = binary.BigEndian.AppendUint32(dst, uint32(r.sessionID))
+		}
+		return r.appendLen(dst, len(groups))
+	})
+	for _, parts := range groups {
+		b.Append(func(dst []byte) []byte {
+			if r.version >= 13 {
+				dst = append(dst, parts[0].want.id[:]...)
+			} else {
+				dst = r.appendString(dst, parts[0].want.topic)
+			}
+			return r.appendLen(dst, len(parts))
+		})
+		for i := range parts {
+			r.appendPartition(b, &parts[i])
+		}
+		r.appendNoTags(b)
+	}
+	r.appendNoTags(b)
+}
+
+// topics groups the partitions that follow each other by topic.
+func (r *fetchResponse) topics() [][]fetched {
+	var groups [][]fetched
+	for start := 0; start < len(r.parts); {
+		end := start + 1
+		for end < len(r.parts) && r.parts[end].want.topic == r.parts[start].want.topic && r.parts[end].want.id == r.parts[start].want.id {
+			end++
+		}
+		groups = append(groups, r.parts[start:end])
+		start = end
+	}
+	return groups
+}
+
+// appendPartition encodes
+//
+//	index int32 | error int16 | high watermark int64 | last stable int64 |
+//	log start int64 (v5+) | aborted | preferred replica int32 (v11+) | records | tags (v12+)
+func (r *fetchResponse) appendPartition(b *wire.Buffers, f *fetched) {
+	b.Append(func(dst []byte) []byte {
+		dst = binary.BigEndian.AppendUint32(dst, uint32(f.want.index))
+		dst = binary.BigEndian.AppendUint16(dst, uint16(f.code))
+		dst = binary.BigEndian.AppendUint64(dst, uint64(f.high))
+		dst = binary.BigEndian.AppendUint64(dst, uint64(f.stable))
+		if r.version >= 5 {
+			dst = binary.BigEndian.AppendUint64(dst, uint64(f.start))
+		}
+		dst = r.appendLen(dst, 0)
+		if r.version >= 11 {
+			dst = binary.BigEndian.AppendUint32(dst, 1<<32-1)
+		}
+		return r.appendLen(dst, f.bytes)
+	})
+	for _, batch := range f.batches {
+		b.Ref(batch)
+	}
+	if r.version >= 12 && f.diverging != nil {
+		b.Append(f.appendDiverging)
+		return
+	}
+	r.appendNoTags(b)
+}
+
+// appendDiverging encodes the tagged fields with DivergingEpoch, tag 0.
+func (f *fetched) appendDiverging(dst []byte) []byte {
+	const epochAndOffset = 4 + 8
+	dst = append(dst, 1, 0, epochAndOffset+1)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(f.diverging.epoch))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(f.diverging.end))
+	return append(dst, 0)
+}
+
+func (r *fetchResponse) appendNoTags(b *wire.Buffers) {
+	if r.IsFlexible() {
+		_, _ = b.Write([]byte{0})
+	}
+}
+
+// appendLen encodes the length of an array or of bytes.
+func (r *fetchResponse) appendLen(dst []byte, n int) []byte {
+	if r.IsFlexible() {
+		return binary.AppendUvarint(dst, uint64(n)+1)
+	}
+	return binary.BigEndian.AppendUint32(dst, uint32(n))
+}
+
+func (r *fetchResponse) appendString(dst []byte, s string) []byte {
+	if r.IsFlexible() {
+		dst = binary.AppendUvarint(dst, uint64(len(s))+1)
+	} else {
+		dst = binary.BigEndian.AppendUint16(dst, uint16(len(s)))
+	}
+	return append(dst, s...)
+}
+
+var _ gathered = (*fetchResponse)(nil)

@@ -1,0 +1,81 @@
+package broker
+
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/forebaylog/forebay/tiering/batch"
+	"github.com/forebaylog/forebay/tiering/cold"
+	"github.com/forebaylog/forebay/tiering/journal"
+	"github.com/forebaylog/forebay/tiering/seal"
+)
+
+// traffic counts records on their way in and out.
+type traffic struct {
+	producedRecords atomic.Int64
+	producedBytes   atomic.Int64 // of batches, as compressed
+	fetchedBytes    atomic.Int64
+}
+
+func (t *traffic) produced(v batch.View) {
+	t.producedRecords.Add(int64(v.Records()))
+	t.producedBytes.Add(int64(v.Length()))
+}
+
+// storageMetric is one value that is read when metrics are collected.
+type storageMetric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(s *storage, v snapshot) float64
+}
+
+// snapshot is what the tiers say of themselves at one collection.
+type snapshot struct {
+	hot   journal.Stats
+	seal  seal.Stats
+	cache cold.Stats
+}
+
+func counter(name, help string, value func(*storage, snapshot) float64) storageMetric {
+	return storageMetric{prometheus.NewDesc(name, help, nil, nil), prometheus.CounterValue, value}
+}
+
+func gauge(name, help string, value func(*storage, snapshot) float64) storageMetric {
+	return storageMetric{prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue, value}
+}
+
+// storageMetrics are the metrics of the tiers. None has a label, so that their
+// number does not grow with the topics.
+var storageMetrics = []storageMetric{
+	counter("forebay_produced_records_total", "Records appended.", func(s *storage, _ snapshot) float64 { return float64(s.traffic.producedRecords.Load()) }),
+	counter("forebay_produced_bytes_total", "Bytes of record batches appended, as compressed.", func(s *storage, _ snapshot) float64 { return float64(s.traffic.producedBytes.Load()) }),
+	counter("forebay_fetched_bytes_total", "Bytes of record batches answered to fetches.", func(s *storage, _ snapshot) float64 { return float64(s.traffic.fetchedBytes.Load()) }),
+	gauge("forebay_hot_segments", "Hot segments on disk.", func(_ *storage, v snapshot) float64 { return float64(v.hot.Segments) }),
+	gauge("forebay_hot_bytes", "Bytes of the hot segments.", func(_ *storage, v snapshot) float64 { return float64(v.hot.Bytes) }),
+	gauge("forebay_tail_bytes", "Bytes of the newest records held in memory.", func(_ *storage, v snapshot) float64 { return float64(v.hot.TailBytes) }),
+	counter("forebay_group_commits_total", "Syncs of the hot segment; each commits all that waits.", func(_ *storage, v snapshot) float64 { return float64(v.hot.Syncs) }),
+	counter("forebay_index_rebuilds_total", "Times that the index was made anew from the hot segments.", func(_ *storage, v snapshot) float64 { return float64(v.hot.IndexRebuilds) }),
+	counter("forebay_sealed_bytes_total", "Bytes of record batches sealed into packs.", func(_ *storage, v snapshot) float64 { return float64(v.seal.Bytes) }),
+	counter("forebay_sealed_packs_total", "Packs written.", func(_ *storage, v snapshot) float64 { return float64(v.seal.Packs) }),
+	gauge("forebay_seal_lag_bytes", "Bytes of rolled hot segments that are not sealed yet.", func(_ *storage, v snapshot) float64 { return float64(v.seal.LagBytes) }),
+	counter("forebay_pack_requests_total", "Requests to the object store for chunks of packs.", func(_ *storage, v snapshot) float64 { return float64(v.cache.Requests) }),
+	counter("forebay_pack_cache_hits_total", "Reads of chunks that were in memory.", func(_ *storage, v snapshot) float64 { return float64(v.cache.Hits) }),
+	gauge("forebay_pack_cache_bytes", "Bytes of chunks in memory.", func(_ *storage, v snapshot) float64 { return float64(v.cache.CachedBytes) }),
+	gauge("forebay_partitions", "Partitions led by this broker.", func(s *storage, _ snapshot) float64 { return float64(s.logs.Len()) }),
+}
+
+// Describe implements prometheus.Collector.
+func (s *storage) Describe(descs chan<- *prometheus.Desc) {
+	for _, m := range storageMetrics {
+		descs <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s *storage) Collect(metrics chan<- prometheus.Metric) {
+	v := snapshot{hot: s.journal.Stats(), seal: s.sealer.Stats(), cache: s.cold.Stats()}
+	for _, m := range storageMetrics {
+		metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s, v))
+	}
+}
