@@ -41,9 +41,14 @@ type decompressor struct {
 	zstd *zstd.Decoder
 }
 
-var decompressors = sync.Pool{New: func() any { return new(decompressor) }}
+var decompressors sync.Pool
 
-func getDecompressor() *decompressor { return decompressors.Get().(*decompressor) }
+func getDecompressor() *decompressor {
+	if d, ok := decompressors.Get().(*decompressor); ok {
+		return d
+	}
+	return new(decompressor)
+}
 
 func (d *decompressor) release() {
 	if cap(d.out) > keptBuffer {

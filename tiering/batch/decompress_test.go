@@ -154,9 +154,14 @@ func TestZstdWithLargeWindow(t *testing.T) {
 }
 
 func TestDecodeStopsWhenTold(t *testing.T) {
-	for range batch.Decode(build(batch.New(batch.LZ4), records(10)), 0) {
-		break
+	steps := 0
+	for _, err := range batch.Decode(build(batch.New(batch.LZ4), records(10)), 0) {
+		require.NoError(t, err)
+		if steps++; steps == 3 {
+			break
+		}
 	}
+	require.Equal(t, 3, steps)
 }
 
 func TestDecodeAfterCompaction(t *testing.T) {

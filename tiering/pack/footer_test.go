@@ -36,8 +36,10 @@ func footerOf(b []byte) []byte {
 
 // many writes n small runs of 100 topics, each with two batches and a producer.
 func many(w *pack.Writer, n int) error {
-	state := []producers.State{{Producer: 1 << 30, LastTimestamp: 1_700_000_000_000, LastSeen: 1_700_000_000_005, TxnStart: -1,
-		Batches: []producers.Batch{{FirstSequence: 10, LastSequence: 12, Base: 1000, Last: 1002, Timestamp: 1_700_000_000_000}}}}
+	state := []producers.State{{
+		Producer: 1 << 30, LastTimestamp: 1_700_000_000_000, LastSeen: 1_700_000_000_005, TxnStart: -1,
+		Batches: []producers.Batch{{FirstSequence: 10, LastSequence: 12, Base: 1000, Last: 1002, Timestamp: 1_700_000_000_000}},
+	}}
 	one := data(1000, 6, 3, 10, 1_700_000_000_000)
 	two := data(1003, 6, 1, 10, 1_700_000_000_000)
 	for i := range n {

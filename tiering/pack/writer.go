@@ -178,7 +178,7 @@ func (w *Writer) write(b []byte) {
 	n, err := w.out.Write(b)
 	w.pos += int64(n)
 	if err != nil {
-		w.fail(fmt.Errorf("write pack at position %d: %w", w.pos, err))
+		w.err = fmt.Errorf("write pack at position %d: %w", w.pos, err)
 	}
 }
 
