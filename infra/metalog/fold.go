@@ -8,10 +8,10 @@ import (
 	"github.com/forebaylog/forebay/infra/id"
 )
 
-// slot is a decoded slot of the log.
-type slot struct {
-	seq     uint64
-	records []Record
+// Slot is a decoded slot of the log. Its records were appended together.
+type Slot struct {
+	Seq     uint64 // from 1
+	Records []Record
 }
 
 // folder makes one new Image from an old one and any number of slots. It copies a
@@ -29,16 +29,16 @@ type folder struct {
 // fold applies slots, which follow m one by one, and returns the Image after the
 // last. It is total: no record makes it fail, and the result depends on nothing
 // but m and the records.
-func fold(m *Image, slots []slot) *Image {
+func fold(m *Image, slots []Slot) *Image {
 	next := *m
 	f := folder{old: m, img: &next, fresh: map[*Topic]struct{}{}, changed: map[string]struct{}{}}
 	for _, s := range slots {
-		for _, r := range s.records {
+		for _, r := range s.Records {
 			if !f.apply(r) {
 				next.ignored++
 			}
 		}
-		next.version = s.seq
+		next.version = s.Seq
 	}
 	next.topics = f.sortedTopics()
 	return &next

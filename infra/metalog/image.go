@@ -61,7 +61,7 @@ type Image struct {
 // serves tests and tools that need an Image without a Log.
 func NewImage(clusterID string, records ...Record) *Image {
 	all := append([]Record{ClusterCreated{ID: clusterID}}, records...)
-	return fold(&Image{}, []slot{{seq: 1, records: all}})
+	return fold(&Image{}, []Slot{{Seq: 1, Records: all}})
 }
 
 // ClusterID returns the id of the cluster, or "" before it was made.

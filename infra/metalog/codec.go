@@ -1,0 +1,285 @@
+package metalog
+
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"reflect"
+
+	"github.com/forebaylog/forebay/infra/id"
+)
+
+// Errors of what is stored.
+var (
+	// ErrCorrupt: a slot or a snapshot is damaged, or a slot is missing.
+	ErrCorrupt = errors.New("metadata damaged")
+	// ErrNewer: a newer Forebay wrote it, in a way that this one cannot fold. Upgrade this one.
+	ErrNewer = errors.New("metadata written by a newer Forebay")
+)
+
+// A slot and a snapshot are a header and a body of JSON:
+//
+//	offset  0  4 bytes  magic: "FBMS" slot, "FBMI" snapshot (image)
+//	offset  4  1 byte   version of the frame and of the body's outer form: 1
+//	offset  5  1 byte   encoding of the body: 0 plain, 1 DEFLATE
+//	offset  6  2 bytes  zero
+//	offset  8  4 bytes  length of the JSON, little endian
+//	offset 12  4 bytes  CRC32C of bytes 0 to 11 and of the body as stored, little endian
+//	offset 16           body
+//
+// The JSON of a slot is an array of {"t": kind, "v": version, "d": record}. A record
+// whose meaning changes takes the next version; a reader takes the current version
+// and the one before, and refuses what is newer (ErrNewer) rather than fold it wrong. All
+// versions are 1 so far. Fields may only be added when ignoring them is harmless.
+const (
+	slotMagic     = "FBMS"
+	imageMagic    = "FBMI"
+	frameVersion  = 1
+	recordVersion = 1
+	headerSize    = 16
+	crcAt         = 12
+
+	encodingPlain   = 0
+	encodingDeflate = 1
+	plainBelow      = 1 << 10 // bytes of JSON that are not worth compressing
+	deflateBest     = 1032    // no stream of DEFLATE grows more than so many times
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// appendFrame appends header and body.
+func appendFrame(to []byte, magic string, body []byte) ([]byte, error) {
+	encoding, stored := byte(encodingPlain), body
+	if len(body) >= plainBelow {
+		var b bytes.Buffer
+		w, err := flate.NewWriter(&b, flate.DefaultCompression)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(body); err != nil {
+			return nil, err
+		}
+		if err := w.Close(); err != nil {
+			return nil, err
+		}
+		encoding, stored = encodingDeflate, b.Bytes()
+	}
+	start := len(to)
+	to = append(to, magic...)
+	to = append(to, frameVersion, encoding, 0, 0)
+	to = binary.LittleEndian.AppendUint32(to, uint32(len(body)))
+	to = binary.LittleEndian.AppendUint32(to, frameCRC(to[start:], stored))
+	return append(to, stored...), nil
+}
+
+func frameCRC(header, stored []byte) uint32 {
+	return crc32.Update(crc32.Checksum(header[:crcAt], castagnoli), castagnoli, stored)
+}
+
+// decodeFrame returns the body.
+func decodeFrame(magic string, b []byte) ([]byte, error) {
+	switch {
+	case len(b) < headerSize:
+		return nil, fmt.Errorf("%w: %d bytes, want at least %d", ErrCorrupt, len(b), headerSize)
+	case string(b[:4]) != magic:
+		return nil, fmt.Errorf("%w: magic %q, want %q", ErrCorrupt, b[:4], magic)
+	case b[4] > frameVersion:
+		return nil, fmt.Errorf("%w: version %d of the frame, this one knows %d", ErrNewer, b[4], frameVersion)
+	case b[4] != frameVersion || b[5] > encodingDeflate || b[6] != 0 || b[7] != 0:
+		return nil, fmt.Errorf("%w: header % x", ErrCorrupt, b[4:8])
+	}
+	length, crc, stored := uint64(binary.LittleEndian.Uint32(b[8:])), binary.LittleEndian.Uint32(b[crcAt:]), b[headerSize:]
+	if got := frameCRC(b, stored); got != crc {
+		return nil, fmt.Errorf("%w: checksum %08x, want %08x", ErrCorrupt, got, crc)
+	}
+	if b[5] == encodingPlain {
+		if length != uint64(len(stored)) {
+			return nil, fmt.Errorf("%w: %d bytes, want %d", ErrCorrupt, len(stored), length)
+		}
+		return stored, nil
+	}
+	return inflate(stored, length)
+}
+
+func inflate(stored []byte, length uint64) ([]byte, error) {
+	if length > uint64(len(stored))*deflateBest {
+		return nil, fmt.Errorf("%w: %d bytes cannot hold %d", ErrCorrupt, len(stored), length)
+	}
+	body := make([]byte, length)
+	r := flate.NewReader(bytes.NewReader(stored))
+	if _, err := io.ReadFull(r, body); err != nil {
+		return nil, fmt.Errorf("%w: inflate: %w", ErrCorrupt, err)
+	}
+	if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		return nil, fmt.Errorf("%w: more than %d bytes", ErrCorrupt, length)
+	}
+	return body, nil
+}
+
+// envelope is a record within a slot.
+type envelope struct {
+	Kind    string          `json:"t"`
+	Version int             `json:"v"`
+	Data    json.RawMessage `json:"d"`
+}
+
+// recordTypes maps the kind of a record to its Go type.
+var recordTypes = func() map[string]reflect.Type {
+	types := map[string]reflect.Type{}
+	for _, r := range []Record{
+		ClusterCreated{}, TopicCreated{}, TopicDeleted{}, PartitionsAdded{}, ConfigChanged{}, BrokerRegistered{},
+		BrokerRemoved{}, LeadersChanged{}, LeadershipTaken{}, ProducerIDsAllocated{},
+	} {
+		types[r.kind()] = reflect.TypeOf(r)
+	}
+	return types
+}()
+
+// EncodeSlot returns the payload of a slot that holds records.
+func EncodeSlot(records []Record) ([]byte, error) {
+	envelopes := make([]envelope, len(records))
+	for i, r := range records {
+		data, err := json.Marshal(r)
+		if err != nil {
+			return nil, fmt.Errorf("encode record %d, %s: %w", i, r.kind(), err)
+		}
+		envelopes[i] = envelope{Kind: r.kind(), Version: recordVersion, Data: data}
+	}
+	body, err := json.Marshal(envelopes)
+	if err != nil {
+		return nil, fmt.Errorf("encode slot: %w", err)
+	}
+	return appendFrame(nil, slotMagic, body)
+}
+
+// DecodeSlot reads what EncodeSlot writes. It fails with ErrCorrupt or ErrNewer.
+func DecodeSlot(payload []byte) ([]Record, error) {
+	body, err := decodeFrame(slotMagic, payload)
+	if err != nil {
+		return nil, err
+	}
+	var envelopes []envelope
+	if err := json.Unmarshal(body, &envelopes); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	records := make([]Record, len(envelopes))
+	for i, e := range envelopes {
+		if records[i], err = e.decode(); err != nil {
+			return nil, fmt.Errorf("record %d, %q: %w", i, e.Kind, err)
+		}
+	}
+	return records, nil
+}
+
+func (e envelope) decode() (Record, error) {
+	t, known := recordTypes[e.Kind]
+	if !known || e.Version > recordVersion {
+		return nil, fmt.Errorf("%w: version %d of the record", ErrNewer, e.Version)
+	}
+	if e.Version != recordVersion {
+		return nil, fmt.Errorf("%w: version %d of the record", ErrCorrupt, e.Version)
+	}
+	v := reflect.New(t)
+	if err := json.Unmarshal(e.Data, v.Interface()); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return v.Elem().Interface().(Record), nil
+}
+
+// topicText is a topic's id as JSON has it.
+type topicText id.Topic
+
+// MarshalText implements encoding.TextMarshaler.
+func (t topicText) MarshalText() ([]byte, error) { return []byte(id.Topic(t).String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (t *topicText) UnmarshalText(b []byte) error {
+	topic, err := id.ParseTopic(string(b))
+	*t = topicText(topic)
+	return err
+}
+
+// The JSON of records with a topic's id: their own fields, and the id as text.
+type (
+	plainTopicCreated    TopicCreated
+	plainPartitionsAdded PartitionsAdded
+
+	jsonTopicCreated struct {
+		ID topicText `json:"id"`
+		*plainTopicCreated
+	}
+	jsonTopicDeleted struct {
+		ID topicText `json:"id"`
+	}
+	jsonPartitionsAdded struct {
+		ID topicText `json:"id"`
+		*plainPartitionsAdded
+	}
+	jsonLeaderChange struct {
+		Topic    topicText   `json:"topic"`
+		Index    int32       `json:"p"`
+		Leader   id.Broker   `json:"l"`
+		Epoch    id.Epoch    `json:"e"`
+		Replicas []id.Broker `json:"r,omitempty"`
+	}
+)
+
+// MarshalJSON implements json.Marshaler.
+func (r TopicCreated) MarshalJSON() ([]byte, error) {
+	return json.Marshal(jsonTopicCreated{topicText(r.ID), (*plainTopicCreated)(&r)})
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *TopicCreated) UnmarshalJSON(b []byte) error {
+	j := jsonTopicCreated{plainTopicCreated: (*plainTopicCreated)(r)}
+	err := json.Unmarshal(b, &j)
+	r.ID = id.Topic(j.ID)
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r TopicDeleted) MarshalJSON() ([]byte, error) {
+	return json.Marshal(jsonTopicDeleted{topicText(r.ID)})
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *TopicDeleted) UnmarshalJSON(b []byte) error {
+	var j jsonTopicDeleted
+	err := json.Unmarshal(b, &j)
+	r.ID = id.Topic(j.ID)
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r PartitionsAdded) MarshalJSON() ([]byte, error) {
+	return json.Marshal(jsonPartitionsAdded{topicText(r.ID), (*plainPartitionsAdded)(&r)})
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *PartitionsAdded) UnmarshalJSON(b []byte) error {
+	j := jsonPartitionsAdded{plainPartitionsAdded: (*plainPartitionsAdded)(r)}
+	err := json.Unmarshal(b, &j)
+	r.ID = id.Topic(j.ID)
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (c LeaderChange) MarshalJSON() ([]byte, error) {
+	return json.Marshal(jsonLeaderChange{topicText(c.Partition.Topic), c.Partition.Index, c.Leader, c.Epoch, c.Replicas})
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *LeaderChange) UnmarshalJSON(b []byte) error {
+	var j jsonLeaderChange
+	err := json.Unmarshal(b, &j)
+	*c = LeaderChange{
+		Partition: id.Partition{Topic: id.Topic(j.Topic), Index: j.Index},
+		Leader:    j.Leader, Epoch: j.Epoch, Replicas: j.Replicas,
+	}
+	return err
+}
