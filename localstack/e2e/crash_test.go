@@ -56,15 +56,18 @@ func TestKilledWhileFranzProduces(t *testing.T) {
 // The same with console clients, whose input stops half-way until the broker was killed and
 // has started again. Both are idempotent producers and end well only if all was acknowledged.
 func TestKilledWhileConsolesProduce(t *testing.T) {
-	for i, c := range []console{kcat{}, java{}} {
+	for i, c := range []interface {
+		console
+		consumer
+	}{kcat{}, java{}} {
 		t.Run(c.name(), func(t *testing.T) {
 			node := ownBroker(t, t.TempDir())
 			topic := newTopic(t, node.Addr, 6)
 			ctx := timeout(t, 2*time.Minute)
 			events := flights(t)
-			in, feed := io.Pipe()
 			cmd := c.command(ctx, node.Addr, topic, codecs[3+i])
-			cmd.Stdin = in
+			feed, err := cmd.StdinPipe() // writing fails when the client has ended
+			require.NoError(t, err)
 			p, err := rig.StartProcess(c.name(), cmd)
 			require.NoError(t, err)
 			t.Cleanup(func() { _ = p.Kill() })
@@ -77,12 +80,12 @@ func TestKilledWhileConsolesProduce(t *testing.T) {
 			require.NoError(t, awaitRecords(ctx, node, topic, int64(len(events)/8)))
 			require.NoError(t, node.Kill())
 			node = restart(t, node)
-			require.NoError(t, <-fed)
+			require.NoError(t, <-fed, p.Output())
 			_, err = io.Copy(feed, keyed(events[len(events)/2:]))
-			require.NoError(t, err)
+			require.NoError(t, err, p.Output())
 			require.NoError(t, feed.Close())
 			require.NoError(t, p.Wait(ctx), p.Output())
-			consumeAlone(t, c.(consumer), node.Addr, topic, events)
+			consumeAlone(t, c, node.Addr, topic, events)
 		})
 	}
 }

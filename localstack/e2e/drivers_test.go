@@ -78,7 +78,8 @@ type kcat struct{}
 func (kcat) name() string { return "kcat" }
 
 func (kcat) command(ctx context.Context, addr, topic, codec string) *exec.Cmd {
-	return exec.CommandContext(ctx, "kcat", "-P", "-b", addr, "-t", topic, "-z", codec, "-K", "\t",
+	// -E: it would else end itself when it has lost its only broker.
+	return exec.CommandContext(ctx, "kcat", "-P", "-E", "-b", addr, "-t", topic, "-z", codec, "-K", "\t",
 		"-X", "enable.idempotence=true")
 }
 
@@ -203,7 +204,7 @@ func stream(name string, cmd *exec.Cmd, h *history, lines func(n int)) (p *rig.P
 	}()
 	go func() {
 		<-p.Done()
-		out.Close()
+		_ = out.Close()
 	}()
 	return p, ended, nil
 }

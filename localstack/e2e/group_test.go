@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -60,30 +61,44 @@ func consumeInGroup(t *testing.T, addr, topic string, c consumer, p producer, co
 	half := len(events) / 2
 	produce(t, p, addr, topic, codec, events[:half])
 
-	h := newHistory()
-	group := "group-of-" + topic
-	members := []*member{join(t, c, addr, group, topic, h), join(t, c, addr, group, topic, h), join(t, c, addr, group, topic, h)}
+	h, group := newHistory(), "group-of-"+topic
+	members := joinThree(t, c, addr, group, topic, h)
 	ctx := timeout(t, time.Minute)
 	require.NoError(t, h.await(ctx, half/2))
-	victim := 0
-	for i, m := range members {
-		if m.lines.Load() > members[victim].lines.Load() {
-			victim = i
-		}
-	}
-	require.NoError(t, members[victim].Kill())
-	<-members[victim].read
-	survivors := append(append([]*member{}, members[:victim]...), members[victim+1:]...)
-
+	survivors := killBusiest(t, members)
 	produce(t, p, addr, topic, codec, events[half:])
 	require.NoError(t, h.await(ctx, len(events)))
-	leave(t, ctx, survivors)
+	requireWorked(ctx, t, survivors, addr, group, topic, h, events)
+}
+
+func joinThree(t *testing.T, c consumer, addr, group, topic string, h *history) []*member {
+	t.Helper()
+	var members []*member
+	for range 3 {
+		members = append(members, join(t, c, addr, group, topic, h))
+	}
+	return members
+}
+
+// killBusiest kills the member that was given most, and returns the others.
+func killBusiest(t *testing.T, members []*member) (survivors []*member) {
+	t.Helper()
+	busiest := slices.MaxFunc(members, func(a, b *member) int { return int(a.lines.Load() - b.lines.Load()) })
+	require.NoError(t, busiest.Kill())
+	<-busiest.read
+	return slices.DeleteFunc(slices.Clone(members), func(m *member) bool { return m == busiest })
+}
+
+// requireWorked ends the members that are left and checks what the group has got and committed.
+func requireWorked(ctx context.Context, t *testing.T, members []*member, addr, group, topic string, h *history, events []event) {
+	t.Helper()
+	leave(ctx, t, members)
 	h.requireWhole(t, events)
 	requireCommitted(t, addr, group, topic)
 }
 
 // leave ends members as a service manager would, so that they commit.
-func leave(t *testing.T, ctx context.Context, members []*member) {
+func leave(ctx context.Context, t *testing.T, members []*member) {
 	t.Helper()
 	for _, m := range members {
 		_, err := m.Stop(20 * time.Second)

@@ -44,7 +44,7 @@ func runAll(m *testing.M) int {
 	if err != nil {
 		return cannot(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	if tools, err = rig.FindJava(os.Getenv("FOREBAY_JARS")); err != nil {
 		return cannot(err)
 	}
@@ -145,7 +145,14 @@ var topics atomic.Int64
 func newTopic(t *testing.T, addr string, partitions int) string {
 	t.Helper()
 	name := "events-" + strconv.FormatInt(topics.Add(1), 10)
-	require.NoError(t, createTopic(timeout(t, 30*time.Second), addr, name, partitions))
+	ctx := timeout(t, 30*time.Second)
+	require.NoError(t, createTopic(ctx, addr, name, partitions))
+	if againstKafka() { // its partitions get leaders a while after the answer
+		require.NoError(t, shared.Await(ctx, func(ctx context.Context) error {
+			_, _, err := endOffsets(ctx, addr, name)
+			return err
+		}))
+	}
 	return name
 }
 
