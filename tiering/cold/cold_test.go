@@ -156,7 +156,7 @@ func expect(all []batch.View, from, limit id.Offset, maxBytes int) [][]byte {
 		if v.NextOffset() <= from {
 			continue
 		}
-		if v.BaseOffset() >= limit || (len(want) > 0 && len(v) > maxBytes) {
+		if v.NextOffset() > limit || (len(want) > 0 && len(v) > maxBytes) {
 			break
 		}
 		maxBytes -= len(v)

@@ -29,10 +29,10 @@ type chunkKey struct {
 	index  int64
 }
 
-// Read returns whole batches of segment seg of p, each of its own slice: first the
-// one that holds from or else follows it, then more while their offsets lie
-// below limit and the sum of their sizes within maxBytes; the first even if it is
-// larger. It returns none if from lies behind the segment or limit before it. It
+// Read returns whole batches of segment seg of p, a slice for each: first the one
+// that holds from or else follows it, then more while all their offsets lie below
+// limit and the sum of their sizes within maxBytes; the first even if it is larger.
+// It returns none if from lies behind the segment or the first not below limit. It
 // fails with ErrCorrupt, which names object and position, with objstore.ErrNotFound,
 // the object store's errors, and ctx's.
 func (r *Reader) Read(
@@ -41,7 +41,7 @@ func (r *Reader) Read(
 	var batches [][]byte
 	left := maxBytes
 	fits := func(h batch.View) bool {
-		return h.BaseOffset() < limit && (len(batches) == 0 || h.Length() <= left)
+		return h.NextOffset() <= limit && (len(batches) == 0 || h.Length() <= left)
 	}
 	for v, err := range r.scan(ctx, source{p, seg}, from, fits) {
 		if err != nil {
