@@ -32,7 +32,7 @@ func NewTopic() Topic {
 // ParseTopic reads the form that String writes.
 func ParseTopic(s string) (Topic, error) {
 	raw, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil || len(raw) != len(Topic{}) {
+	if err != nil || len(raw) != len(Topic{}) || Topic(raw).String() != s { // it skips line ends and spare bits
 		return Topic{}, fmt.Errorf("parse topic id %q: want 22 characters of URL-safe base64", s)
 	}
 	return Topic(raw), nil

@@ -174,7 +174,7 @@ func (s *fileStore) writeTemp(ctx context.Context, name string, body io.Reader) 
 
 // copyTo writes body to f in full buffers, however small its reads are.
 func copyTo(f vfs.File, body io.Reader) error {
-	buf := copyBuffers.Get().(*[copyBuffer]byte)
+	buf, _ := copyBuffers.Get().(*[copyBuffer]byte) // the pool holds nothing else
 	defer copyBuffers.Put(buf)
 	for off := int64(0); ; {
 		n, err := fill(body, buf[:])

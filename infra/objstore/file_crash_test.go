@@ -120,7 +120,8 @@ func TestCrashOfPut(t *testing.T) {
 					require.True(t, present, "Put had returned")
 				}
 				objects := 0
-				for range s.List(t.Context(), "", "") {
+				for _, err := range s.List(t.Context(), "", "") {
+					require.NoError(t, err)
 					objects++
 				}
 				requireClean(t, after, "/data/objects", objects)

@@ -63,7 +63,7 @@ func (c *handles) lookup(name string) (*handle, uint64, error) {
 // use must be called with the lock held.
 func (c *handles) use(e *list.Element) *handle {
 	c.recent.MoveToFront(e)
-	h := e.Value.(*handle)
+	h := handleOf(e)
 	h.refs++
 	return h
 }
@@ -90,13 +90,20 @@ func (c *handles) insert(name string, f vfs.File, removed uint64) (*handle, []vf
 
 // drop must be called with the lock held. It returns the file if nobody uses it.
 func (c *handles) drop(e *list.Element) []vfs.File {
-	h := c.recent.Remove(e).(*handle)
+	h := handleOf(e)
+	c.recent.Remove(e)
 	h.cached = false
 	delete(c.byName, h.file.Name())
 	if h.refs > 0 {
 		return nil
 	}
 	return []vfs.File{h.file}
+}
+
+// handleOf returns what a list element holds, which is always a handle.
+func handleOf(e *list.Element) *handle {
+	h, _ := e.Value.(*handle)
+	return h
 }
 
 func (c *handles) release(h *handle) {
