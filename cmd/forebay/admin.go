@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync/atomic"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 )
 
 // adminServer answers /healthz (the process lives), /readyz (clients are served)
-// and /metrics (Prometheus). The zero listener means that none was asked for.
+// /metrics (Prometheus) and /debug/pprof/. The zero listener means that none was asked for.
 type adminServer struct {
 	listener net.Listener
 	server   *http.Server
@@ -52,6 +53,9 @@ func (a *adminServer) serve(metrics prometheus.Gatherer) {
 		}
 		fmt.Fprintln(w, "ready")
 	})
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
