@@ -23,27 +23,32 @@ const (
 )
 
 // groupErrors maps the errors of the state machine to Kafka's.
-var groupErrors = map[error]*kerr.Error{
-	group.ErrUnknownMember:        kerr.UnknownMemberID,
-	group.ErrMemberIDRequired:     kerr.MemberIDRequired,
-	group.ErrIllegalGeneration:    kerr.IllegalGeneration,
-	group.ErrRebalanceInProgress:  kerr.RebalanceInProgress,
-	group.ErrFencedInstance:       kerr.FencedInstanceID,
-	group.ErrInconsistentProtocol: kerr.InconsistentGroupProtocol,
-	group.ErrMaxSize:              kerr.GroupMaxSizeReached,
-	group.ErrInvalidGroupID:       kerr.InvalidGroupID,
-	group.ErrInvalidSession:       kerr.InvalidSessionTimeout,
-	group.ErrNotAvailable:         kerr.CoordinatorNotAvailable,
-	group.ErrNotCoordinator:       kerr.NotCoordinator,
-	group.ErrNotFound:             kerr.GroupIDNotFound,
-	group.ErrNotEmpty:             kerr.NonEmptyGroup,
-	group.ErrSubscribed:           kerr.GroupSubscribedToTopic,
+var groupErrors = []struct {
+	err   error
+	kafka *kerr.Error
+}{
+	{group.ErrUnknownMember, kerr.UnknownMemberID},
+	{group.ErrMemberIDRequired, kerr.MemberIDRequired},
+	{group.ErrIllegalGeneration, kerr.IllegalGeneration},
+	{group.ErrRebalanceInProgress, kerr.RebalanceInProgress},
+	{group.ErrFencedInstance, kerr.FencedInstanceID},
+	{group.ErrInconsistentProtocol, kerr.InconsistentGroupProtocol},
+	{group.ErrMaxSize, kerr.GroupMaxSizeReached},
+	{group.ErrInvalidGroupID, kerr.InvalidGroupID},
+	{group.ErrInvalidSession, kerr.InvalidSessionTimeout},
+	{group.ErrNotAvailable, kerr.CoordinatorNotAvailable},
+	{group.ErrNotCoordinator, kerr.NotCoordinator},
+	{group.ErrNotFound, kerr.GroupIDNotFound},
+	{group.ErrNotEmpty, kerr.NonEmptyGroup},
+	{group.ErrSubscribed, kerr.GroupSubscribedToTopic},
 }
 
-// groupError turns an error of the state machine into the Kafka error for it.
+// groupError turns an error of the state machine into the Kafka error for it, and leaves others as they are.
 func groupError(err error) error {
-	if ke, ok := groupErrors[err]; ok {
-		return ke
+	for _, t := range groupErrors {
+		if errors.Is(err, t.err) {
+			return t.kafka
+		}
 	}
 	return err
 }
@@ -98,9 +103,10 @@ type groups struct {
 // groupEntry is one group in memory. Guarded by groups.mu.
 type groupEntry struct {
 	id      string
-	loading chan struct{} // closed and nil once the offsets are read
-	state   *group.Group
+	loading chan struct{}                  // closed and nil once the offsets are read
+	state   *group.Group                   // nil until they are read first
 	offsets map[id.Partition]offsets.Entry // durable
+	stale   bool                           // a write failed: the table may hold others than offsets
 	queue   []*offsetOp                    // not yet begun
 	writing int                            // commits begun and not finished
 	erasing bool                           // a removal is begun and not finished
@@ -110,8 +116,11 @@ type groupEntry struct {
 
 // idle reports whether forgetting the entry loses nothing.
 func (e *groupEntry) idle() bool {
-	return !e.state.Created() && e.state.Idle() && len(e.queue) == 0 && e.writing == 0 && !e.erasing
+	return !e.state.Created() && e.state.Idle() && !e.busy()
 }
+
+// busy reports whether changes of the offsets are accepted and not finished.
+func (e *groupEntry) busy() bool { return len(e.queue) > 0 || e.writing > 0 || e.erasing }
 
 func newGroups(cfg groupsConfig) *groups {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -137,7 +146,7 @@ func (m *groups) drain() {
 	m.closed = true
 	now := m.cfg.Now()
 	for _, e := range m.byID {
-		if e.loading == nil {
+		if e.state != nil {
 			m.dispatch(e, e.state.Step(now, group.Close{}))
 			m.settle(e, now)
 		}
@@ -172,6 +181,16 @@ func (m *groups) close(ctx context.Context) error {
 // with runs f with the group of that name under the lock. The group is loaded first
 // if need be, which may take a read of the table.
 func (m *groups) with(ctx context.Context, groupID string, f func(e *groupEntry, now time.Time)) error {
+	return m.enter(ctx, groupID, false, f)
+}
+
+// withOffsets is with for those who look at the offsets: after a write that failed
+// they are read again.
+func (m *groups) withOffsets(ctx context.Context, groupID string, f func(e *groupEntry, now time.Time)) error {
+	return m.enter(ctx, groupID, true, f)
+}
+
+func (m *groups) enter(ctx context.Context, groupID string, fresh bool, f func(e *groupEntry, now time.Time)) error {
 	m.mu.Lock()
 	for {
 		if m.closed {
@@ -180,7 +199,11 @@ func (m *groups) with(ctx context.Context, groupID string, f func(e *groupEntry,
 		}
 		e := m.byID[groupID]
 		if e == nil {
-			if err := m.load(groupID); err != nil {
+			e = &groupEntry{id: groupID, index: -1, stale: true}
+			m.byID[groupID] = e
+		}
+		if e.loading == nil && e.stale && (e.state == nil || fresh && !e.busy()) {
+			if err := m.load(e); err != nil {
 				m.unlock()
 				return err
 			}
@@ -204,31 +227,34 @@ func (m *groups) with(ctx context.Context, groupID string, f func(e *groupEntry,
 	}
 }
 
-// load reads the offsets of a group that is not in memory. It is called with the lock
-// held, and gives it up for the read; others who want the group wait for this one.
-func (m *groups) load(groupID string) error {
-	e := &groupEntry{id: groupID, loading: make(chan struct{}), index: -1}
-	m.byID[groupID] = e
+// load reads the offsets of a group. It is called with the lock held, and gives it up
+// for the read; others who want the group wait for this one.
+func (m *groups) load(e *groupEntry) error {
+	e.loading = make(chan struct{})
 	m.unlock()
 	ctx, cancel := context.WithTimeout(m.ctx, groupLoadTimeout)
 	defer cancel()
-	entries, err := m.cfg.Table.Load(ctx, groupID)
+	entries, err := m.cfg.Table.Load(ctx, storedName(e.id))
 	m.mu.Lock()
 	close(e.loading)
 	e.loading = nil
 	if err != nil {
-		delete(m.byID, groupID)
-		m.log.Warn("read offsets of group", "group", groupID, "err", err)
-		return fmt.Errorf("load group %q: %w: %w", groupID, kerr.CoordinatorNotAvailable, err)
+		if e.state == nil {
+			delete(m.byID, e.id)
+		}
+		return m.tableFailed("load", e.id, err)
 	}
+	e.stale = false
 	e.offsets = make(map[id.Partition]offsets.Entry, len(entries))
 	for _, o := range entries {
 		e.offsets[id.Partition{Topic: o.Topic, Index: o.Partition}] = o
 	}
-	if now := m.cfg.Now(); len(entries) > 0 {
-		e.state = group.Restore(groupID, m.cfg.Group, now)
-	} else {
-		e.state = group.New(groupID, m.cfg.Group, now)
+	switch now := m.cfg.Now(); {
+	case e.state != nil:
+	case len(entries) > 0:
+		e.state = group.Restore(e.id, m.cfg.Group, now)
+	default:
+		e.state = group.New(e.id, m.cfg.Group, now)
 	}
 	return nil
 }

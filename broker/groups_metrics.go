@@ -60,7 +60,7 @@ func (g groupGauges) Collect(ch chan<- prometheus.Metric) {
 	m := g.groups
 	m.mu.Lock()
 	for _, e := range m.byID {
-		if e.loading == nil && e.state.Created() {
+		if e.state != nil && e.state.Created() {
 			states[e.state.State()]++
 			members += e.state.Size()
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -50,7 +51,7 @@ func (m *groups) pump(e *groupEntry) {
 		e.queue = e.queue[1:]
 		if !removal {
 			e.writing++
-			m.commits.Submit(e.id, op.commit, func(err error) { m.finish(e, op, err) })
+			m.commits.Submit(storedName(e.id), op.commit, func(err error) { m.finish(e, op, err) })
 			continue
 		}
 		e.erasing = true
@@ -63,9 +64,9 @@ func (m *groups) erase(groupID string, op *offsetOp) error {
 	ctx, cancel := context.WithTimeout(m.ctx, groupLoadTimeout)
 	defer cancel()
 	if op.all {
-		return m.cfg.Table.DeleteGroup(ctx, groupID)
+		return m.cfg.Table.DeleteGroup(ctx, storedName(groupID))
 	}
-	return m.cfg.Table.Delete(ctx, groupID, op.remove...)
+	return m.cfg.Table.Delete(ctx, storedName(groupID), op.remove...)
 }
 
 // finish leaves the outcome of a change to the loop. It may be called with the lock held or not.
@@ -124,15 +125,41 @@ func (m *groups) apply(e *groupEntry, op *offsetOp, err error) {
 // writeFailed says what a client hears of a change that is not known to be durable. It
 // may try again: committing and removing twice is the same as once.
 func (m *groups) writeFailed(e *groupEntry, op *offsetOp, err error) error {
-	m.log.Warn("write offsets of group", "group", e.id, "partitions", len(op.commit)+len(op.remove), "err", err)
+	e.stale = true
 	if op.all && !e.state.Created() {
 		e.state = group.Restore(e.id, m.cfg.Group, m.cfg.Now())
 	}
-	if errors.Is(err, offsets.ErrFenced) {
-		return fmt.Errorf("write offsets of group %q: %w: %w", e.id, kerr.NotCoordinator, err)
-	}
-	return fmt.Errorf("write offsets of group %q: %w: %w", e.id, kerr.CoordinatorNotAvailable, err)
+	return m.tableFailed("write", e.id, err)
 }
+
+// tableFailed wraps a failure of the table in the Kafka error for it, and logs it.
+func (m *groups) tableFailed(verb, groupID string, err error) error {
+	ke := kerr.CoordinatorNotAvailable
+	switch {
+	case errors.Is(err, offsets.ErrFenced):
+		ke = kerr.NotCoordinator
+	case errors.Is(err, offsets.ErrInvalidGroup):
+		ke = kerr.InvalidGroupID
+	}
+	err = fmt.Errorf("%s offsets of group %q: %w: %w", verb, groupID, ke, err)
+	if ke != kerr.InvalidGroupID {
+		m.log.Warn("answer with "+ke.Message, "err", err)
+	}
+	return err
+}
+
+// storedName is the name of a group in the table, which has no empty names: Kafka lets
+// consumers without a group commit to the group "". It is stored as a zero byte, and one more
+// stands before every name that begins with one.
+func storedName(groupID string) string {
+	if groupID == "" || groupID[0] == 0 {
+		return "\x00" + groupID
+	}
+	return groupID
+}
+
+// groupOfStored is the inverse of storedName.
+func groupOfStored(name string) string { return strings.TrimPrefix(name, "\x00") }
 
 // commit accepts the offsets if the group lets the member commit; see group.Commit.
 // done is called once they are durable. Otherwise it returns why they are refused.
@@ -148,10 +175,15 @@ func (m *groups) commit(ctx context.Context, groupID string, ev group.Commit, en
 			m.enqueue(e, &offsetOp{commit: entries, done: done})
 		}
 	})
-	if err == nil && refused == nil && len(entries) == 0 {
+	switch {
+	case err != nil:
+		return err
+	case refused != nil:
+		return refused
+	case len(entries) == 0:
 		done(nil)
 	}
-	return errors.Join(err, refused)
+	return nil
 }
 
 // delete removes an empty group with its offsets.
@@ -162,8 +194,11 @@ func (m *groups) delete(ctx context.Context, groupID string, done func(error)) {
 			m.remove(e, now, done)
 		}
 	})
-	if err = errors.Join(err, refused); err != nil {
+	switch {
+	case err != nil:
 		done(err)
+	case refused != nil:
+		done(refused)
 	}
 }
 
@@ -193,7 +228,7 @@ func (m *groups) dropDeletedTopics() {
 	}
 	for _, e := range m.byID {
 		if e.loading != nil {
-			continue
+			continue // the sweep sees to it
 		}
 		var ps []id.Partition
 		for p := range e.offsets {
@@ -240,7 +275,7 @@ func (m *groups) sweepAll(ctx context.Context) error {
 	}
 	img := m.cfg.Image()
 	for _, name := range names {
-		if err := m.with(ctx, name, func(e *groupEntry, now time.Time) { m.sweepGroup(e, now, img) }); err != nil {
+		if err := m.withOffsets(ctx, name, func(e *groupEntry, now time.Time) { m.sweepGroup(e, now, img) }); err != nil {
 			return err
 		}
 	}
@@ -248,7 +283,7 @@ func (m *groups) sweepAll(ctx context.Context) error {
 }
 
 func (m *groups) sweepGroup(e *groupEntry, now time.Time, img *metalog.Image) {
-	if len(e.queue) > 0 || e.writing > 0 || e.erasing {
+	if e.busy() {
 		return
 	}
 	var ps []id.Partition
@@ -259,6 +294,8 @@ func (m *groups) sweepGroup(e *groupEntry, now time.Time, img *metalog.Image) {
 		}
 	}
 	switch {
+	case !e.state.Created(): // its offsets were removed one by one, but its name is still listed
+		m.enqueue(e, &offsetOp{all: true})
 	case len(ps) == len(e.offsets) && e.state.Idle() && e.state.CanDelete() == nil:
 		m.log.Info("remove group without members and offsets", "group", e.id, "expired", len(ps))
 		m.remove(e, now, nil)
@@ -280,12 +317,13 @@ func (m *groups) names(ctx context.Context) ([]string, error) {
 	names := make([]string, 0, len(stored)+len(m.byID))
 	for _, name := range stored {
 		// Of a group in memory, memory knows better: it may be on its way out.
-		if e := m.byID[name]; e == nil || e.loading != nil {
+		name = groupOfStored(name)
+		if e := m.byID[name]; e == nil || e.state == nil {
 			names = append(names, name)
 		}
 	}
 	for name, e := range m.byID {
-		if e.loading == nil && e.state.Created() {
+		if e.state != nil && e.state.Created() {
 			names = append(names, name)
 		}
 	}

@@ -51,7 +51,7 @@ func (m *groups) peek(name string) (group.Description, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.byID[name]
-	if e == nil || e.loading != nil {
+	if e == nil || e.state == nil {
 		return group.Description{}, false
 	}
 	return e.state.Describe(), true

@@ -61,7 +61,7 @@ func (b *Broker) fetchOffsets(ctx context.Context, c *call, req *kmsg.OffsetFetc
 	resp := kmsg.NewOffsetFetchResponseGroup()
 	resp.Group = req.Group
 	img := b.meta.Image()
-	err := b.groups.with(ctx, req.Group, func(e *groupEntry, _ time.Time) {
+	err := b.groups.withOffsets(ctx, req.Group, func(e *groupEntry, _ time.Time) {
 		if req.Topics == nil {
 			resp.Topics = allOffsets(img, e.offsets)
 			return
