@@ -111,9 +111,15 @@ func parseSortKey(s string) (id.Partition, error) {
 // maxGroup is the longest name of a group, as it is escaped, in bytes.
 const maxGroup = 900
 
+// noName stands for the empty group, in which Kafka lets simple consumers commit.
+const noName = "%"
+
 // escapeGroup makes any name of a group a valid part of a key: bytes that are not
 // UTF-8, zero bytes and "%" become %XX. It fails with ErrInvalidGroup.
 func escapeGroup(group string) (string, error) {
+	if group == "" {
+		return noName, nil
+	}
 	var b strings.Builder
 	for i := 0; i < len(group); {
 		r, n := utf8.DecodeRuneInString(group[i:])
@@ -124,13 +130,16 @@ func escapeGroup(group string) (string, error) {
 		}
 		i += n
 	}
-	if b.Len() == 0 || b.Len() > maxGroup {
-		return "", fmt.Errorf("%w: %d bytes, want 1 to %d", ErrInvalidGroup, b.Len(), maxGroup)
+	if b.Len() > maxGroup {
+		return "", fmt.Errorf("%w: %d bytes, at most %d", ErrInvalidGroup, b.Len(), maxGroup)
 	}
 	return b.String(), nil
 }
 
 func unescapeGroup(s string) (string, error) {
+	if s == noName {
+		return "", nil
+	}
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		if s[i] != '%' {

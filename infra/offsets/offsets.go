@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -24,7 +25,7 @@ var (
 	// they are, and read again: committing once more overwrites them, which only the
 	// rightful coordinator may do.
 	ErrFenced = errors.New("offsets written by another coordinator")
-	// ErrInvalidGroup: the name of the group is empty or too long.
+	// ErrInvalidGroup: the name of the group is too long.
 	ErrInvalidGroup = errors.New("invalid group name")
 )
 
@@ -67,7 +68,8 @@ type group struct {
 	mu       sync.Mutex
 	dropped  bool // the Table has forgotten it
 	loaded   bool
-	index    kv.Version                  // of the index item as we wrote it; "": not yet
+	index    kv.Version                  // of the index item as we read or wrote it last; "": there was none
+	listed   bool                        // we wrote the index item
 	versions map[id.Partition]kv.Version // of all its items
 }
 
@@ -103,17 +105,32 @@ func (t *Table) lock(name string) (*group, error) {
 	}
 }
 
-// unlock gives a group back, and forgets one of which there is nothing to know:
-// anybody may ask for any name.
+// unlock gives a group back, and forgets one that was never loaded.
 func (t *Table) unlock(g *group) {
-	defer g.mu.Unlock()
-	if len(g.versions) > 0 || g.index != "" {
-		return
+	if !g.loaded {
+		t.drop(g)
 	}
+	g.mu.Unlock()
+}
+
+// drop is called by the one who has locked g.
+func (t *Table) drop(g *group) {
 	g.dropped = true
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.groups, g.name)
+}
+
+// Forget drops what the Table knows of a group, as does DeleteGroup. A coordinator that
+// hands a group over, or answered for one that does not exist, calls it to free memory; what
+// it commits afterwards without Load is not fenced.
+func (t *Table) Forget(group string) {
+	g, err := t.lock(group)
+	if err != nil {
+		return // there is no such group
+	}
+	defer t.unlock(g)
+	g.loaded = false
 }
 
 // Commit stores the entries; of two for one partition the later one. They are durable
@@ -147,14 +164,14 @@ func (t *Table) prepare(ctx context.Context, g *group) error {
 			return err
 		}
 	}
-	if g.index != "" {
+	if g.listed {
 		return nil
 	}
 	r := kv.Settle(ctx, t.store, kv.Write{Key: g.indexKey(), Any: true})[0]
 	if r.Err != nil {
 		return r.Err
 	}
-	g.index = r.Version
+	g.index, g.listed = r.Version, true
 	return nil
 }
 
@@ -174,6 +191,10 @@ func (t *Table) Load(ctx context.Context, group string) ([]Entry, error) {
 }
 
 func (t *Table) load(ctx context.Context, g *group) ([]Entry, error) {
+	index, err := t.store.Get(ctx, g.indexKey()) // before the offsets: see deleteGroup
+	if err != nil && !errors.Is(err, kv.ErrNotFound) {
+		return nil, err
+	}
 	items, err := t.store.Query(ctx, g.part(), kv.Range{})
 	if err != nil {
 		return nil, err
@@ -192,6 +213,7 @@ func (t *Table) load(ctx context.Context, g *group) ([]Entry, error) {
 		versions[p] = item.Version
 	}
 	g.loaded, g.versions = true, versions
+	g.index, g.listed = index.Version, false
 	return entries, nil
 }
 
@@ -271,26 +293,22 @@ func (t *Table) DeleteGroup(ctx context.Context, group string) error {
 	return nil
 }
 
+// deleteGroup removes the index item only if it is the one that was there before the
+// offsets were read: a coordinator that has committed since has written it anew.
 func (t *Table) deleteGroup(ctx context.Context, g *group) error {
-	item, err := t.store.Get(ctx, g.indexKey())
-	listed := err == nil
-	if err != nil && !errors.Is(err, kv.ErrNotFound) {
-		return err
-	}
 	if !g.loaded {
 		if _, err := t.load(ctx, g); err != nil {
 			return err
 		}
 	}
-	partitions := make([]id.Partition, 0, len(g.versions))
-	for p := range g.versions {
-		partitions = append(partitions, p)
-	}
-	if err := t.delete(ctx, g, partitions); err != nil || !listed {
+	if err := t.delete(ctx, g, slices.Collect(maps.Keys(g.versions))); err != nil {
 		return err
 	}
-	g.index = ""
-	r := kv.Settle(ctx, t.store, kv.Write{Key: g.indexKey(), Delete: true, If: item.Version})[0]
+	g.loaded = false // whoever commits next reads again
+	if g.index == "" {
+		return nil
+	}
+	r := kv.Settle(ctx, t.store, kv.Write{Key: g.indexKey(), Delete: true, If: g.index})[0]
 	if errors.Is(r.Err, kv.ErrConflict) {
 		return fmt.Errorf("%w: %w", ErrFenced, r.Err)
 	}
