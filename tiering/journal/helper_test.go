@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -115,3 +116,9 @@ func requireModel(t testing.TB, j *Journal, m model, maxBytes int) {
 		require.Equal(t, want, readAll(t, j, p, maxBytes), "partition %s", p)
 	}
 }
+
+// How long, and how often, a test looks for what a goroutine does on its own.
+const (
+	waitLong = 20 * time.Second
+	waitStep = 2 * time.Millisecond
+)

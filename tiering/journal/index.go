@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/dgraph-io/badger/v4"
@@ -27,38 +26,19 @@ type index struct {
 	db *badger.DB   // nil after close
 }
 
-// openingMark stands in the index directory while Badger opens it and is checked.
-// Badger ends the process on some kinds of damage: a mark that is found says that
-// the last start ended so, and that the directory is to be made anew.
-const openingMark = "OPENING"
-
+// openIndex opens the index in dir if it was closed cleanly and is byte for byte as
+// it was then. Else the error matches errIndex and the index is there to be reset.
 func openIndex(dir, cluster string, log *slog.Logger) (*index, error) {
 	x := &index{dir: dir, cluster: cluster, log: log}
 	if dir != "" {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("make index directory: %w", err)
 		}
-		if _, err := os.Stat(x.mark()); err == nil {
-			return x, fmt.Errorf("the last start ended while it was being opened: %w", errIndex)
-		}
-		if err := os.WriteFile(x.mark(), nil, 0o644); err != nil {
-			return nil, fmt.Errorf("mark index directory: %w", err)
+		if err := takeSeal(dir); err != nil {
+			return x, err
 		}
 	}
 	return x, x.open()
-}
-
-func (x *index) mark() string { return filepath.Join(x.dir, openingMark) }
-
-// checked removes the mark: the index has been read as a whole.
-func (x *index) checked() error {
-	if x.dir == "" {
-		return nil
-	}
-	if err := os.Remove(x.mark()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("unmark index directory: %w", err)
-	}
-	return nil
 }
 
 // badgerOptions make Badger small: keys and values are some ten bytes a batch.
@@ -141,10 +121,17 @@ func (x *index) reset() error {
 	return x.open()
 }
 
+// close closes Badger and seals the directory. A crash before the seal has the index rebuilt.
 func (x *index) close() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.closeLocked()
+	if x.db == nil {
+		return nil
+	}
+	if err := x.closeLocked(); err != nil || x.dir == "" {
+		return err
+	}
+	return putSeal(x.dir)
 }
 
 func (x *index) closeLocked() error {
@@ -153,7 +140,10 @@ func (x *index) closeLocked() error {
 	}
 	db := x.db
 	x.db = nil
-	return guard(db.Close)
+	if err := guard(db.Close); err != nil {
+		return fmt.Errorf("close index: %w", err)
+	}
+	return nil
 }
 
 // view runs f in a read transaction.

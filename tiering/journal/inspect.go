@@ -172,11 +172,13 @@ func verifySegment(fsys vfs.FS, name string, s id.Segment, report func(Finding))
 func (r *SegmentReader) verifyFrames(report func(Finding)) error {
 	var entries []located
 	var footer *Frame
+	damaged := false // then the footer's count does not match for a reason that was reported
 	end := int64(headerSize)
 	for f, err := range r.Frames() {
 		corrupt, isCorrupt := err.(*CorruptError) //nolint:errorlint // Frames yields it unwrapped
 		switch {
 		case isCorrupt:
+			damaged = true
 			report(Finding{Path: r.path, Position: f.Position, Length: f.Length, What: corrupt.What})
 		case err != nil:
 			return err
@@ -195,7 +197,7 @@ func (r *SegmentReader) verifyFrames(report func(Finding)) error {
 	if end != r.Size {
 		report(Finding{Path: r.path, Position: end, Length: r.Size - end, What: "bytes after the footer"})
 	}
-	if got := summarize(entries); got.fold != footer.summary.fold || got.entries != footer.summary.entries {
+	if got := summarize(entries); !damaged && (got.fold != footer.summary.fold || got.entries != footer.summary.entries) {
 		report(Finding{Path: r.path, Position: footer.Position, What: fmt.Sprintf(
 			"the footer counts %d batches, there are %d, or they are not the same", footer.summary.entries, got.entries)})
 	}
@@ -203,9 +205,13 @@ func (r *SegmentReader) verifyFrames(report func(Finding)) error {
 }
 
 // InspectIndex visits every entry of the index in dir, in order of partition and
-// offset, without changing it and while no journal is open on it.
+// offset, without changing it and while no journal is open on it. It refuses an index that
+// was not closed cleanly or is damaged, which the next Open would make anew.
 func InspectIndex(dir string, visit func(id.Partition, Entry) error) error {
-	x := &index{dir: dir}
+	if err := checkSeal(dir); err != nil {
+		return fmt.Errorf("open index in %s: %w", dir, err)
+	}
+	x := &index{}
 	err := guard(func() (err error) {
 		x.db, err = badger.Open(badgerOptions(dir).WithReadOnly(true))
 		return err

@@ -52,6 +52,8 @@ type Journal struct {
 	backoff  time.Duration
 	prepared chan struct{} // closed and replaced after each attempt to create
 
+	reserving sync.Mutex // one at a time probes the disk for the index
+
 	headers []byte   // slab of frame headers; guarded by io
 	vec     [][]byte // guarded by io
 

@@ -176,7 +176,9 @@ func (j *Journal) reserve() error {
 	if j.cfg.IndexDir == "" {
 		return nil
 	}
-	name := filepath.Join(j.cfg.IndexDir, "RESERVE")
+	j.reserving.Lock()
+	defer j.reserving.Unlock()
+	name := filepath.Clean(j.cfg.IndexDir) + ".reserve"
 	f, err := vfs.OS().OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return fmt.Errorf("reserve space for the index: %w", err)

@@ -42,7 +42,7 @@ func (r *recovery) checkIndex(ctx context.Context) error {
 	for _, c := range r.found {
 		c.indexed = true
 	}
-	return x.checked()
+	return nil
 }
 
 func (r *recovery) segments() []*segment {
@@ -150,9 +150,6 @@ func (j *Journal) rebuildIndex(reason error) error {
 	j.cfg.Logger.Warn("rebuilding the index of the hot segments", "reason", reason)
 	j.stats.indexRebuilds.Add(1)
 	if err := j.index.reset(); err != nil {
-		return err
-	}
-	if err := j.index.checked(); err != nil {
 		return err
 	}
 	j.mu.RLock()
