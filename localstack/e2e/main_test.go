@@ -19,9 +19,9 @@ import (
 )
 
 var (
-	tools  *rig.Java // Apache Kafka's jars
-	binary string    // the built forebay
-	shared *rig.Node // a broker with its defaults, for scenarios that neither stop nor fill it
+	tools   *rig.Java // Apache Kafka's jars
+	forebay string    // the built forebay
+	shared  *rig.Node // a broker with its defaults, for scenarios that neither stop nor fill it
 )
 
 // againstKafka reports whether the scenarios run against Apache Kafka.
@@ -53,7 +53,7 @@ func runAll(m *testing.M) int {
 	}
 	ctx := context.Background()
 	if !againstKafka() {
-		if binary, err = rig.BuildForebay(ctx, dir); err != nil {
+		if forebay, err = rig.BuildForebay(ctx, dir); err != nil {
 			return cannot(err)
 		}
 	}
@@ -90,7 +90,7 @@ func start(ctx context.Context, dir string, env ...string) (*rig.Node, error) {
 			"group.initial.rebalance.delay.ms": "0",
 		}})
 	}
-	return rig.StartForebay(ctx, rig.ForebayConfig{Binary: binary, Dir: dir, Env: env})
+	return rig.StartForebay(ctx, rig.ForebayConfig{Binary: forebay, Dir: dir, Env: env})
 }
 
 // ownBroker is a broker for one test, ended with it.
@@ -123,7 +123,7 @@ func restart(t *testing.T, ended *rig.Node, env ...string) *rig.Node {
 		node, err = rig.StartKafka(t.Context(), rig.KafkaConfig{Java: tools, Dir: ended.Dir, Addr: ended.Addr})
 	} else {
 		node, err = rig.StartForebay(t.Context(), rig.ForebayConfig{
-			Binary: binary, Dir: ended.Dir, Addr: ended.Addr, Admin: ended.Admin, Env: env,
+			Binary: forebay, Dir: ended.Dir, Addr: ended.Addr, Admin: ended.Admin, Env: env,
 		})
 	}
 	require.NoError(t, err)
