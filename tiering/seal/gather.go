@@ -12,12 +12,16 @@ import (
 
 // Sizes of the gathering, in bytes.
 const (
-	// arenaBytes is the memory that hot batches are read into, for a whole round.
-	arenaBytes = 16 << 20
-	// fillBytes is how much of it is filled with batches at a time; the rest is for
-	// what lies between them.
-	fillBytes = arenaBytes * 3 / 4
-	// maxGap is what is read along, and thrown away, to save a system call.
+	// smallFill is how much is read at a time of batches so large that they are worth a
+	// system call each: little, so that it is still in the processor's cache when it is
+	// checked and written.
+	smallFill = 1 << 20
+	// largeFill is how much is read of smaller ones, so that some are neighbours.
+	largeFill = 12 << 20
+	// largeBatch is the average size of a batch from which on smallFill is the choice.
+	largeBatch = 16 << 10
+	// maxGap is what is read along, and thrown away, to save a system call. The memory
+	// for all gaps is a third of that for the batches.
 	maxGap = 8 << 10
 	// frameHeaderSize is what stands before a batch in a hot segment; see FORMAT.md
 	// of package journal.
@@ -56,17 +60,16 @@ func (g *gatherer) close() {
 	clear(g.files)
 }
 
-// piece is a batch that is to be read or, once read, its bytes.
+// piece is a batch that is to be read or, once read, its unchecked bytes.
 type piece struct {
 	item
-	p    id.Partition
-	view batch.View
-	err  error
+	p   id.Partition
+	raw []byte
+	err error
 }
 
-// load reads and checks the pieces, whose batches together have at most fillBytes
-// or are a single one. The views are valid until the next load. A piece that
-// cannot be read has an error.
+// load reads the pieces, each of which then has its bytes, valid until the next
+// load, or an error.
 func (g *gatherer) load(pieces []piece) {
 	g.order = g.order[:0]
 	var useful int64
@@ -76,7 +79,7 @@ func (g *gatherer) load(pieces []piece) {
 	}
 	slices.SortFunc(g.order, func(a, b int32) int { return byPlace(pieces[a].item, pieces[b].item) })
 	if int64(len(g.arena)) < useful {
-		g.arena = make([]byte, max(useful, arenaBytes))
+		g.arena = make([]byte, useful+useful/3)
 	}
 	spare := int64(len(g.arena)) - useful
 	var used int64
@@ -99,7 +102,7 @@ func (g *gatherer) load(pieces []piece) {
 		for _, at := range g.order[i:n] {
 			pc := &pieces[at]
 			off := pc.pos + frameHeaderSize - start
-			g.check(pc, raw[off:off+pc.length:off+pc.length], err)
+			pc.raw, pc.err = raw[off:off+pc.length:off+pc.length], err
 		}
 		i = n
 	}
@@ -120,24 +123,23 @@ func (g *gatherer) read(seg id.Segment, b []byte, off int64) error {
 	return nil
 }
 
-// check sets what was read for pc, or what the journal reads in its stead.
-func (g *gatherer) check(pc *piece, raw []byte, err error) {
-	var v batch.View
-	if err == nil {
-		v, err = pc.parse(raw)
-	}
-	if err != nil {
-		v, err = g.journal.Batch(pc.p, journal.Entry{
-			Base: pc.base, Next: pc.next, Epoch: pc.epoch, Segment: pc.segment, Pos: pc.pos, Length: int32(pc.length),
-		})
-		if err == nil {
-			v, err = pc.parse(v)
+// view checks what was read for pc, and goes to the journal if it does not come out right.
+func (g *gatherer) view(pc *piece) (batch.View, error) {
+	if pc.err == nil {
+		if v, err := pc.parse(pc.raw); err == nil {
+			return v, nil
 		}
 	}
-	if err != nil {
-		err = fmt.Errorf("read the hot batch of %s at offset %d: %w", pc.p, pc.base, err)
+	v, err := g.journal.Batch(pc.p, journal.Entry{
+		Base: pc.base, Next: pc.next, Epoch: pc.epoch, Segment: pc.segment, Pos: pc.pos, Length: int32(pc.length),
+	})
+	if err == nil {
+		v, err = pc.parse(v)
 	}
-	pc.view, pc.err = v, err
+	if err != nil {
+		return nil, fmt.Errorf("read the hot batch of %s at offset %d: %w", pc.p, pc.base, err)
+	}
+	return v, nil
 }
 
 // parse holds raw to the index, which knows what the batch's checksum leaves out.

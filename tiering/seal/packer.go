@@ -43,9 +43,13 @@ const (
 
 // write writes the whole object.
 func (w *packer) write(ctx context.Context, pl *plan) (*pack.Footer, error) {
+	fill := int64(largeFill)
+	if pl.bytes/int64(pl.batches) >= largeBatch {
+		fill = smallFill
+	}
 	for _, r := range pl.runs {
 		for _, it := range r.items {
-			if w.filled+it.length > fillBytes && len(w.pieces) > 0 {
+			if w.filled+it.length > fill && len(w.pieces) > 0 {
 				if err := w.flush(ctx); err != nil {
 					return nil, err
 				}
@@ -93,7 +97,7 @@ func (w *packer) add(ctx context.Context, pc *piece) error {
 	if w.state == runGivenUp {
 		return nil
 	}
-	cause := pc.err
+	v, cause := w.g.view(pc)
 	if cause == nil && w.state == runEnded {
 		cause = w.beginRun(ctx, pc.p)
 	}
@@ -102,10 +106,10 @@ func (w *packer) add(ctx context.Context, pc *piece) error {
 		w.p, w.state, w.skip[pc.p] = pc.p, runGivenUp, cause
 		return err
 	}
-	if err := w.pack.Append(pc.view); err != nil {
+	if err := w.pack.Append(v); err != nil {
 		return fmt.Errorf("pack the batch of %s at offset %d: %w", pc.p, pc.base, err)
 	}
-	if txn, ok := w.table.Apply(pc.view); ok {
+	if txn, ok := w.table.Apply(v); ok {
 		w.aborted = append(w.aborted, txn)
 	}
 	return nil

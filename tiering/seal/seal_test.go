@@ -87,7 +87,7 @@ func TestLargePartitions(t *testing.T) {
 		for i := 1; i <= 3; i++ {
 			size := []int{1 << 20, 300 << 10, 40 << 10}[(n+i)%3]
 			if n == 30 && i == 1 {
-				size = fillBytes + 1000
+				size = largeFill + 1000
 			}
 			w.append(partition(i), w.build(partition(i), id.NoProducer, 1, size))
 			w.append(partition(i), w.build(partition(i), id.NoProducer, 1, 10))
