@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -36,6 +37,7 @@ type ForebayConfig struct {
 	Admin  string   // admin address; a free one if empty
 	Env    []string // added to the environment, NAME=value
 	Args   []string // added to the command line
+	Wrap   []string // a command that ends by executing what follows it; none if empty
 }
 
 // BuildForebay builds the binary of the module that holds dir and returns its path, in out.
@@ -64,8 +66,9 @@ func LaunchForebay(ctx context.Context, cfg ForebayConfig) (*Node, error) {
 			*addr = free
 		}
 	}
-	args := append([]string{"dev", "--dir", cfg.Dir, "--kafka-addr", cfg.Addr, "--admin-addr", cfg.Admin}, cfg.Args...)
-	cmd := exec.CommandContext(ctx, cfg.Binary, args...)
+	line := append(slices.Clone(cfg.Wrap), cfg.Binary, "dev", "--dir", cfg.Dir, "--kafka-addr", cfg.Addr, "--admin-addr", cfg.Admin)
+	line = append(line, cfg.Args...)
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Env = append(os.Environ(), cfg.Env...)
 	p, err := StartProcess("forebay", cmd)
 	if err != nil {
