@@ -386,7 +386,9 @@ func TestPanics(t *testing.T) {
 
 // Whatever a client sends, it ends no more than its own connection.
 func TestMalformedRequests(t *testing.T) {
-	frame := func(body ...byte) []byte { return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...) }
+	frame := func(body ...byte) []byte {
+		return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
+	}
 	for _, tc := range []struct {
 		name string
 		sent []byte

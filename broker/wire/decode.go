@@ -23,3 +23,9 @@ func Decode(req kmsg.Request, body []byte) error {
 	}
 	return nil
 }
+
+// Known reports whether Decode knows requests with that key.
+func Known(key kmsg.Key) bool {
+	_, ok := shapes[key]
+	return ok
+}
