@@ -403,6 +403,7 @@ func (h groupTimers) Len() int           { return len(h) }
 func (h groupTimers) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
 func (h groupTimers) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].index, h[j].index = i, j }
 func (h *groupTimers) Push(x any)        { e := x.(*groupEntry); e.index = len(*h); *h = append(*h, e) }
+
 func (h *groupTimers) Pop() any {
 	old := *h
 	e := old[len(old)-1]

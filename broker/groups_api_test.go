@@ -121,10 +121,6 @@ func commitRequest(groupID, member string, generation int32, topic string, topic
 	return req
 }
 
-func commitError(resp kmsg.Response) error {
-	return kerr.ErrorForCode(resp.(*kmsg.OffsetCommitResponse).Topics[0].Partitions[0].ErrorCode)
-}
-
 func TestJoinGroupVersions(t *testing.T) {
 	b := openGroupBroker(t, newGroupStores())
 	for version := int16(0); version <= 9; version++ {
@@ -165,6 +161,41 @@ func TestJoinGroupVersions(t *testing.T) {
 	}
 }
 
+func syncRequest(groupID, member string, generation int32, protocol *string) kmsg.Request {
+	req := kmsg.NewPtrSyncGroupRequest()
+	req.Group, req.MemberID, req.Generation, req.Protocol, req.ProtocolType = groupID, member, generation, protocol, new("consumer")
+	return req
+}
+
+func beatRequest(groupID, member string, generation int32, instance *string) kmsg.Request {
+	req := kmsg.NewPtrHeartbeatRequest()
+	req.Group, req.MemberID, req.Generation, req.InstanceID = groupID, member, generation, instance
+	return req
+}
+
+func leaveRequest(groupID, member string) kmsg.Request {
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group, req.MemberID = groupID, member
+	return req
+}
+
+// groupErrorCode is the error of a response that has one, or of its first partition.
+func groupErrorCode(resp kmsg.Response) error {
+	switch resp := resp.(type) {
+	case *kmsg.JoinGroupResponse:
+		return kerr.ErrorForCode(resp.ErrorCode)
+	case *kmsg.SyncGroupResponse:
+		return kerr.ErrorForCode(resp.ErrorCode)
+	case *kmsg.HeartbeatResponse:
+		return kerr.ErrorForCode(resp.ErrorCode)
+	case *kmsg.LeaveGroupResponse:
+		return kerr.ErrorForCode(resp.ErrorCode)
+	case *kmsg.OffsetCommitResponse:
+		return kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode)
+	}
+	return fmt.Errorf("response of an unexpected type %T", resp)
+}
+
 // TestGroupErrors names the error of each request that cannot be served.
 func TestGroupErrors(t *testing.T) {
 	b := openGroupBroker(t, newGroupStores())
@@ -174,21 +205,6 @@ func TestGroupErrors(t *testing.T) {
 	join := func(change func(*kmsg.JoinGroupRequest)) kmsg.Request {
 		req := joinRequest("g", "")
 		change(req)
-		return req
-	}
-	sync := func(groupID, member string, generation int32, protocol *string) kmsg.Request {
-		req := kmsg.NewPtrSyncGroupRequest()
-		req.Group, req.MemberID, req.Generation, req.Protocol, req.ProtocolType = groupID, member, generation, protocol, kmsg.StringPtr("consumer")
-		return req
-	}
-	beat := func(groupID, member string, generation int32, instance *string) kmsg.Request {
-		req := kmsg.NewPtrHeartbeatRequest()
-		req.Group, req.MemberID, req.Generation, req.InstanceID = groupID, member, generation, instance
-		return req
-	}
-	leave := func(groupID, member string) kmsg.Request {
-		req := kmsg.NewPtrLeaveGroupRequest()
-		req.Group, req.MemberID = groupID, member
 		return req
 	}
 	commit := func(groupID, member string, generation int32, topic string, topicID id.Topic, partition int32) kmsg.Request {
@@ -211,21 +227,21 @@ func TestGroupErrors(t *testing.T) {
 		"join without a type":                {9, join(func(r *kmsg.JoinGroupRequest) { r.ProtocolType = "" }), kerr.InconsistentGroupProtocol},
 		"join with another type":             {9, join(func(r *kmsg.JoinGroupRequest) { r.Group, r.ProtocolType = "stable", "connect" }), kerr.InconsistentGroupProtocol},
 		"join with an unknown instance":      {9, join(func(r *kmsg.JoinGroupRequest) { r.Group, r.MemberID, r.InstanceID = "stable", member, new("i") }), kerr.UnknownMemberID},
-		"sync without a group":               {4, sync("", "x", 1, nil), kerr.InvalidGroupID},
-		"sync with an unknown group":         {4, sync("none", "x", 1, nil), kerr.UnknownMemberID},
-		"sync as a stranger":                 {4, sync("stable", "x", generation, nil), kerr.UnknownMemberID},
-		"sync of an old generation":          {4, sync("stable", member, generation-1, nil), kerr.IllegalGeneration},
-		"sync without a protocol":            {5, sync("stable", member, generation, nil), kerr.InconsistentGroupProtocol},
-		"sync with another protocol":         {5, sync("stable", member, generation, new("sticky")), kerr.InconsistentGroupProtocol},
-		"sync":                               {5, sync("stable", member, generation, new("range")), nil},
-		"heartbeat without a group":          {4, beat("", "x", 1, nil), kerr.InvalidGroupID},
-		"heartbeat to an unknown group":      {4, beat("none", "x", 1, nil), kerr.UnknownMemberID},
-		"heartbeat of an old generation":     {4, beat("stable", member, generation-1, nil), kerr.IllegalGeneration},
-		"heartbeat of another instance":      {4, beat("stable", member, generation, new("i")), kerr.UnknownMemberID},
-		"heartbeat":                          {0, beat("stable", member, generation, nil), nil},
-		"leave without a group":              {2, leave("", "x"), kerr.InvalidGroupID},
-		"leave an unknown group":             {0, leave("none", "x"), kerr.UnknownMemberID},
-		"leave as a stranger":                {2, leave("stable", "x"), kerr.UnknownMemberID},
+		"sync without a group":               {4, syncRequest("", "x", 1, nil), kerr.InvalidGroupID},
+		"sync with an unknown group":         {4, syncRequest("none", "x", 1, nil), kerr.UnknownMemberID},
+		"sync as a stranger":                 {4, syncRequest("stable", "x", generation, nil), kerr.UnknownMemberID},
+		"sync of an old generation":          {4, syncRequest("stable", member, generation-1, nil), kerr.IllegalGeneration},
+		"sync without a protocol":            {5, syncRequest("stable", member, generation, nil), kerr.InconsistentGroupProtocol},
+		"sync with another protocol":         {5, syncRequest("stable", member, generation, new("sticky")), kerr.InconsistentGroupProtocol},
+		"sync":                               {5, syncRequest("stable", member, generation, new("range")), nil},
+		"heartbeat without a group":          {4, beatRequest("", "x", 1, nil), kerr.InvalidGroupID},
+		"heartbeat to an unknown group":      {4, beatRequest("none", "x", 1, nil), kerr.UnknownMemberID},
+		"heartbeat of an old generation":     {4, beatRequest("stable", member, generation-1, nil), kerr.IllegalGeneration},
+		"heartbeat of another instance":      {4, beatRequest("stable", member, generation, new("i")), kerr.UnknownMemberID},
+		"heartbeat":                          {0, beatRequest("stable", member, generation, nil), nil},
+		"leave without a group":              {2, leaveRequest("", "x"), kerr.InvalidGroupID},
+		"leave an unknown group":             {0, leaveRequest("none", "x"), kerr.UnknownMemberID},
+		"leave as a stranger":                {2, leaveRequest("stable", "x"), kerr.UnknownMemberID},
 		"commit to a group with members":     {9, commit("stable", "", -1, "t", topicID, 0), kerr.UnknownMemberID},
 		"commit of an old generation":        {9, commit("stable", member, generation-1, "t", topicID, 0), kerr.IllegalGeneration},
 		"commit of a stranger":               {9, commit("stable", "x", generation, "t", topicID, 0), kerr.UnknownMemberID},
@@ -242,20 +258,7 @@ func TestGroupErrors(t *testing.T) {
 		"commit without a group":             {9, commit("", "", -1, "t", topicID, 0), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var code int16
-			switch resp := b.ask(t, tc.version, tc.req).(type) {
-			case *kmsg.JoinGroupResponse:
-				code = resp.ErrorCode
-			case *kmsg.SyncGroupResponse:
-				code = resp.ErrorCode
-			case *kmsg.HeartbeatResponse:
-				code = resp.ErrorCode
-			case *kmsg.LeaveGroupResponse:
-				code = resp.ErrorCode
-			case *kmsg.OffsetCommitResponse:
-				code = resp.Topics[0].Partitions[0].ErrorCode
-			}
-			require.Equal(t, tc.want, kerr.ErrorForCode(code))
+			require.Equal(t, tc.want, groupErrorCode(b.ask(t, tc.version, tc.req)))
 		})
 	}
 }
@@ -264,7 +267,7 @@ func TestOffsetFetchVersions(t *testing.T) {
 	b := openGroupBroker(t, newGroupStores())
 	topicID := b.topic(t, "t", 3)
 	b.topic(t, "empty", 1)
-	require.NoError(t, commitError(b.ask(t, 9, commitRequest("g", "", -1, "t", topicID, 1, 42))))
+	require.NoError(t, groupErrorCode(b.ask(t, 9, commitRequest("g", "", -1, "t", topicID, 1, 42))))
 	for version := int16(1); version <= 10; version++ {
 		req := kmsg.NewPtrOffsetFetchRequest()
 		req.Group = "g"
@@ -347,7 +350,7 @@ func TestDescribeAndListGroups(t *testing.T) {
 	b := openGroupBroker(t, newGroupStores())
 	topicID := b.topic(t, "t", 1)
 	member, _ := b.member(t, "stable")
-	require.NoError(t, commitError(b.ask(t, 9, commitRequest("simple", "", -1, "t", topicID, 0, 1))))
+	require.NoError(t, groupErrorCode(b.ask(t, 9, commitRequest("simple", "", -1, "t", topicID, 0, 1))))
 	for version := int16(0); version <= 6; version++ {
 		req := kmsg.NewPtrDescribeGroupsRequest()
 		req.Groups, req.IncludeAuthorizedOperations = []string{"stable", "simple", "unknown"}, true
@@ -401,8 +404,8 @@ func TestDeleteGroupsAndOffsets(t *testing.T) {
 		name string
 		id   id.Topic
 	}{{"t", topicID}, {"other", other}} {
-		require.NoError(t, commitError(b.ask(t, 9, commitRequest("stable", member, generation, topic.name, topic.id, 0, 1))))
-		require.NoError(t, commitError(b.ask(t, 9, commitRequest("simple", "", -1, topic.name, topic.id, 0, 1))))
+		require.NoError(t, groupErrorCode(b.ask(t, 9, commitRequest("stable", member, generation, topic.name, topic.id, 0, 1))))
+		require.NoError(t, groupErrorCode(b.ask(t, 9, commitRequest("simple", "", -1, topic.name, topic.id, 0, 1))))
 	}
 	remove := func(groupID string) *kmsg.OffsetDeleteResponse {
 		req := kmsg.NewPtrOffsetDeleteRequest()
@@ -454,7 +457,7 @@ func TestGroupsOverRestart(t *testing.T) {
 	stores := newGroupStores()
 	b := openGroupBroker(t, stores)
 	topicID := b.topic(t, "t", 1)
-	require.NoError(t, commitError(b.ask(t, 9, commitRequest("g", "", -1, "t", topicID, 0, 7))))
+	require.NoError(t, groupErrorCode(b.ask(t, 9, commitRequest("g", "", -1, "t", topicID, 0, 7))))
 	b.member(t, "busy")
 	parked := make(chan kmsg.Response, 1)
 	go func() { parked <- b.ask(t, 3, joinRequest("busy", "")) }() // waits for the member that does not come back

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	stdsync "sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -264,6 +265,20 @@ func TestGroupsFailures(t *testing.T) {
 	require.NoError(t, h.remove("g"))
 }
 
+// TestGroupsReplaced: a coordinator that another one has replaced does not take an offset
+// back; it says so, and sees what the other has written.
+func TestGroupsReplaced(t *testing.T) {
+	h := newGroupBench(t, group.Config{})
+	defer h.close()
+	h.commit("g", entry(topicT, 0, 10))
+	other := offsets.Open(h.store)
+	_, err := other.Load(t.Context(), "g")
+	require.NoError(t, err)
+	require.NoError(t, other.Commit(t.Context(), "g", []offsets.Entry{entry(topicT, 0, 99)}))
+	require.ErrorIs(t, <-h.start("g", entry(topicT, 0, 11)), kerr.NotCoordinator)
+	require.Equal(t, id.Offset(99), h.committed("g", topicT, 0))
+}
+
 func TestGroupsForgetWhatDoesNotExist(t *testing.T) {
 	h := newGroupBench(t, group.Config{})
 	defer h.close()
@@ -438,4 +453,69 @@ func TestGroupsMany(t *testing.T) {
 		require.Equal(t, group.Stable, h.state(fmt.Sprint("g", i)))
 	}
 	require.Less(t, runtime.NumGoroutine(), before+10)
+}
+
+// TestGroupsHammered: requests of all kinds from many connections on few groups, on a
+// table that fails now and then. Each is answered once, and in the end the table and a
+// fresh coordinator agree with the last one.
+func TestGroupsHammered(t *testing.T) {
+	const workers, rounds = 16, 150
+	h := newGroupBench(t, group.Config{InitialDelay: time.Millisecond})
+	var ops atomic.Uint64
+	h.fault = func(kv.Op) kv.Fault {
+		switch ops.Add(1) % 31 {
+		case 7:
+			return kv.FaultFail
+		case 19:
+			return kv.FaultLanded
+		}
+		return kv.FaultNone
+	}
+	var wg stdsync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for r := range rounds {
+				name := fmt.Sprint("g", (w+r)%4)
+				switch (w*7 + r) % 5 {
+				case 0, 1:
+					<-h.start(name, entry(topicT, int32(w%4), id.Offset(r)))
+				case 2:
+					a := <-h.joinAs(name, fmt.Sprint("c", w, "-", r))
+					if a.Err != nil {
+						continue
+					}
+					left := make(chan struct{})
+					step(t.Context(), h.m, name, func(tk group.Ticket) group.Event {
+						return group.Leave{Ticket: tk, Members: []group.LeaveMember{{MemberID: a.MemberID}}}
+					}, func(group.LeaveAnswer, error) { close(left) })
+					<-left
+				case 3:
+					_ = h.m.withOffsets(t.Context(), name, func(*groupEntry, time.Time) {})
+				case 4:
+					_ = h.remove(name)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	h.fault = nil
+	read := func() map[string]map[id.Partition]id.Offset {
+		all := map[string]map[id.Partition]id.Offset{}
+		for g := range 4 {
+			name := fmt.Sprint("g", g)
+			all[name] = map[id.Partition]id.Offset{}
+			require.NoError(t, h.m.withOffsets(t.Context(), name, func(e *groupEntry, _ time.Time) {
+				for p, o := range e.offsets {
+					all[name][p] = o.Offset
+				}
+			}))
+		}
+		return all
+	}
+	want := read()
+	require.Empty(t, h.m.waiting)
+	h.close()
+	h.open(group.Config{})
+	defer h.close()
+	require.Equal(t, want, read())
 }
