@@ -3,7 +3,6 @@ package metalog
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/forebaylog/forebay/infra/id"
 )
@@ -22,8 +21,9 @@ type folder struct {
 	ownName   [shards]bool
 	ownID     [shards]bool
 	ownConfig bool
-	fresh     map[*Topic]struct{} // made by this folder, so it may change them
-	changed   map[string]struct{} // names of topics made, removed or replaced
+	replaced  map[*Topic]*Topic // topics of the old Image, by what has taken their place; nil when removed
+	fresh     map[*Topic]bool   // made by this folder, so it may change them; false when removed since
+	added     []*Topic          // of those, the ones under new ids
 }
 
 // fold applies slots, which follow m one by one, and returns the Image after the
@@ -31,7 +31,7 @@ type folder struct {
 // but m and the records.
 func fold(m *Image, slots []Slot) *Image {
 	next := *m
-	f := folder{old: m, img: &next, fresh: map[*Topic]struct{}{}, changed: map[string]struct{}{}}
+	f := folder{old: m, img: &next, replaced: map[*Topic]*Topic{}, fresh: map[*Topic]bool{}}
 	for _, s := range slots {
 		for _, r := range s.Records {
 			if !f.apply(r) {
@@ -96,6 +96,7 @@ func (f *folder) topicCreated(r TopicCreated) bool {
 	}
 	t.Partitions = appendAssigned(make([]PartitionState, 0, len(r.Partitions)), r.Partitions)
 	f.put(t)
+	f.added = append(f.added, t)
 	return true
 }
 
@@ -113,7 +114,11 @@ func (f *folder) topicDeleted(r TopicDeleted) bool {
 	}
 	delete(f.names(t.Name), t.Name)
 	delete(f.ids(t.ID), t.ID)
-	f.changed[t.Name] = struct{}{}
+	if f.fresh[t] {
+		f.fresh[t] = false
+	} else {
+		f.replaced[t] = nil
+	}
 	return true
 }
 
@@ -225,6 +230,9 @@ func (f *folder) leadershipTaken(r LeadershipTaken) bool {
 	if r.From < 0 || r.To < 0 {
 		return false
 	}
+	if n := len(f.old.topics); len(f.fresh)+len(f.replaced) == 0 { // likely to change them all
+		f.fresh, f.replaced = make(map[*Topic]bool, n), make(map[*Topic]*Topic, n)
+	}
 	for _, shard := range f.img.byName {
 		for _, t := range shard {
 			f.takeTopic(t, r)
@@ -259,20 +267,20 @@ func (f *folder) producerIDsAllocated(r ProducerIDsAllocated) bool {
 
 // mutable returns t, or the copy of t that has taken its place in the new Image.
 func (f *folder) mutable(t *Topic) *Topic {
-	if _, ok := f.fresh[t]; ok {
+	if f.fresh[t] {
 		return t
 	}
 	next := *t
 	next.Partitions = slices.Clone(t.Partitions)
 	f.put(&next)
+	f.replaced[t] = &next
 	return &next
 }
 
 func (f *folder) put(t *Topic) {
 	f.names(t.Name)[t.Name] = t
 	f.ids(t.ID)[t.ID] = t
-	f.fresh[t] = struct{}{}
-	f.changed[t.Name] = struct{}{}
+	f.fresh[t] = true
 }
 
 // names returns the part of the new Image's names that name belongs to, to be changed.
@@ -296,28 +304,20 @@ func own[K comparable](parts *[shards]map[K]*Topic, owned *[shards]bool, i int) 
 
 // sortedTopics brings the old order of names up to date with the changes.
 func (f *folder) sortedTopics() []*Topic {
-	if len(f.changed) == 0 {
+	if len(f.replaced) == 0 && len(f.added) == 0 {
 		return f.old.topics
 	}
-	var added []*Topic
-	for name := range f.changed {
-		_, before := f.old.Topic(name)
-		if t, now := f.img.Topic(name); now && !before {
-			added = append(added, t)
-		}
-	}
+	added := slices.DeleteFunc(f.added, func(t *Topic) bool { return !f.fresh[t] })
 	slices.SortFunc(added, byTopicName)
 	topics := make([]*Topic, 0, len(f.old.topics)+len(added))
 	for _, t := range f.old.topics {
-		for len(added) > 0 && strings.Compare(added[0].Name, t.Name) < 0 {
-			topics, added = append(topics, added[0]), added[1:]
-		}
-		if _, changed := f.changed[t.Name]; changed {
-			now, still := f.img.Topic(t.Name)
-			if !still {
+		if next, ok := f.replaced[t]; ok {
+			if t = next; !f.fresh[t] {
 				continue
 			}
-			t = now
+		}
+		for len(added) > 0 && added[0].Name < t.Name {
+			topics, added = append(topics, added[0]), added[1:]
 		}
 		topics = append(topics, t)
 	}

@@ -26,7 +26,7 @@ var (
 //	offset  1  8 bytes  offset, little endian as all that follows
 //	offset  9  4 bytes  leader epoch, -1: none
 //	offset 13  8 bytes  commit time in ms since 1970
-//	offset 21  8 bytes  expire time in ms since 1970, noTime: none
+//	offset 21  8 bytes  expire time in ms since 1970; the zero time.Time, -62135596800000: none
 //	offset 29  2 bytes  length n of the topic's name
 //	offset 31  n bytes  the topic's name
 //	offset 31+n         metadata, up to the end
@@ -35,7 +35,6 @@ var (
 const (
 	valueVersion = 1
 	valueFixed   = 31
-	noTime       = -1 << 63
 	maxTopicName = 1<<16 - 1
 )
 
@@ -44,15 +43,11 @@ func appendValue(to []byte, e Entry) ([]byte, error) {
 	if len(e.TopicName) > maxTopicName {
 		return nil, fmt.Errorf("encode offset: topic name of %d bytes, at most %d", len(e.TopicName), maxTopicName)
 	}
-	expire := int64(noTime)
-	if !e.ExpireTime.IsZero() {
-		expire = e.ExpireTime.UnixMilli()
-	}
 	to = append(to, valueVersion)
 	to = binary.LittleEndian.AppendUint64(to, uint64(e.Offset))
 	to = binary.LittleEndian.AppendUint32(to, uint32(e.LeaderEpoch))
 	to = binary.LittleEndian.AppendUint64(to, uint64(e.CommitTime.UnixMilli()))
-	to = binary.LittleEndian.AppendUint64(to, uint64(expire))
+	to = binary.LittleEndian.AppendUint64(to, uint64(e.ExpireTime.UnixMilli()))
 	to = binary.LittleEndian.AppendUint16(to, uint16(len(e.TopicName)))
 	to = append(to, e.TopicName...)
 	return append(to, e.Metadata...), nil
@@ -76,11 +71,9 @@ func decodeValue(b []byte) (Entry, error) {
 		Offset:      id.Offset(binary.LittleEndian.Uint64(b[1:])),
 		LeaderEpoch: id.Epoch(binary.LittleEndian.Uint32(b[9:])),
 		CommitTime:  time.UnixMilli(int64(binary.LittleEndian.Uint64(b[13:]))).UTC(),
+		ExpireTime:  time.UnixMilli(int64(binary.LittleEndian.Uint64(b[21:]))).UTC(),
 		TopicName:   string(rest[:name]),
 		Metadata:    string(rest[name:]),
-	}
-	if expire := int64(binary.LittleEndian.Uint64(b[21:])); expire != noTime {
-		e.ExpireTime = time.UnixMilli(expire).UTC()
 	}
 	return e, nil
 }

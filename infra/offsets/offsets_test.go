@@ -349,10 +349,18 @@ func TestGoldenValue(t *testing.T) {
 	back, err := decodeValue(want)
 	require.NoError(t, err)
 	require.Equal(t, e, back)
+
+	e.ExpireTime = time.Time{}
+	got, err = appendValue(nil, e)
+	require.NoError(t, err)
+	back, err = decodeValue(got)
+	require.NoError(t, err)
+	require.Equal(t, e, back)
 }
 
 // FuzzDecodeValue: the decoder never panics, and what it accepts is written again byte for byte.
 func FuzzDecodeValue(f *testing.F) {
+	f.Add(append([]byte{valueVersion}, make([]byte, valueFixed)...))
 	for _, e := range []Entry{entry(1, 0, 1), {LeaderEpoch: 3, TopicName: "t", Metadata: "m", ExpireTime: time.UnixMilli(5)}} {
 		b, err := appendValue(nil, e)
 		require.NoError(f, err)
