@@ -13,6 +13,8 @@
 //   - every parked request is answered. Kafka forgets the SyncGroup of a member that is
 //     removed (here UNKNOWN_MEMBER_ID), and a parked JoinGroup or SyncGroup that the same
 //     member sends again (here the older one is answered REBALANCE_IN_PROGRESS);
+//   - a static member that restarts before it has sent its SyncGroup owes it under its new
+//     id. Kafka waits for the old id, and rebalances when that does not come;
 //   - where Kafka depends on the order of a hash map (the next leader, ties among
 //     protocols), the order of joining decides;
 //   - the offsets of a group restored after a restart count their retention from the

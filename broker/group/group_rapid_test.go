@@ -195,6 +195,7 @@ func (w *walk) invariants() {
 	for id := range g.unsent {
 		require.Contains(t, g.byID, id)
 	}
+	require.Equal(t, len(g.unsent) == 0, g.syncDue.IsZero(), "syncs are owed while the timer for them is armed")
 	w.stateInvariants()
 }
 

@@ -183,13 +183,16 @@ func (g *Group) replaceStatic(now time.Time, ev Join, m *member) {
 	}
 }
 
-// rename gives a static member a new id in its old place.
+// rename gives a static member a new id in its old place; a SyncGroup that it owes it still owes.
 func (g *Group) rename(m *member, newID string) {
 	if g.leader == m.id {
 		g.leader = newID
 	}
 	delete(g.byID, m.id)
-	delete(g.unsent, m.id)
+	if _, owes := g.unsent[m.id]; owes {
+		delete(g.unsent, m.id)
+		g.unsent[newID] = struct{}{}
+	}
 	m.id = newID
 	g.byID[newID] = m
 	g.static[*m.instance] = newID

@@ -119,10 +119,6 @@ func (g *Group) expireJoin(now time.Time) {
 
 // expireSync removes the members that have not sent SyncGroup in time.
 func (g *Group) expireSync(now time.Time) {
-	g.syncDue = time.Time{}
-	if len(g.unsent) == 0 {
-		return
-	}
 	for _, m := range slices.Clone(g.members) {
 		if _, ok := g.unsent[m.id]; ok {
 			g.remove(m.id)
@@ -186,6 +182,7 @@ func (Close) apply(g *Group, now time.Time) {
 		m.due = time.Time{}
 	}
 	clear(g.pending)
+	clear(g.unsent)
 	g.join, g.syncDue = joinTimer{}, time.Time{}
 	g.transition(now, Dead, "closed")
 }
