@@ -25,8 +25,8 @@ type resourceKey struct {
 // handleAlterConfigs replaces the configs of resources, each of which succeeds or
 // fails on its own.
 func handleAlterConfigs(ctx context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.AlterConfigsRequest)
-	resp := req.ResponseKind().(*kmsg.AlterConfigsResponse)
+	req := requestOf[*kmsg.AlterConfigsRequest](c)
+	resp := responseTo[*kmsg.AlterConfigsResponse](req)
 	keys := make([]resourceKey, len(req.Resources))
 	for i := range req.Resources {
 		keys[i] = resourceKey{req.Resources[i].ResourceType, req.Resources[i].ResourceName}

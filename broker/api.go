@@ -44,6 +44,16 @@ type response interface {
 	AppendTo(dst []byte) []byte
 }
 
+// requestOf is the body of c, whose API has requests of type R.
+func requestOf[R kmsg.Request](c *call) R {
+	return c.body.(R) //nolint:errcheck // it was made by its key
+}
+
+// responseTo is an empty response to req, whose API has responses of type R.
+func responseTo[R kmsg.Response](req kmsg.Request) R {
+	return req.ResponseKind().(R) //nolint:errcheck // it was made by its key
+}
+
 // gathered is a response that refers to memory which is written to the socket
 // without being copied, such as record batches. The writer calls AppendBuffers in
 // place of AppendTo. The memory must stay unchanged; the writer forgets it once it

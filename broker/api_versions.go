@@ -19,9 +19,9 @@ import (
 
 // handleAPIVersions answers with the ranges of all APIs that are served.
 func handleAPIVersions(_ context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.ApiVersionsRequest)
-	resp := req.ResponseKind().(*kmsg.ApiVersionsResponse)
-	if c.version >= 3 && !(wire.ValidSoftware(req.ClientSoftwareName) && wire.ValidSoftware(req.ClientSoftwareVersion)) {
+	req := requestOf[*kmsg.ApiVersionsRequest](c)
+	resp := responseTo[*kmsg.ApiVersionsResponse](req)
+	if c.version >= 3 && (!wire.ValidSoftware(req.ClientSoftwareName) || !wire.ValidSoftware(req.ClientSoftwareVersion)) {
 		resp.ErrorCode = c.code(kerr.InvalidRequest)
 		return resp
 	}

@@ -275,6 +275,7 @@ func TestIdleConnections(t *testing.T) {
 		idle.closed()
 		require.Equal(t, time.Minute, time.Since(begun))
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
 		parked[0].reply(newHeartbeatResponse())
 		waits.response(0, newHeartbeatResponse())
 		waits.closed()

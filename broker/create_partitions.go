@@ -18,8 +18,8 @@ import (
 // handleCreatePartitions adds partitions to topics, each of which succeeds or fails
 // on its own.
 func handleCreatePartitions(ctx context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.CreatePartitionsRequest)
-	resp := req.ResponseKind().(*kmsg.CreatePartitionsResponse)
+	req := requestOf[*kmsg.CreatePartitionsRequest](c)
+	resp := responseTo[*kmsg.CreatePartitionsResponse](req)
 	counts := make(map[string]int)
 	for i := range req.Topics {
 		counts[req.Topics[i].Topic]++

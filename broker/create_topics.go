@@ -35,8 +35,8 @@ type newTopic struct {
 
 // handleCreateTopics creates topics, each of which succeeds or fails on its own.
 func handleCreateTopics(ctx context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.CreateTopicsRequest)
-	resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
+	req := requestOf[*kmsg.CreateTopicsRequest](c)
+	resp := responseTo[*kmsg.CreateTopicsResponse](req)
 	counts, collisions, total := make(map[string]int), make(map[string]int), int32(0)
 	for i := range req.Topics {
 		counts[req.Topics[i].Topic]++

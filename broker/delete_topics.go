@@ -18,8 +18,8 @@ import (
 
 // handleDeleteTopics deletes topics, each of which succeeds or fails on its own.
 func handleDeleteTopics(ctx context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.DeleteTopicsRequest)
-	resp := req.ResponseKind().(*kmsg.DeleteTopicsResponse)
+	req := requestOf[*kmsg.DeleteTopicsRequest](c)
+	resp := responseTo[*kmsg.DeleteTopicsResponse](req)
 	img := b.meta.Image()
 	asked := deletions(req)
 	ids, counts := make([]id.Topic, len(asked)), make(map[id.Topic]int)

@@ -19,8 +19,8 @@ const (
 
 // handleDescribeCluster answers with the brokers of the cluster.
 func handleDescribeCluster(_ context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.DescribeClusterRequest)
-	resp := req.ResponseKind().(*kmsg.DescribeClusterResponse)
+	req := requestOf[*kmsg.DescribeClusterRequest](c)
+	resp := responseTo[*kmsg.DescribeClusterResponse](req)
 	resp.Brokers = []kmsg.DescribeClusterResponseBroker{}
 	img := b.meta.Image()
 	resp.ClusterID, resp.ControllerID = img.ClusterID(), int32(b.cfg.NodeID)

@@ -19,8 +19,8 @@ import (
 
 // handleDescribeConfigs describes the configs of resources.
 func handleDescribeConfigs(_ context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.DescribeConfigsRequest)
-	resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
+	req := requestOf[*kmsg.DescribeConfigsRequest](c)
+	resp := responseTo[*kmsg.DescribeConfigsResponse](req)
 	img := b.meta.Image()
 	for i := range req.Resources {
 		want := &req.Resources[i]

@@ -20,8 +20,8 @@ const maxPartitionsDescribed = 2000
 // handleDescribeTopicPartitions describes partitions in order of topic, from the
 // cursor on, as far as the limit goes.
 func handleDescribeTopicPartitions(_ context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.DescribeTopicPartitionsRequest)
-	resp := req.ResponseKind().(*kmsg.DescribeTopicPartitionsResponse)
+	req := requestOf[*kmsg.DescribeTopicPartitionsRequest](c)
+	resp := responseTo[*kmsg.DescribeTopicPartitionsResponse](req)
 	img := b.meta.Image()
 	names := topicNames(img, req)
 	if req.Cursor != nil && req.Cursor.Partition < 0 {

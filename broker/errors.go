@@ -11,6 +11,7 @@ import (
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/broker/partition"
 	"github.com/forebaylog/forebay/infra/kv"
+	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/journal"
@@ -29,6 +30,7 @@ var translation = []struct {
 	{context.Canceled, kerr.RequestTimedOut},
 	{kv.ErrUnknown, kerr.RequestTimedOut},
 	{kv.ErrTooLarge, kerr.InvalidRequest},
+	{metalog.ErrClosed, kerr.BrokerNotAvailable},
 	{config.ErrUnknown, kerr.InvalidConfig},
 	{config.ErrInvalid, kerr.InvalidConfig},
 	{config.ErrNotList, kerr.InvalidConfig},

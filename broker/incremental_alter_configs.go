@@ -18,8 +18,8 @@ import (
 // handleIncrementalAlterConfigs changes configs of resources, each of which succeeds
 // or fails on its own.
 func handleIncrementalAlterConfigs(ctx context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.IncrementalAlterConfigsRequest)
-	resp := req.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
+	req := requestOf[*kmsg.IncrementalAlterConfigsRequest](c)
+	resp := responseTo[*kmsg.IncrementalAlterConfigsResponse](req)
 	keys := make([]resourceKey, len(req.Resources))
 	for i := range req.Resources {
 		keys[i] = resourceKey{req.Resources[i].ResourceType, req.Resources[i].ResourceName}
@@ -54,9 +54,9 @@ func increment(res configResource, layers config.Layers, ops []kmsg.IncrementalA
 
 // operate is the value after one operation, nil if it is removed.
 func operate(res configResource, layers config.Layers, op *kmsg.IncrementalAlterConfigsRequestResourceConfig) (*string, error) {
-	d, ok := res.find(op.Name)
 	if op.Op == kmsg.IncrementalAlterConfigOpDelete {
-		if _, set := layers.Resource[op.Name]; !ok && !set {
+		_, known := res.find(op.Name)
+		if _, set := layers.Resource[op.Name]; !known && !set {
 			return nil, fmt.Errorf("%s config %s: %w", res.kind, op.Name, config.ErrUnknown)
 		}
 		return nil, nil //nolint:nilnil // the record's own way to say that a value is removed

@@ -32,8 +32,8 @@ type producerIDs struct {
 
 // handleInitProducerID gives a producer its id and epoch.
 func handleInitProducerID(ctx context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.InitProducerIDRequest)
-	resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
+	req := requestOf[*kmsg.InitProducerIDRequest](c)
+	resp := responseTo[*kmsg.InitProducerIDResponse](req)
 	producer, epoch, err := b.initProducer(ctx, req)
 	if err != nil {
 		resp.ErrorCode, resp.ProducerID, resp.ProducerEpoch = c.code(err), int64(id.NoProducer), -1

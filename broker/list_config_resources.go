@@ -18,8 +18,8 @@ import (
 
 // handleListConfigResources lists resources that have configs.
 func handleListConfigResources(_ context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.ListConfigResourcesRequest)
-	resp := req.ResponseKind().(*kmsg.ListConfigResourcesResponse)
+	req := requestOf[*kmsg.ListConfigResourcesRequest](c)
+	resp := responseTo[*kmsg.ListConfigResourcesResponse](req)
 	resp.ConfigResources = []kmsg.ListConfigResourcesResponseConfigResource{}
 	if c.version == 0 {
 		return resp

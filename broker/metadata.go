@@ -28,8 +28,8 @@ const (
 // handleMetadata answers with brokers and topics, and creates the topics asked for
 // by name that do not exist, if it may.
 func handleMetadata(ctx context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.MetadataRequest)
-	resp := req.ResponseKind().(*kmsg.MetadataResponse)
+	req := requestOf[*kmsg.MetadataRequest](c)
+	resp := responseTo[*kmsg.MetadataResponse](req)
 	failed := b.autoCreate(ctx, req)
 	img := b.meta.Image()
 	cluster := img.ClusterID()

@@ -366,7 +366,7 @@ func TestDescribeTopicPartitions(t *testing.T) {
 				got += fmt.Sprint(p.Partition)
 			}
 			if rt.ErrorCode != 0 {
-				got += kerr.ErrorForCode(rt.ErrorCode).(*kerr.Error).Message
+				got += kerr.TypedErrorForCode(rt.ErrorCode).Message
 			}
 			got += " "
 		}

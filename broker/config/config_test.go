@@ -79,8 +79,11 @@ func TestResolve(t *testing.T) {
 			Source: DynamicTopic, Resource: map[string]string{"retention.ms": "1"}, Broker: map[string]string{"log.retention.ms": "2"},
 			Cluster: map[string]string{"log.retention.minutes": "3"}, Static: map[string]string{"log.retention.hours": "4"},
 		}, []Value{
-			{"retention.ms", "1", DynamicTopic}, {"log.retention.ms", "2", DynamicBroker},
-			{"log.retention.minutes", "3", DynamicDefault}, {"log.retention.hours", "4", Static}, {"log.retention.ms", "604800000", Default},
+			{"retention.ms", "1", DynamicTopic},
+			{"log.retention.ms", "2", DynamicBroker},
+			{"log.retention.minutes", "3", DynamicDefault},
+			{"log.retention.hours", "4", Static},
+			{"log.retention.ms", "604800000", Default},
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) { require.Equal(t, tc.want, retention.Resolve(tc.layers)) })

@@ -1,0 +1,60 @@
+package broker
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebaylog/forebay/infra/kv"
+)
+
+func TestKafkaErrors(t *testing.T) {
+	var log bytes.Buffer
+	b, _ := bareBroker(t, Limits{}, &log)
+	for _, tr := range translation {
+		require.Equal(t, tr.kafka, b.kafkaError(fmt.Errorf("wrapped: %w", tr.err)))
+	}
+	require.Equal(t, kerr.InvalidRequest, b.kafkaError(fmt.Errorf("wrapped: %w", kerr.InvalidRequest)))
+	both := errors.Join(kv.ErrUnknown, kerr.TopicDeletionDisabled)
+	require.Equal(t, kerr.TopicDeletionDisabled, b.kafkaError(both), "a Kafka error that is named counts")
+	require.Empty(t, log.String())
+
+	require.Equal(t, kerr.UnknownServerError, b.kafkaError(errors.New("disk on fire"), "api", "Produce"))
+	require.Contains(t, log.String(), `err="disk on fire"`)
+	require.Contains(t, log.String(), "api=Produce")
+}
+
+// Responses with an error of their own can refuse a request, the others cannot.
+func TestErrorResponse(t *testing.T) {
+	resp := errorResponse(kmsg.NewPtrHeartbeatRequest(), kerr.UnsupportedVersion.Code)
+	require.Equal(t, kerr.UnsupportedVersion.Code, resp.(*kmsg.HeartbeatResponse).ErrorCode) //nolint:errcheck // a panic fails the test
+	require.Nil(t, errorResponse(kmsg.NewPtrProduceRequest(), kerr.UnsupportedVersion.Code))
+}
+
+func TestMessage(t *testing.T) {
+	require.Nil(t, message(nil))
+	require.Equal(t, "short", *message(errors.New("short")))
+	long := *message(errors.New("x" + strings.Repeat("ä", maxMessage)))
+	require.LessOrEqual(t, len(long), maxMessage)
+	require.True(t, utf8.ValidString(long))
+}
+
+// As many partitions as one request may create fit into the metadata log.
+func TestMostPartitions(t *testing.T) {
+	n := startNode(t)
+	n.mustCreate(wantTopic("t", maxPartitions, 1))
+	topic, ok := n.meta.Image().Topic("t")
+	require.True(t, ok)
+	require.Len(t, topic.Partitions, maxPartitions)
+	req := kmsg.NewPtrCreatePartitionsRequest()
+	req.SetVersion(3)
+	req.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: "t", Count: 2 * maxPartitions}}
+	require.NoError(t, kerr.ErrorForCode(ask(n, req, kmsg.NewPtrCreatePartitionsResponse()).Topics[0].ErrorCode))
+}
