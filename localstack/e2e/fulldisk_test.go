@@ -29,8 +29,10 @@ func TestFullDisk(t *testing.T) {
 	node, err := rig.StartForebay(t.Context(), rig.ForebayConfig{
 		Binary: forebay, Dir: filepath.Join(disk, "data"),
 		Env: []string{"FOREBAY_SEGMENT_BYTES=4194304", "FOREBAY_HOT_BYTES=1073741824"},
-		Wrap: []string{"unshare", "--map-root-user", "--mount", "sh", "-c",
-			`mount -t tmpfs -o size=64m forebay "$0" && head -c 24m /dev/zero >"$0/ballast" && exec "$@"`, disk},
+		Wrap: []string{
+			"unshare", "--map-root-user", "--mount", "sh", "-c",
+			`mount -t tmpfs -o size=64m forebay "$0" && head -c 24m /dev/zero >"$0/ballast" && exec "$@"`, disk,
+		},
 	})
 	require.NoError(t, err)
 	endWith(t, node)

@@ -17,6 +17,7 @@ func TestEveryClientReadsWhatEveryClientWrote(t *testing.T) {
 			for k, partitions := range []int{1, 6, 100} {
 				c := consumers[(i+j+k)%len(consumers)]
 				t.Run(fmt.Sprintf("%s-%s-%d-%s", p.name(), codec, partitions, c.name()), func(t *testing.T) {
+					t.Parallel()
 					topic := newTopic(t, shared.Addr, partitions)
 					produce(t, p, shared.Addr, topic, codec, events)
 					consumeAlone(t, c, shared.Addr, topic, events)
@@ -34,6 +35,7 @@ func TestEarthquakes(t *testing.T) {
 		for i, p := range producers {
 			c := consumers[(i+j)%len(consumers)]
 			t.Run(fmt.Sprintf("%s-%s-%s", p.name(), codec, c.name()), func(t *testing.T) {
+				t.Parallel()
 				topic := newTopic(t, shared.Addr, 6)
 				produce(t, p, shared.Addr, topic, codec, events)
 				consumeAlone(t, c, shared.Addr, topic, events)

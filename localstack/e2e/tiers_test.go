@@ -63,18 +63,26 @@ const timesPartitions = 6
 // topics with a group of three, of each client, one member killed.
 func requireAll(t *testing.T, node *rig.Node, topics []*stored, times string) {
 	t.Helper()
-	events := flights(t)
-	for _, s := range topics {
-		for _, c := range consumers {
-			t.Run(fmt.Sprintf("%s-%s-%d-%s", s.producer.name(), s.codec, s.partitions, c.name()), func(t *testing.T) {
-				consumeAlone(t, c, node.Addr, s.topic, events)
+	t.Run("read", func(t *testing.T) { // ends when all that runs in parallel has ended
+		for i, c := range consumers {
+			t.Run("group-"+c.name(), func(t *testing.T) {
+				t.Parallel()
+				readInGroup(t, c, node.Addr, topics[i].topic, flights(t))
 			})
 		}
-	}
-	t.Run("times", func(t *testing.T) { requireTimes(t, node.Addr, times, timesPartitions) })
-	for i, c := range consumers {
-		t.Run("group-"+c.name(), func(t *testing.T) { readInGroup(t, c, node.Addr, topics[i].topic, events) })
-	}
+		t.Run("times", func(t *testing.T) {
+			t.Parallel()
+			requireTimes(t, node.Addr, times, timesPartitions)
+		})
+		for _, s := range topics {
+			for _, c := range consumers {
+				t.Run(fmt.Sprintf("%s-%s-%d-%s", s.producer.name(), s.codec, s.partitions, c.name()), func(t *testing.T) {
+					t.Parallel()
+					consumeAlone(t, c, node.Addr, s.topic, flights(t))
+				})
+			}
+		}
+	})
 }
 
 // readInGroup has three members read what is there, one of them killed when a quarter was delivered.
