@@ -3,12 +3,16 @@ package journal
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
 	"github.com/stretchr/testify/require"
 
 	"github.com/forebaylog/forebay/infra/id"
@@ -151,4 +155,77 @@ func benchmarkRead(b *testing.B, size int, tail bool) {
 	b.StopTimer()
 	reportGB(b, bytes, cpuTime()-cpu)
 	closeTest(b, j)
+}
+
+// BenchmarkOpen opens 1 GB of batches of 16 KiB: after a clean end, and with the index to be made anew.
+func BenchmarkOpen(b *testing.B) {
+	cfg := benchConfig(b)
+	j, _, err := Open(context.Background(), cfg)
+	require.NoError(b, err)
+	template := newBatch(partition(0), 0, 16, 1024-20)
+	next := make([]id.Offset, 6)
+	for i, done := 0, 0; done < 1<<30; i++ {
+		p := i % len(next)
+		v := restamp(template, next[p])
+		next[p] = v.NextOffset()
+		_, err := j.Append(partition(p), v)
+		require.NoError(b, err)
+		if done += len(v); i%256 == 0 {
+			commit(b, j)
+		}
+	}
+	closeTest(b, j)
+	for _, name := range []string{"clean", "rebuild"} {
+		b.Run(name, func(b *testing.B) {
+			var cpu time.Duration
+			for range b.N {
+				b.StopTimer()
+				if name == "rebuild" {
+					require.NoError(b, os.RemoveAll(cfg.IndexDir))
+				}
+				b.StartTimer()
+				began := cpuTime()
+				j, _, err := Open(context.Background(), cfg)
+				require.NoError(b, err)
+				cpu += cpuTime() - began
+				b.StopTimer()
+				closeTest(b, j)
+				b.StartTimer()
+			}
+			b.ReportMetric(cpu.Seconds()/float64(b.N), "cpu-s/op")
+		})
+	}
+}
+
+// BenchmarkIndexMemory is what an open index adds to the resident memory and the goroutines.
+func BenchmarkIndexMemory(b *testing.B) {
+	for range b.N {
+		goroutines, rss := runtime.NumGoroutine(), residentBytes(b)
+		x, err := openIndex(b.TempDir(), "bench", slog.New(slog.DiscardHandler))
+		require.NoError(b, err)
+		entries := make([]Entry, 64<<10)
+		for i := range entries {
+			entries[i] = Entry{Base: id.Offset(i), Next: id.Offset(i + 1), Segment: 1, Pos: int64(i) * 16432, Length: 16384}
+		}
+		began := time.Now()
+		require.NoError(b, x.update(func(w *badger.WriteBatch) error {
+			_, err := putRuns(w, partition(0), entries)
+			return err
+		}))
+		b.ReportMetric(float64(time.Since(began).Nanoseconds())/float64(len(entries)), "ns/batch")
+		b.ReportMetric(float64(residentBytes(b)-rss)/1e6, "RSS-MB")
+		b.ReportMetric(float64(runtime.NumGoroutine()-goroutines), "goroutines")
+		require.NoError(b, x.close())
+	}
+}
+
+func residentBytes(b *testing.B) int64 {
+	b.Helper()
+	debug.FreeOSMemory()
+	text, err := os.ReadFile("/proc/self/statm")
+	require.NoError(b, err)
+	var size, resident int64
+	_, err = fmt.Sscan(string(text), &size, &resident)
+	require.NoError(b, err)
+	return resident * int64(os.Getpagesize())
 }

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"testing"
-
 	"sync/atomic"
+	"testing"
 
 	"github.com/stretchr/testify/require"
 

@@ -5,6 +5,9 @@ import (
 	"slices"
 )
 
+// maxKept is the largest group, in batches, whose arrays are kept for the next.
+const maxKept = 8 << 10
+
 // Flush writes all that is queued, in the order of Append, with one system call for
 // each segment, and returns the position up to which the journal is written. An
 // error poisons the journal.
@@ -86,8 +89,9 @@ func (j *Journal) flush() (Position, error) {
 	if len(queue) > 0 {
 		j.stats.flushes.Add(1)
 	}
-	clear(queue)
-	j.spare = queue
+	if clear(queue); cap(queue) <= maxKept {
+		j.spare = queue
+	}
 	if j.written.Compare(end) < 0 {
 		j.written = end
 	}
@@ -110,7 +114,9 @@ func (j *Journal) write(frames []queued) error {
 		j.vec = append(j.vec, h, f.batch)
 	}
 	n, err := seg.file.WritevAt(j.vec, frames[0].pos)
-	clear(j.vec)
+	if clear(j.vec); len(frames) > maxKept {
+		j.vec, j.headers = nil, nil
+	}
 	if err != nil {
 		return fmt.Errorf("write %d batches to %s at %d, %d bytes done: %w", len(frames), seg.path, frames[0].pos, n, err)
 	}

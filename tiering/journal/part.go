@@ -37,13 +37,13 @@ func newEntry(seg *segment, e Entry, data []byte) entry {
 
 // part is what the journal keeps in memory of one partition: its range and the
 // entries that the index does not hold yet or whose batches are in the tail. There
-// may be ten thousand, so it is small. Guarded by Journal.mu.
+// may be ten thousand, so it is small, and its fields in the order that packs them. Guarded by Journal.mu.
 type part struct {
 	p       id.Partition
+	evicted int32     // of entries: the first so many hold no data
 	start   id.Offset // nothing below is hot
 	next    id.Offset // after the last batch
 	entries []entry
-	evicted int32 // of entries: the first so many hold no data
 	indexed int32 // of entries: the first so many are in the index
 	extent  int32 // of the segment of, the place of this partition among its extents
 	of      id.Segment

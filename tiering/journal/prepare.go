@@ -93,16 +93,19 @@ func (j *Journal) prepareLoop() {
 // prepare creates the next segment, or enlarges it, and wakes those who wait for it.
 func (j *Journal) prepare() {
 	j.mu.Lock()
-	want, next, seg := j.want, j.next, j.lastID+1
-	j.mu.Unlock()
+	want, next, s := j.want, j.next, j.lastID+1
 	if want == 0 || (next != nil && next.alloc >= want) {
+		j.mu.Unlock()
 		return
 	}
+	j.next = nil // while it is enlarged it must not become active
+	j.mu.Unlock()
+
 	var err error
-	if next == nil {
-		next, err = j.create(seg, want)
-	} else {
-		err = next.file.Allocate(want)
+	if next != nil {
+		err = j.enlarge(next, want)
+	} else if next, err = j.create(s, want); err == nil {
+		next.alloc = want
 	}
 	if errors.Is(err, errSync) {
 		_ = j.fail(err)
@@ -111,21 +114,29 @@ func (j *Journal) prepare() {
 	defer j.mu.Unlock()
 	close(j.prepared)
 	j.prepared = make(chan struct{})
-	if err != nil {
-		j.noSpace = err
-		if outOfSpace(err) {
-			j.noSpace = fmt.Errorf("%w: %w", ErrFull, err)
-		}
-		j.backoff = min(max(2*j.backoff, minBackoff), maxBackoff)
-		j.retryAt = time.Since(j.start) + j.backoff
-		j.cfg.Logger.Warn("no next hot segment", "segment", seg, "bytes", want, "retry", j.backoff, "error", err)
+	if j.next = next; next != nil {
+		j.lastID = next.id
+	}
+	if err == nil {
+		j.noSpace, j.backoff = nil, 0
 		return
 	}
-	j.noSpace, j.backoff = nil, 0
-	next.alloc = want
-	if next.id == seg {
-		j.next, j.lastID = next, seg
+	j.noSpace = err
+	if outOfSpace(err) {
+		j.noSpace = fmt.Errorf("%w: %w", ErrFull, err)
 	}
+	j.backoff = min(max(2*j.backoff, minBackoff), maxBackoff)
+	j.retryAt = time.Since(j.start) + j.backoff
+	j.cfg.Logger.Warn("no next hot segment", "bytes", want, "retry", j.backoff, "error", err)
+}
+
+// enlarge reserves more for a segment that nobody else uses yet.
+func (j *Journal) enlarge(seg *segment, want int64) error {
+	if err := seg.file.Allocate(want); err != nil {
+		return fmt.Errorf("reserve %d bytes for segment %s: %w", want, seg.path, err)
+	}
+	seg.alloc = want
+	return j.reserve()
 }
 
 func outOfSpace(err error) bool {
@@ -148,7 +159,6 @@ func (j *Journal) create(s id.Segment, alloc int64) (*segment, error) {
 	if err := j.fill(seg, alloc); err != nil {
 		return nil, errors.Join(err, j.discard(seg))
 	}
-	seg.alloc = alloc
 	return seg, nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"io"
 	"iter"
 	"sort"
-	"sync"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/tiering/batch"
@@ -18,8 +17,6 @@ const lookupStep = 256
 // errMisplaced says that a frame is not what its index entry promised.
 var errMisplaced = errors.New("frame is not where the index has it")
 
-var entryPool = sync.Pool{New: func() any { s := make([]Entry, 0, lookupStep); return &s }}
-
 // Read returns whole, consecutive batches of p, the first of which contains from: at
 // least one if there is one, else up to maxBytes in sum, and none that reaches above
 // limit. It returns nothing at the end of p. Batches come from the memory tail,
@@ -30,10 +27,9 @@ func (j *Journal) Read(p id.Partition, from, limit id.Offset, maxBytes int) ([][
 	if out, done, err := j.readTail(p, from, limit, maxBytes); done {
 		return out, err
 	}
-	buf := entryPool.Get().(*[]Entry)
-	defer entryPool.Put(buf)
+	var buf []Entry
 	for attempt := 0; ; attempt++ {
-		entries, indexed, err := j.lookup((*buf)[:0], p, from)
+		entries, indexed, err := j.lookup(buf[:0], p, from)
 		if err != nil {
 			return nil, err
 		}
@@ -54,6 +50,7 @@ func (j *Journal) Read(p id.Partition, from, limit id.Offset, maxBytes int) ([][
 		if err := j.repairIndex(p, from, err); err != nil {
 			return nil, err
 		}
+		buf = entries
 	}
 }
 
