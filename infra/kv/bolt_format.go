@@ -2,7 +2,6 @@ package kv
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -94,26 +93,4 @@ func (b *boltCursor) within(key, stored []byte) ([]byte, []byte) {
 		return nil, nil
 	}
 	return key, stored
-}
-
-// Verify reads the whole file: bbolt's pages and the checksum of every item. It
-// fails with ErrCorrupt, which names what is damaged. Writes go on beside it.
-func (s *Bolt) Verify(ctx context.Context) error {
-	err := s.view(func(tx *bolt.Tx) error {
-		for err := range tx.Check() {
-			return fmt.Errorf("%w: %w", ErrCorrupt, err)
-		}
-		return tx.Bucket(bucketItems).ForEach(func(k, v []byte) error {
-			part, sort, _ := bytes.Cut(k, []byte{0})
-			key := Key{Part: string(part), Sort: string(sort)}
-			if _, err := decodeItem(key, k, v); err != nil {
-				return fmt.Errorf("item %v: %w", key, err)
-			}
-			return ctx.Err()
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("verify table %s: %w", s.path, err)
-	}
-	return nil
 }

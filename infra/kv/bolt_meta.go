@@ -32,7 +32,7 @@ func inspectFile(path string, locked bool) (int64, error) {
 	case info.Size() == 0:
 		return 0, nil
 	}
-	if err := checkMeta(f, info.Size()); err != nil && (locked || !beingWritten(f)) {
+	if _, err := checkMeta(f, info.Size()); err != nil && (locked || !beingWritten(f)) {
 		return 0, err
 	}
 	return info.Size(), nil
@@ -49,48 +49,64 @@ func beingWritten(f *os.File) bool {
 // damaged, so both must be valid here: a meta page is smaller than a disk sector, and a
 // crash does not tear it.
 const (
-	metaPageHeader = 16
-	metaSize       = 64 // magic, version, page size, flags: u32; root, sequence, freelist, pages, txid, checksum: u64
-	metaMagic      = 0xED0CDAED
-	metaVersion    = 2
+	pageHeader  = 16
+	metaSize    = 64 // magic, version, page size, flags: u32; root, sequence, freelist, pages, txid, checksum: u64
+	metaMagic   = 0xED0CDAED
+	metaVersion = 2
 )
 
-func checkMeta(f io.ReaderAt, size int64) error {
-	const advice = "restore the file, or move it away"
-	first, err := readMeta(f, 0)
-	if err != nil {
-		return err
-	}
-	pageSize := int64(binary.LittleEndian.Uint32(first[8:]))
-	if pageSize < 512 || pageSize > 1<<20 {
-		return fmt.Errorf("%w: page size %d: %s", ErrCorrupt, pageSize, advice)
-	}
-	second, err := readMeta(f, pageSize)
-	if err != nil {
-		return err
-	}
-	for i, meta := range [][]byte{first, second} {
-		sum := fnv.New64a()
-		_, _ = sum.Write(meta[:metaSize-8]) // never fails
-		if sum.Sum64() != binary.LittleEndian.Uint64(meta[metaSize-8:]) {
-			return fmt.Errorf("%w: checksum of meta page %d: %s", ErrCorrupt, i, advice)
-		}
-		if pages := binary.LittleEndian.Uint64(meta[40:]); pages > uint64(size/pageSize) {
-			return fmt.Errorf("%w: cut to %d bytes of at least %d pages of %d: %s", ErrCorrupt, size, pages, pageSize, advice)
-		}
-	}
-	return nil
+// boltMeta is what a meta page says.
+type boltMeta struct {
+	pageSize int64  // bytes
+	root     uint64 // page of the root bucket
+	freelist uint64 // page of the list of free pages
+	pages    uint64 // how many there are
+	txid     uint64
 }
 
-// readMeta returns the meta struct of the page at pos, its magic and version checked.
-func readMeta(f io.ReaderAt, pos int64) ([]byte, error) {
-	meta := make([]byte, metaSize)
-	if _, err := f.ReadAt(meta, pos+metaPageHeader); err != nil && err != io.EOF {
-		return nil, fmt.Errorf("read meta page: %w", err)
+const metaAdvice = "restore the file, or move it away"
+
+// checkMeta checks both meta pages of a file of that size and returns the one that counts.
+func checkMeta(f io.ReaderAt, size int64) (boltMeta, error) {
+	first, err := readMeta(f, 0)
+	if err != nil {
+		return boltMeta{}, err
 	}
-	magic, version := binary.LittleEndian.Uint32(meta), binary.LittleEndian.Uint32(meta[4:])
+	if first.pageSize < 512 || first.pageSize > 1<<20 {
+		return boltMeta{}, fmt.Errorf("%w: page size %d: %s", ErrCorrupt, first.pageSize, metaAdvice)
+	}
+	second, err := readMeta(f, first.pageSize)
+	if err != nil {
+		return boltMeta{}, err
+	}
+	for _, m := range []boltMeta{first, second} {
+		if m.pages > uint64(size/first.pageSize) || m.pageSize != first.pageSize {
+			return boltMeta{}, fmt.Errorf("%w: cut to %d bytes of at least %d pages of %d: %s", ErrCorrupt, size, m.pages, m.pageSize, metaAdvice)
+		}
+	}
+	if first.txid > second.txid {
+		return first, nil
+	}
+	return second, nil
+}
+
+// readMeta reads the meta page at pos and checks its magic, version and checksum.
+func readMeta(f io.ReaderAt, pos int64) (boltMeta, error) {
+	b := make([]byte, metaSize)
+	if _, err := f.ReadAt(b, pos+pageHeader); err != nil && !errors.Is(err, io.EOF) {
+		return boltMeta{}, fmt.Errorf("read meta page: %w", err)
+	}
+	magic, version := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
 	if magic != metaMagic || version != metaVersion {
-		return nil, fmt.Errorf("%w: no meta page of bbolt at byte %d: move the file away, or use another directory", ErrForeign, pos)
+		return boltMeta{}, fmt.Errorf("%w: no meta page of bbolt at byte %d: move the file away, or use another directory", ErrForeign, pos)
 	}
-	return meta, nil
+	sum := fnv.New64a()
+	_, _ = sum.Write(b[:metaSize-8]) // never fails
+	if sum.Sum64() != binary.LittleEndian.Uint64(b[metaSize-8:]) {
+		return boltMeta{}, fmt.Errorf("%w: checksum of the meta page at byte %d: %s", ErrCorrupt, pos, metaAdvice)
+	}
+	return boltMeta{
+		pageSize: int64(binary.LittleEndian.Uint32(b[8:])), root: binary.LittleEndian.Uint64(b[16:]),
+		freelist: binary.LittleEndian.Uint64(b[32:]), pages: binary.LittleEndian.Uint64(b[40:]), txid: binary.LittleEndian.Uint64(b[48:]),
+	}, nil
 }

@@ -233,6 +233,30 @@ func TestBoltCloseWhileWriting(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
+// TestBoltVerifyBesideWriters: what is being written is never taken for damage.
+func TestBoltVerifyBesideWriters(t *testing.T) {
+	s := openBolt(t, boltPath(t), kv.BoltOptions{NoSync: true})
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 200 {
+				key := kv.Key{Part: fmt.Sprint(w), Sort: fmt.Sprint(i * 7919 % 50)}
+				r := s.Write(ctx, kv.Write{Key: key, Value: make([]byte, i*37%9000), Delete: i%3 == 0, Any: true})
+				if r[0].Err != nil {
+					t.Error(r[0].Err)
+				}
+			}
+		})
+	}
+	for range 20 {
+		require.NoError(t, s.Verify(ctx))
+	}
+	wg.Wait()
+	require.NoError(t, s.Verify(ctx))
+	require.NoError(t, s.Close())
+	require.ErrorIs(t, s.Verify(ctx), kv.ErrClosed)
+}
+
 // BenchmarkBoltEnds is how a broker finds the ends of 10,000 partitions.
 func BenchmarkBoltEnds(b *testing.B) {
 	s, err := kv.OpenBolt(filepath.Join(b.TempDir(), "kv.db"), kv.BoltOptions{NoSync: true})

@@ -89,6 +89,11 @@ func (r *reopening) Write(ctx context.Context, writes ...kv.Write) []kv.Result {
 func (r *reopening) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.closed { // whatever was done, the file is sound
+		if err := r.Store.(*kv.Bolt).Verify(context.Background()); err != nil {
+			r.t.Errorf("verify: %v", err)
+		}
+	}
 	r.closed = true
 	return r.Store.Close()
 }
