@@ -1,7 +1,9 @@
 // Package wal is the group commit: batches that arrive while one group is being
 // made durable form the next group, so that however many producers wait, they
-// share one write and one fsync. There is no delay to gather more: the fsync itself
-// is the time in which a group gathers. It never looks into a batch.
+// share one write and one fsync. A group that follows an idle time leaves at once.
+// Under load the next one leaves a short interval after the last at the earliest,
+// or as soon as it is large, since a sync costs the processor nearly the same
+// however little it syncs. It never looks into a batch.
 //
 // A Group is safe for concurrent use.
 //
@@ -16,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/tiering/batch"
@@ -44,41 +47,66 @@ type Waiter interface {
 
 // Config tunes a Group.
 type Config struct {
-	Logger *slog.Logger // default: none
+	// Interval is the least time from the start of one commit to that of the next,
+	// unless EagerBytes are queued: default 1 ms; negative: none.
+	Interval time.Duration
+	// EagerBytes is the size of a group that does not wait for Interval: default 512 KiB.
+	EagerBytes int64
+	Logger     *slog.Logger // default: none
+}
+
+const (
+	defaultInterval   = time.Millisecond
+	defaultEagerBytes = 512 << 10
+)
+
+func (c Config) withDefaults() Config {
+	if c.Interval == 0 {
+		c.Interval = defaultInterval
+	}
+	if c.EagerBytes == 0 {
+		c.EagerBytes = defaultEagerBytes
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
 }
 
 // Group is the group commit over one journal.
 type Group struct {
 	j    *journal.Journal
 	sink Sink
+	cfg  Config
 	log  *slog.Logger
 
 	mu     sync.Mutex // held over Journal.Append, so that the queue is in the journal's order
 	queue  []item
+	queued int64  // bytes of the batches in queue
 	spare  []item // the array of the previous group
 	err    error  // why the group failed
 	closed bool
 
 	work   chan struct{} // there may be something queued
+	eager  chan struct{} // EagerBytes may be queued, or the group ends
 	failed chan struct{}
 	done   chan struct{} // the goroutine has ended
 	cancel context.CancelFunc
 }
 
 type item struct {
-	end journal.Position
-	w   Waiter
+	end  journal.Position
+	size int64 // of the batch, in bytes
+	w    Waiter
 }
 
 // New starts the group's goroutine; Close ends it. Nobody else appends to j.
 func New(j *journal.Journal, sink Sink, cfg Config) *Group {
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	cfg = cfg.withDefaults()
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Group{
-		j: j, sink: sink, log: cfg.Logger, cancel: cancel,
-		work: make(chan struct{}, 1), failed: make(chan struct{}), done: make(chan struct{}),
+		j: j, sink: sink, cfg: cfg, log: cfg.Logger, cancel: cancel,
+		work: make(chan struct{}, 1), eager: make(chan struct{}, 1), failed: make(chan struct{}), done: make(chan struct{}),
 	}
 	go g.run(ctx)
 	return g
@@ -114,20 +142,26 @@ func (g *Group) Append(p id.Partition, v batch.View, w Waiter) error {
 	if err != nil {
 		if errors.Is(err, journal.ErrFailed) {
 			g.fail(err)
-			g.wake()
+			wake(g.work)
 		}
 		return err
 	}
-	g.queue = append(g.queue, item{end, w})
+	size := int64(len(v))
+	g.queue = append(g.queue, item{end, size, w})
+	g.queued += size
 	if len(g.queue) == 1 {
-		g.wake()
+		wake(g.work)
+	}
+	if g.queued >= g.cfg.EagerBytes && g.queued-size < g.cfg.EagerBytes {
+		wake(g.eager)
 	}
 	return nil
 }
 
-func (g *Group) wake() {
+// wake makes the receiver of c look again; it never waits.
+func wake(c chan struct{}) {
 	select {
-	case g.work <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -140,6 +174,7 @@ func (g *Group) fail(err error) {
 	g.err = fmt.Errorf("group commit has failed: %w", err)
 	g.log.Error("group commit has failed; nothing is accepted any more", "error", err)
 	close(g.failed)
+	wake(g.eager)
 }
 
 // Failed is closed when a write or commit has failed; nothing is accepted from then on.
@@ -159,7 +194,8 @@ func (g *Group) Close(ctx context.Context) error {
 	g.mu.Lock()
 	g.closed = true
 	g.mu.Unlock()
-	g.wake()
+	wake(g.work)
+	wake(g.eager)
 	select {
 	case <-g.done:
 		g.cancel()
@@ -172,8 +208,13 @@ func (g *Group) Close(ctx context.Context) error {
 
 func (g *Group) run(ctx context.Context) {
 	defer close(g.done)
+	var last time.Time // start of the last commit
 	for range g.work {
-		for g.commitNext(ctx) {
+		for g.pace(last) {
+			last = time.Now()
+			if !g.commitNext(ctx) {
+				break
+			}
 		}
 		g.mu.Lock()
 		end := g.err != nil || g.closed && len(g.queue) == 0
@@ -182,6 +223,27 @@ func (g *Group) run(ctx context.Context) {
 			g.drain()
 			return
 		}
+	}
+}
+
+// pace waits until the next commit may start: Interval after last, or EagerBytes, or
+// the end of the group. It returns false if there is nothing to commit.
+func (g *Group) pace(last time.Time) bool {
+	for {
+		g.mu.Lock()
+		idle := g.err != nil || len(g.queue) == 0
+		now := g.closed || g.queued >= g.cfg.EagerBytes
+		g.mu.Unlock()
+		wait := g.cfg.Interval - time.Since(last)
+		if idle || now || wait <= 0 {
+			return !idle
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-g.eager:
+		}
+		timer.Stop()
 	}
 }
 
@@ -229,6 +291,9 @@ func (g *Group) take(upTo journal.Position) []item {
 		n++
 	}
 	group := g.queue[:n:n]
+	for _, it := range group {
+		g.queued -= it.size
+	}
 	g.queue = append(g.spare[:0], g.queue[n:]...)
 	g.spare = nil
 	return group
