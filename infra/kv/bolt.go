@@ -97,7 +97,7 @@ func explainOpen(err error) error {
 	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("%w: stop the other Forebay that uses this directory, or use another one", ErrLocked)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch):
-		return fmt.Errorf("%w (%v): move the file away, or use another directory", ErrForeign, err)
+		return fmt.Errorf("%w (%w): move the file away, or use another directory", ErrForeign, err)
 	default:
 		return err
 	}

@@ -125,6 +125,8 @@ func TestBoltFull(t *testing.T) {
 	}
 	_, err = PutIfAbsent(ctx, s, Key{Part: "a part before", Sort: "s"}, make([]byte, 50<<10))
 	require.NoError(t, err)
-	require.NoError(t, s.(*Bolt).Verify(ctx))
+	b, ok := s.(*Bolt)
+	require.True(t, ok)
+	require.NoError(t, b.Verify(ctx))
 	require.NoError(t, s.Close())
 }

@@ -33,7 +33,9 @@ func openBolt(t *testing.T, path string, opts kv.BoltOptions) *kv.Bolt {
 	t.Helper()
 	s, err := kv.OpenBolt(path, opts)
 	require.NoError(t, err)
-	return s.(*kv.Bolt)
+	b, ok := s.(*kv.Bolt)
+	require.True(t, ok)
+	return b
 }
 
 // reopening is a table whose file is closed and opened again every few operations,
@@ -89,8 +91,8 @@ func (r *reopening) Write(ctx context.Context, writes ...kv.Write) []kv.Result {
 func (r *reopening) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.closed { // whatever was done, the file is sound
-		if err := r.Store.(*kv.Bolt).Verify(context.Background()); err != nil {
+	if b, ok := r.Store.(*kv.Bolt); ok && !r.closed { // whatever was done, the file is sound
+		if err := b.Verify(context.Background()); err != nil {
 			r.t.Errorf("verify: %v", err)
 		}
 	}

@@ -132,8 +132,16 @@ type envelope struct {
 var recordTypes = func() map[string]reflect.Type {
 	types := map[string]reflect.Type{}
 	for _, r := range []Record{
-		ClusterCreated{}, TopicCreated{}, TopicDeleted{}, PartitionsAdded{}, ConfigChanged{}, BrokerRegistered{},
-		BrokerRemoved{}, LeadersChanged{}, LeadershipTaken{}, ProducerIDsAllocated{},
+		ClusterCreated{},
+		TopicCreated{},
+		TopicDeleted{},
+		PartitionsAdded{},
+		ConfigChanged{},
+		BrokerRegistered{},
+		BrokerRemoved{},
+		LeadersChanged{},
+		LeadershipTaken{},
+		ProducerIDsAllocated{},
 	} {
 		types[r.kind()] = reflect.TypeOf(r)
 	}
@@ -188,7 +196,11 @@ func (e envelope) decode() (Record, error) {
 	if err := json.Unmarshal(e.Data, v.Interface()); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	return v.Elem().Interface().(Record), nil
+	r, ok := v.Elem().Interface().(Record)
+	if !ok {
+		return nil, fmt.Errorf("decode record: %v is none", t) // recordTypes has only Records
+	}
+	return r, nil
 }
 
 // topicText is a topic's id as JSON has it.

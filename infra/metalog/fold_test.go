@@ -69,6 +69,110 @@ func checkImage(t *testing.T, m *Image) {
 	}
 }
 
+func part(n, index int) id.Partition { return id.Partition{Topic: topicID(n), Index: int32(index)} }
+
+// foldCases are records and what they do to the cluster of TestFold; without a
+// check the record must do nothing.
+var foldCases = map[string]struct {
+	record  Record
+	check   func(t *testing.T, m *Image)
+	ignored uint64
+}{
+	"cluster already named":     {record: ClusterCreated{ID: "other"}, ignored: 1},
+	"topic of a taken name":     {record: created("orders", 3, 1), ignored: 1},
+	"topic of a taken id":       {record: created("third", 1, 1), ignored: 1},
+	"topic without a name":      {record: created("", 3, 1), ignored: 1},
+	"topic without an id":       {record: TopicCreated{Name: "third", Partitions: led(1)}, ignored: 1},
+	"topic without a partition": {record: created("third", 3), ignored: 1},
+	"topic created": {record: created("ORDERS", 3, 7), check: func(t *testing.T, m *Image) {
+		require.Equal(t, "ORDERS Orders orders", topicNames(m))
+		state, ok := m.Partition(part(3, 0))
+		require.True(t, ok)
+		require.Equal(t, PartitionState{Leader: 7, Epoch: 0, Replicas: []id.Broker{7}}, state)
+	}},
+	"topic deleted": {record: TopicDeleted{ID: topicID(1)}, check: func(t *testing.T, m *Image) {
+		require.Equal(t, "Orders", topicNames(m))
+		_, ok := m.Partition(part(1, 0))
+		require.False(t, ok)
+	}},
+	"unknown topic deleted": {record: TopicDeleted{ID: topicID(9)}, ignored: 1},
+	"partitions added": {record: PartitionsAdded{ID: topicID(2), Partitions: led(3, 4)}, check: func(t *testing.T, m *Image) {
+		topic, _ := m.Topic("Orders")
+		require.Len(t, topic.Partitions, 3)
+		require.Equal(t, id.Broker(4), topic.Partitions[2].Leader)
+	}},
+	"partitions of an unknown topic": {record: PartitionsAdded{ID: topicID(9), Partitions: led(1)}, ignored: 1},
+	"no partitions added":            {record: PartitionsAdded{ID: topicID(1)}, ignored: 1},
+	"topic config": {record: ConfigChanged{Resource{ResourceTopic, "orders"}, set("a", "1", "b", "2")}, check: func(t *testing.T, m *Image) {
+		require.Equal(t, map[string]string{"a": "1", "b": "2"}, m.Config(Resource{ResourceTopic, "orders"}))
+		require.Nil(t, m.Config(Resource{ResourceTopic, "Orders"}))
+	}},
+	"config of an unknown topic":    {record: ConfigChanged{Resource{ResourceTopic, "none"}, set("a", "1")}, ignored: 1},
+	"config of an unknown resource": {record: ConfigChanged{Resource{"planet", "earth"}, set("a", "1")}, ignored: 1},
+	"broker config": {record: ConfigChanged{Resource{ResourceBroker, ""}, set("a", "1")}, check: func(t *testing.T, m *Image) {
+		require.Equal(t, map[string]string{"a": "1"}, m.Config(Resource{ResourceBroker, ""}))
+		require.Nil(t, m.Config(Resource{ResourceBroker, "1"}))
+	}},
+	"broker registered again": {record: BrokerRegistered{ID: 1, Incarnation: "two"}, check: func(t *testing.T, m *Image) {
+		b, ok := m.Broker(1)
+		require.True(t, ok)
+		require.Equal(t, "two", b.Incarnation)
+		require.Len(t, m.Brokers(), 1)
+	}},
+	"broker of a negative id": {record: BrokerRegistered{ID: -1}, ignored: 1},
+	"broker removed": {record: BrokerRemoved{ID: 1}, check: func(t *testing.T, m *Image) {
+		require.Empty(t, m.Brokers())
+		_, ok := m.Broker(1)
+		require.False(t, ok)
+	}},
+	"unknown broker removed": {record: BrokerRemoved{ID: 9}, ignored: 1},
+	"leader changed": {record: LeadersChanged{[]LeaderChange{{Partition: part(1, 1), Leader: 5, Epoch: 1}}}, check: func(t *testing.T, m *Image) {
+		state, _ := m.Partition(part(1, 1))
+		require.Equal(t, PartitionState{Leader: 5, Epoch: 1, Replicas: []id.Broker{2}}, state)
+	}},
+	"leader and replicas changed": {record: LeadersChanged{[]LeaderChange{{part(1, 1), NoBroker, 1, []id.Broker{3, 4}}}}, check: func(t *testing.T, m *Image) {
+		state, _ := m.Partition(part(1, 1))
+		require.Equal(t, PartitionState{Leader: NoBroker, Epoch: 1, Replicas: []id.Broker{3, 4}}, state)
+	}},
+	"each leader change on its own": {record: LeadersChanged{[]LeaderChange{
+		{Partition: part(1, 0), Leader: 5, Epoch: 2}, // skips an epoch
+		{Partition: part(1, 1), Leader: 5, Epoch: 0}, // has no new epoch
+		{Partition: part(1, 9), Leader: 5, Epoch: 1},
+		{Partition: part(1, -1), Leader: 5, Epoch: 1},
+		{Partition: part(9, 0), Leader: 5, Epoch: 1},
+		{Partition: part(2, 0), Leader: -7, Epoch: 1},
+		{Partition: part(2, 0), Leader: 5, Epoch: 1},
+		{Partition: part(2, 0), Leader: 6, Epoch: 2},
+	}}, ignored: 6, check: func(t *testing.T, m *Image) {
+		state, _ := m.Partition(part(2, 0))
+		require.Equal(t, id.Broker(6), state.Leader)
+		require.Equal(t, id.Epoch(2), state.Epoch)
+	}},
+	"leadership taken": {record: LeadershipTaken{From: 1, To: 3}, check: func(t *testing.T, m *Image) {
+		topic, _ := m.Topic("orders")
+		require.Equal(t, []PartitionState{
+			{Leader: 3, Epoch: 1, Replicas: []id.Broker{1}},
+			{Leader: 2, Epoch: 0, Replicas: []id.Broker{2}},
+			{Leader: 3, Epoch: 1, Replicas: []id.Broker{1}},
+		}, topic.Partitions)
+	}},
+	"leadership taken by the same": {record: LeadershipTaken{From: 2, To: 2}, check: func(t *testing.T, m *Image) {
+		state, _ := m.Partition(part(2, 0))
+		require.Equal(t, PartitionState{Leader: 2, Epoch: 1, Replicas: []id.Broker{2}}, state)
+		state, _ = m.Partition(part(1, 0))
+		require.Equal(t, id.Epoch(0), state.Epoch)
+	}},
+	"leadership of nobody":  {record: LeadershipTaken{From: NoBroker, To: 1}, ignored: 1},
+	"leadership to nobody":  {record: LeadershipTaken{From: 1, To: NoBroker}, ignored: 1},
+	"leadership of nothing": {record: LeadershipTaken{From: 9, To: 1}, check: func(t *testing.T, m *Image) { require.Zero(t, m.Ignored()) }},
+	"producer ids": {record: ProducerIDsAllocated{Broker: 1, First: 0, Count: 1000}, check: func(t *testing.T, m *Image) {
+		require.Equal(t, int64(1000), m.NextProducerID())
+	}},
+	"producer ids out of turn":   {record: ProducerIDsAllocated{Broker: 1, First: 1, Count: 10}, ignored: 1},
+	"no producer ids":            {record: ProducerIDsAllocated{Broker: 1, First: 0, Count: 0}, ignored: 1},
+	"producer ids that overflow": {record: ProducerIDsAllocated{Broker: 1, First: 0, Count: -1 << 63}, ignored: 1},
+}
+
 // TestFold: what each record does. A record that does not apply changes nothing but the count.
 func TestFold(t *testing.T) {
 	base := []Record{
@@ -76,106 +180,7 @@ func TestFold(t *testing.T) {
 		created("orders", 1, 1, 2, 1),
 		created("Orders", 2, 2),
 	}
-	p := func(n, index int) id.Partition { return id.Partition{Topic: topicID(n), Index: int32(index)} }
-	for name, c := range map[string]struct {
-		record  Record
-		check   func(t *testing.T, m *Image)
-		ignored uint64
-	}{
-		"cluster already named":     {record: ClusterCreated{ID: "other"}, ignored: 1},
-		"topic of a taken name":     {record: created("orders", 3, 1), ignored: 1},
-		"topic of a taken id":       {record: created("third", 1, 1), ignored: 1},
-		"topic without a name":      {record: created("", 3, 1), ignored: 1},
-		"topic without an id":       {record: TopicCreated{Name: "third", Partitions: led(1)}, ignored: 1},
-		"topic without a partition": {record: created("third", 3), ignored: 1},
-		"topic created": {record: created("ORDERS", 3, 7), check: func(t *testing.T, m *Image) {
-			require.Equal(t, "ORDERS Orders orders", topicNames(m))
-			state, ok := m.Partition(p(3, 0))
-			require.True(t, ok)
-			require.Equal(t, PartitionState{Leader: 7, Epoch: 0, Replicas: []id.Broker{7}}, state)
-		}},
-		"topic deleted": {record: TopicDeleted{ID: topicID(1)}, check: func(t *testing.T, m *Image) {
-			require.Equal(t, "Orders", topicNames(m))
-			_, ok := m.Partition(p(1, 0))
-			require.False(t, ok)
-		}},
-		"unknown topic deleted": {record: TopicDeleted{ID: topicID(9)}, ignored: 1},
-		"partitions added": {record: PartitionsAdded{ID: topicID(2), Partitions: led(3, 4)}, check: func(t *testing.T, m *Image) {
-			topic, _ := m.Topic("Orders")
-			require.Len(t, topic.Partitions, 3)
-			require.Equal(t, id.Broker(4), topic.Partitions[2].Leader)
-		}},
-		"partitions of an unknown topic": {record: PartitionsAdded{ID: topicID(9), Partitions: led(1)}, ignored: 1},
-		"no partitions added":            {record: PartitionsAdded{ID: topicID(1)}, ignored: 1},
-		"topic config": {record: ConfigChanged{Resource{ResourceTopic, "orders"}, set("a", "1", "b", "2")}, check: func(t *testing.T, m *Image) {
-			require.Equal(t, map[string]string{"a": "1", "b": "2"}, m.Config(Resource{ResourceTopic, "orders"}))
-			require.Nil(t, m.Config(Resource{ResourceTopic, "Orders"}))
-		}},
-		"config of an unknown topic":    {record: ConfigChanged{Resource{ResourceTopic, "none"}, set("a", "1")}, ignored: 1},
-		"config of an unknown resource": {record: ConfigChanged{Resource{"planet", "earth"}, set("a", "1")}, ignored: 1},
-		"broker config": {record: ConfigChanged{Resource{ResourceBroker, ""}, set("a", "1")}, check: func(t *testing.T, m *Image) {
-			require.Equal(t, map[string]string{"a": "1"}, m.Config(Resource{ResourceBroker, ""}))
-			require.Nil(t, m.Config(Resource{ResourceBroker, "1"}))
-		}},
-		"broker registered again": {record: BrokerRegistered{ID: 1, Incarnation: "two"}, check: func(t *testing.T, m *Image) {
-			b, ok := m.Broker(1)
-			require.True(t, ok)
-			require.Equal(t, "two", b.Incarnation)
-			require.Len(t, m.Brokers(), 1)
-		}},
-		"broker of a negative id": {record: BrokerRegistered{ID: -1}, ignored: 1},
-		"broker removed": {record: BrokerRemoved{ID: 1}, check: func(t *testing.T, m *Image) {
-			require.Empty(t, m.Brokers())
-			_, ok := m.Broker(1)
-			require.False(t, ok)
-		}},
-		"unknown broker removed": {record: BrokerRemoved{ID: 9}, ignored: 1},
-		"leader changed": {record: LeadersChanged{[]LeaderChange{{Partition: p(1, 1), Leader: 5, Epoch: 1}}}, check: func(t *testing.T, m *Image) {
-			state, _ := m.Partition(p(1, 1))
-			require.Equal(t, PartitionState{Leader: 5, Epoch: 1, Replicas: []id.Broker{2}}, state)
-		}},
-		"leader and replicas changed": {record: LeadersChanged{[]LeaderChange{{p(1, 1), NoBroker, 1, []id.Broker{3, 4}}}}, check: func(t *testing.T, m *Image) {
-			state, _ := m.Partition(p(1, 1))
-			require.Equal(t, PartitionState{Leader: NoBroker, Epoch: 1, Replicas: []id.Broker{3, 4}}, state)
-		}},
-		"each leader change on its own": {record: LeadersChanged{[]LeaderChange{
-			{Partition: p(1, 0), Leader: 5, Epoch: 2}, // skips an epoch
-			{Partition: p(1, 1), Leader: 5, Epoch: 0}, // has no new epoch
-			{Partition: p(1, 9), Leader: 5, Epoch: 1},
-			{Partition: p(1, -1), Leader: 5, Epoch: 1},
-			{Partition: p(9, 0), Leader: 5, Epoch: 1},
-			{Partition: p(2, 0), Leader: -7, Epoch: 1},
-			{Partition: p(2, 0), Leader: 5, Epoch: 1},
-			{Partition: p(2, 0), Leader: 6, Epoch: 2},
-		}}, ignored: 6, check: func(t *testing.T, m *Image) {
-			state, _ := m.Partition(p(2, 0))
-			require.Equal(t, id.Broker(6), state.Leader)
-			require.Equal(t, id.Epoch(2), state.Epoch)
-		}},
-		"leadership taken": {record: LeadershipTaken{From: 1, To: 3}, check: func(t *testing.T, m *Image) {
-			topic, _ := m.Topic("orders")
-			require.Equal(t, []PartitionState{
-				{Leader: 3, Epoch: 1, Replicas: []id.Broker{1}},
-				{Leader: 2, Epoch: 0, Replicas: []id.Broker{2}},
-				{Leader: 3, Epoch: 1, Replicas: []id.Broker{1}},
-			}, topic.Partitions)
-		}},
-		"leadership taken by the same": {record: LeadershipTaken{From: 2, To: 2}, check: func(t *testing.T, m *Image) {
-			state, _ := m.Partition(p(2, 0))
-			require.Equal(t, PartitionState{Leader: 2, Epoch: 1, Replicas: []id.Broker{2}}, state)
-			state, _ = m.Partition(p(1, 0))
-			require.Equal(t, id.Epoch(0), state.Epoch)
-		}},
-		"leadership of nobody":  {record: LeadershipTaken{From: NoBroker, To: 1}, ignored: 1},
-		"leadership to nobody":  {record: LeadershipTaken{From: 1, To: NoBroker}, ignored: 1},
-		"leadership of nothing": {record: LeadershipTaken{From: 9, To: 1}, check: func(t *testing.T, m *Image) { require.Zero(t, m.Ignored()) }},
-		"producer ids": {record: ProducerIDsAllocated{Broker: 1, First: 0, Count: 1000}, check: func(t *testing.T, m *Image) {
-			require.Equal(t, int64(1000), m.NextProducerID())
-		}},
-		"producer ids out of turn":   {record: ProducerIDsAllocated{Broker: 1, First: 1, Count: 10}, ignored: 1},
-		"no producer ids":            {record: ProducerIDsAllocated{Broker: 1, First: 0, Count: 0}, ignored: 1},
-		"producer ids that overflow": {record: ProducerIDsAllocated{Broker: 1, First: 0, Count: -1 << 63}, ignored: 1},
-	} {
+	for name, c := range foldCases {
 		t.Run(name, func(t *testing.T) {
 			before := NewImage("cluster", base...)
 			untouched := describe(t, before)

@@ -21,7 +21,7 @@ import (
 	"github.com/forebaylog/forebay/infra/slotlog"
 )
 
-// ErrClosed: the Log has been closed.
+// ErrClosed says that the Log has been closed.
 var ErrClosed = errors.New("metadata log closed")
 
 // Options are the parts and settings of a Log.

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// ErrClosed: the Committer has been closed.
+// ErrClosed says that the Committer has been closed.
 var ErrClosed = errors.New("offset committer closed")
 
 // CommitterConfig sets up a Committer.
