@@ -109,7 +109,7 @@ func (c *conn) abort(cause error) {
 		return
 	}
 	c.cancel()
-	_ = c.nc.Close()
+	defer c.nc.Close() //nolint:errcheck // what it says has no more meaning
 	if cause == nil {
 		return
 	}
