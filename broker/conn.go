@@ -109,7 +109,7 @@ func (c *conn) abort(cause error) {
 		return
 	}
 	c.cancel()
-	defer c.nc.Close() //nolint:errcheck // what it says has no more meaning
+	defer c.nc.Close()
 	if cause == nil {
 		return
 	}

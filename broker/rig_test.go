@@ -123,4 +123,4 @@ func heartbeats(handle func(*call)) api {
 	return api{key: kmsg.Heartbeat, min: 0, max: 4, handle: func(_ context.Context, _ *Broker, c *call) { handle(c) }}
 }
 
-func groupOf(c *call) string { return c.body.(*kmsg.HeartbeatRequest).Group }
+func groupOf(c *call) string { return requestOf[*kmsg.HeartbeatRequest](c).Group }
