@@ -92,7 +92,7 @@ func run(ctx context.Context, cfg config) error {
 			slices.Reverse(order)
 		}
 		for _, system := range order {
-			b := &bench{config: cfg, java: java, system: system, dir: filepath.Join(dir, system), round: round}
+			b := &bench{config: cfg, java: java, system: system, dir: filepath.Join(dir, "data-"+system), round: round}
 			r, err := b.run(ctx)
 			if err != nil {
 				return fmt.Errorf("round %d, %s: %w", round, system, err)
