@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/forebaylog/forebay/infra/kv"
@@ -16,7 +17,8 @@ import (
 
 // What lies in a data directory, beside the broker's hot segments and index.
 const (
-	markerFile  = "FOREBAY"    // makes a directory ours and names the layout's version
+	markerFile  = "FOREBAY" // makes a directory ours and names the layout's version
+	markerTemp  = "FOREBAY.tmp"
 	lockFile    = "LOCK"       // held by the process that uses the directory
 	controlFile = "control.db" // bbolt: metadata log and chains
 	offsetsFile = "offsets.db" // bbolt: group offsets
@@ -25,6 +27,9 @@ const (
 
 // markerText is the content of markerFile in this version of the layout.
 const markerText = "Forebay data directory, layout 1\n"
+
+// markerForm is what the marker of any layout looks like.
+var markerForm = regexp.MustCompile(`^Forebay data directory, layout [0-9]+\n$`)
 
 // dataDir is an opened data directory, or memory that stands for one.
 type dataDir struct {
@@ -52,10 +57,7 @@ func openDataDir(path string) (_ *dataDir, err error) {
 	if err := claim(d.fs, path); err != nil {
 		return nil, err
 	}
-	if d.lock, err = d.fs.Lock(filepath.Join(path, lockFile)); err != nil {
-		if errors.Is(err, vfs.ErrLocked) {
-			return nil, fmt.Errorf("%w: another forebay uses it; stop that one or choose another --dir", err)
-		}
+	if d.lock, err = lockDir(d.fs, path); err != nil {
 		return nil, err
 	}
 	if d.control, err = kv.OpenBolt(filepath.Join(path, controlFile), kv.BoltOptions{}); err != nil {
@@ -73,16 +75,8 @@ func claim(fsys vfs.FS, path string) error {
 	if err := fsys.MkdirAll(path, 0o755); err != nil {
 		return err
 	}
-	marker := filepath.Join(path, markerFile)
-	text, err := os.ReadFile(marker)
-	switch {
-	case err == nil && string(text) == markerText:
-		return nil
-	case err == nil && strings.HasPrefix(string(text), "Forebay"):
-		return fmt.Errorf("it has another layout (%q); use the version of forebay that wrote it", strings.TrimSpace(string(text)))
-	case err == nil:
-		return fmt.Errorf("the file %s in it is damaged", markerFile)
-	case !errors.Is(err, fs.ErrNotExist):
+	err := checkMarker(path)
+	if !errors.Is(err, errUnmarked) {
 		return err
 	}
 	entries, err := fsys.ReadDir(path)
@@ -90,18 +84,46 @@ func claim(fsys vfs.FS, path string) error {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() != lockFile {
-			return fmt.Errorf("it is not a Forebay data directory, for it holds %q and no %s file; choose another --dir", e.Name(), markerFile)
+		if e.Name() != lockFile && e.Name() != markerTemp {
+			return fmt.Errorf("%w, for it holds %q and no file %s; choose another --dir", errUnmarked, e.Name(), markerFile)
 		}
 	}
-	if err := writeMarker(fsys, marker); err != nil {
-		return err
-	}
-	return fsys.SyncDir(path)
+	return writeMarker(fsys, path)
 }
 
-func writeMarker(fsys vfs.FS, marker string) error {
-	f, err := fsys.OpenFile(marker, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+// lockDir makes this process the only one in the directory.
+func lockDir(fsys vfs.FS, path string) (io.Closer, error) {
+	lock, err := fsys.Lock(filepath.Join(path, lockFile))
+	if errors.Is(err, vfs.ErrLocked) {
+		return nil, fmt.Errorf("%w: another forebay uses it; stop that one or choose another --dir", err)
+	}
+	return lock, err
+}
+
+// errUnmarked: the directory has no marker.
+var errUnmarked = errors.New("it is not a Forebay data directory")
+
+// checkMarker reads the marker of a data directory.
+func checkMarker(path string) error {
+	text, err := os.ReadFile(filepath.Join(path, markerFile))
+	switch {
+	case err == nil && string(text) == markerText:
+		return nil
+	case err == nil && markerForm.Match(text):
+		return fmt.Errorf("it has another layout (%q); use the version of forebay that wrote it", strings.TrimSpace(string(text)))
+	case err == nil:
+		return fmt.Errorf("the file %s in it is damaged: it should read %q", markerFile, markerText)
+	case errors.Is(err, fs.ErrNotExist):
+		return errUnmarked
+	}
+	return err
+}
+
+// writeMarker makes the directory ours. Commit point: the rename. A crash before
+// leaves a directory that counts as empty, a crash after a marked one.
+func writeMarker(fsys vfs.FS, path string) error {
+	temp := filepath.Join(path, markerTemp)
+	f, err := fsys.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
 	}
@@ -109,7 +131,13 @@ func writeMarker(fsys vfs.FS, marker string) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	return errors.Join(err, f.Close())
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := fsys.Rename(temp, filepath.Join(path, markerFile)); err != nil {
+		return err
+	}
+	return fsys.SyncDir(path)
 }
 
 // close releases everything. It may be called on a directory that did not open fully.

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/tiering/chain"
+)
+
+func newInspectChain() *cobra.Command {
+	var out output
+	var dir, topic string
+	cmd := &cobra.Command{
+		Use:     "chain",
+		Short:   "Show the sealed segments of each partition",
+		Example: "  forebay inspect chain --dir forebay-data --topic events",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withControl(cmd, dir, func(ctx context.Context, d *dataDir) error {
+				return inspectChain(ctx, cmd, out, d, topic)
+			})
+		},
+	}
+	registerDir(cmd, &dir)
+	cmd.Flags().StringVar(&topic, "topic", "", "only this topic, by name or id")
+	out.register(cmd.Flags())
+	return cmd
+}
+
+func registerDir(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "dir", "./forebay-data", "data directory of the stopped broker")
+}
+
+// shownLink is a sealed segment in the output of inspect chain.
+type shownLink struct {
+	TopicID      string `json:"topic_id"`
+	Topic        string `json:"topic"`
+	Partition    int32  `json:"partition"`
+	Base         int64  `json:"base"`
+	Next         int64  `json:"next"`
+	Records      int64  `json:"records"`
+	Object       string `json:"object"`
+	ObjectSize   int64  `json:"object_size"`
+	Position     int64  `json:"position"`
+	Length       int64  `json:"length"`
+	FirstEpoch   int32  `json:"first_epoch"`
+	LastEpoch    int32  `json:"last_epoch"`
+	MaxTimestamp int64  `json:"max_timestamp"`
+}
+
+func inspectChain(ctx context.Context, cmd *cobra.Command, out output, d *dataDir, topic string) error {
+	names := topicNames{}
+	if image, err := metalog.Load(ctx, d.control, d.objects); err == nil {
+		names = namesOf(image)
+	}
+	chains := chain.Open(d.control)
+	partitions, err := chains.Partitions(ctx)
+	if err != nil {
+		return chainError(err)
+	}
+	links := []shownLink{}
+	t := newTable("PARTITION", "BASE", "NEXT", "RECORDS", "OBJECT", "POSITION", "LENGTH", "EPOCHS", "MAX TIME")
+	var errs []error
+	for _, p := range partitions {
+		if topic != "" && names.topic(p.Topic) != topic && p.Topic.String() != topic {
+			continue
+		}
+		segments, err := chains.Segments(ctx, p, 0, 0)
+		if err != nil {
+			errs = append(errs, chainError(err))
+		}
+		for _, s := range segments {
+			links = append(links, shownLink{
+				p.Topic.String(), names.topic(p.Topic), p.Index, int64(s.Base), int64(s.Next), s.Records, s.Object, s.ObjectSize,
+				s.Pos, s.Length, int32(s.FirstEpoch), int32(s.LastEpoch), s.MaxTimestamp,
+			})
+			epochs := joinInts([]int32{int32(s.FirstEpoch), int32(s.LastEpoch)})
+			t.add(names.partition(p), s.Base, s.Next, s.Records, s.Object, s.Pos, s.Length, epochs, showMillis(s.MaxTimestamp))
+		}
+	}
+	return errors.Join(append(errs, out.print(cmd, links, t))...)
+}
+
+// chainError tells damage from a failure to read.
+func chainError(err error) error {
+	if errors.Is(err, chain.ErrCorrupt) {
+		return damaged(err)
+	}
+	return err
+}
