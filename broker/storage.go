@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -59,7 +60,9 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 		return nil, fmt.Errorf("open the hot tier: %w", err)
 	}
 	s.journal = hot
-	b.log.Info("recovered hot tier", "recovery", recovery)
+	b.log.Info("recovered hot tier", "segments", recovery.Segments, "partitions", recovery.Partitions, "batches", recovery.Batches,
+		"bytes", recovery.Bytes, "scanned", recovery.Scanned, "cut", len(recovery.Cut), "corrupt", len(recovery.Corrupt),
+		"index_rebuilt", recovery.IndexRebuilt, "took", recovery.Duration.Round(time.Microsecond))
 	s.cold = cold.New(cfg.Objects, cold.Config{CacheBytes: cfg.Storage.CacheBytes, Logger: b.log})
 	s.wal = wal.New(hot, wal.LocalSink(hot), wal.Config{Logger: b.log})
 	tiers := partition.Tiers{WAL: s.wal, Hot: hot, Chain: chains, Cold: s.cold}
