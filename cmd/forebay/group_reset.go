@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 type groupResetFlags struct {
@@ -181,6 +183,8 @@ func checkEmpty(ctx context.Context, adm *kadm.Client, group string) error {
 	}
 	g := groups[group]
 	switch {
+	case errors.Is(g.Err, kerr.GroupIDNotFound):
+		return nil // it begins with what is committed now
 	case g.Err != nil:
 		return fmt.Errorf("describe group %s: %w", group, g.Err)
 	case len(g.Members) > 0:

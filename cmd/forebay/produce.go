@@ -50,7 +50,7 @@ of them are named.`,
 	f.input.register(flags)
 	flags.StringArrayVarP(&f.files, "file", "f", nil, "read this file instead of standard input; may be repeated")
 	flags.Int32VarP(&f.partition, "partition", "p", -1, "partition of every record; -1 chooses by key")
-	flags.DurationVar(&f.deliveryTimeout, "delivery-timeout", 2*time.Minute, "how long to try to deliver a record")
+	flags.DurationVar(&f.deliveryTimeout, "delivery-timeout", 2*time.Minute, "how long to go on when no record is acknowledged")
 	return cmd
 }
 
@@ -62,6 +62,9 @@ func runProduce(cmd *cobra.Command, f produceFlags, args []string) error {
 	if len(args) == 0 && !in.names('t') {
 		return usageErrorf("name the topic, or have %%t in the format")
 	}
+	if f.deliveryTimeout <= 0 {
+		return usageErrorf("--delivery-timeout %v: must be more than zero", f.deliveryTimeout)
+	}
 	if f.partition < -1 {
 		return usageErrorf("--partition %d: want 0 or more, or -1", f.partition)
 	}
@@ -69,7 +72,7 @@ func runProduce(cmd *cobra.Command, f produceFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	opts = append(opts, kgo.AllowAutoTopicCreation(), kgo.RecordDeliveryTimeout(f.deliveryTimeout))
+	opts = append(opts, kgo.AllowAutoTopicCreation(), kgo.AllowIdempotentProduceCancellation())
 	if in.names('p') || f.partition >= 0 {
 		opts = append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	}
@@ -103,43 +106,60 @@ type producing struct {
 // maxNamed is how many failed records are named.
 const maxNamed = 10
 
+// errStalled ends a run in which nothing is acknowledged any more.
+var errStalled = errors.New("no record was acknowledged within --delivery-timeout")
+
 // run produces everything, then waits until all is delivered. An interrupt stops the
 // reading; what was read by then is still delivered. A read that blocks is left to
 // the end of the process.
 func (p *producing) run(cmd *cobra.Command, f produceFlags) error {
 	ctx := cmd.Context()
-	read := make(chan error, 1)
-	go func() { read <- p.readAll(ctx, cmd.InOrStdin(), f.files) }()
+	delivery, giveUp := context.WithCancelCause(context.WithoutCancel(ctx)) // an interrupt does not fail what is under way
+	defer giveUp(nil)
+	read, delivered := make(chan error, 1), make(chan error, 1)
+	go func() { read <- p.readAll(ctx, delivery, cmd.InOrStdin(), f.files) }()
+	interrupt := ctx.Done()
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
 	var err error
-	for done := false; !done; {
+	flush := func(cause error) {
+		err, read, interrupt = cause, nil, nil
+		go func() { delivered <- p.client.Flush(delivery) }()
+	}
+	last, since := int64(0), time.Now()
+	for {
 		select {
-		case err = <-read:
-			done = true
-		case <-ctx.Done():
-			err, done = ctx.Err(), true
-		case <-time.After(progressEvery):
-			p.show()
+		case cause := <-read:
+			flush(cause)
+		case <-interrupt:
+			flush(ctx.Err())
+		case flushErr := <-delivered:
+			if cause := context.Cause(delivery); cause != nil {
+				flushErr = cause
+			}
+			return errors.Join(err, flushErr, p.summary())
+		case <-tick.C:
+			if done := p.show(); done != last || p.client.BufferedProduceRecords() == 0 {
+				last, since = done, time.Now()
+			}
+			if time.Since(since) > f.deliveryTimeout {
+				giveUp(errStalled)
+			}
 		}
 	}
-	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.deliveryTimeout+f.client.timeout)
-	defer cancel()
-	if flushErr := p.client.Flush(flush); flushErr != nil {
-		err = errors.Join(err, f.client.explain(context.WithoutCancel(ctx), fmt.Errorf("wait for delivery: %w", flushErr)))
-	}
-	return errors.Join(err, p.summary())
 }
 
 // readAll produces the records of every file, or of standard input.
-func (p *producing) readAll(ctx context.Context, stdin io.Reader, files []string) error {
+func (p *producing) readAll(ctx, delivery context.Context, stdin io.Reader, files []string) error {
 	if len(files) == 0 {
-		return p.readFrom(ctx, "standard input", stdin)
+		return p.readFrom(ctx, delivery, "standard input", stdin)
 	}
 	for _, name := range files {
 		f, err := os.Open(name)
 		if err != nil {
 			return fmt.Errorf("read records: %w", err)
 		}
-		err = p.readFrom(ctx, name, f)
+		err = p.readFrom(ctx, delivery, name, f)
 		_ = f.Close() // only read from
 		if err != nil {
 			return err
@@ -148,13 +168,12 @@ func (p *producing) readAll(ctx context.Context, stdin io.Reader, files []string
 	return nil
 }
 
-func (p *producing) readFrom(ctx context.Context, name string, from io.Reader) error {
+func (p *producing) readFrom(ctx, delivery context.Context, name string, from io.Reader) error {
 	records, err := p.input.reader(from)
 	if err != nil {
 		return err
 	}
-	undisturbed := context.WithoutCancel(ctx) // else an interrupt fails what is under way
-	for n := int64(1); ctx.Err() == nil; n++ {
+	for n := int64(1); ctx.Err() == nil && delivery.Err() == nil; n++ {
 		r := &kgo.Record{Partition: max(p.partition, 0)}
 		switch err := records.next(r); {
 		case errors.Is(err, io.EOF):
@@ -162,7 +181,7 @@ func (p *producing) readFrom(ctx context.Context, name string, from io.Reader) e
 		case err != nil:
 			return fmt.Errorf("read record %d of %s: %w", n, name, err)
 		}
-		p.client.Produce(undisturbed, r, func(r *kgo.Record, err error) { p.note(name, n, r, err) })
+		p.client.Produce(delivery, r, func(r *kgo.Record, err error) { p.note(name, n, r, err) })
 	}
 	return nil
 }
@@ -182,10 +201,12 @@ func (p *producing) note(name string, n int64, r *kgo.Record, err error) {
 	}
 }
 
-func (p *producing) show() {
+// show draws the progress and returns how many records came to an end.
+func (p *producing) show() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.progress.show("%d records, %s", p.records, humanize.Bytes(uint64(p.bytes)))
+	return p.records + p.failed
 }
 
 // summary tells the person who watches what was done, and returns what failed.
