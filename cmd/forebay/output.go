@@ -132,12 +132,21 @@ func (t *table) measure() (widths []int, numbers []bool) {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
 	}
-	for _, row := range t.rows {
-		for i, cell := range row {
-			if _, err := strconv.ParseFloat(cell, 64); err != nil && cell != "-" {
-				numbers[i] = false
-			}
-		}
+	for i := range numbers {
+		numbers[i] = numbers[i] && t.numeric(i)
 	}
 	return widths, numbers
+}
+
+// numeric reports whether a column holds numbers, and nothing else but dashes.
+func (t *table) numeric(column int) bool {
+	found := false
+	for _, row := range t.rows {
+		if _, err := strconv.ParseFloat(row[column], 64); err == nil {
+			found = true
+		} else if row[column] != "-" {
+			return false
+		}
+	}
+	return found
 }

@@ -64,7 +64,8 @@ func runTopicCreate(cmd *cobra.Command, client *clientFlags, f topicCreateFlags,
 		created := []createdTopic{}
 		t := newTable("TOPIC", "PARTITIONS", "REPLICAS", "RESULT")
 		var errs []error
-		for _, r := range responses.Sorted() {
+		for _, name := range sortedKeys(responses) {
+			r := responses[name]
 			switch {
 			case r.Err == nil:
 				created = append(created, createdTopic{r.Topic, true, topicID(r.ID), r.NumPartitions, r.ReplicationFactor})

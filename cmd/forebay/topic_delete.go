@@ -39,7 +39,8 @@ func runTopicDelete(ctx context.Context, cmd *cobra.Command, adm *kadm.Client, n
 		return fmt.Errorf("delete topics: %w", err)
 	}
 	var errs []error
-	for _, r := range responses.Sorted() {
+	for _, name := range sortedKeys(responses) {
+		r := responses[name]
 		if r.Err != nil {
 			errs = append(errs, fmt.Errorf("delete topic %s: %w", r.Topic, kafkaError(r.Err, r.ErrMessage)))
 			continue
