@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -209,7 +210,7 @@ func TestOneRequestForOneChunkHoweverManyWait(t *testing.T) {
 	_, err := r.Footer(ctx, f.name, f.segs[p].ObjectSize)
 	require.NoError(t, err)
 	clear(f.reads)
-	open := f.block()
+	open := f.block(t)
 
 	const waiters = 20
 	results := make(chan error, waiters)
@@ -230,13 +231,15 @@ func TestOneRequestForOneChunkHoweverManyWait(t *testing.T) {
 	require.Equal(t, []int{1}, f.chunkReads(p, small.ChunkBytes))
 }
 
-// block holds back every read until the returned function is called.
-func (f *fixture) block() (open func()) {
+// block holds back every read until the returned function is called or the test ends.
+func (f *fixture) block(t *testing.T) (open func()) {
 	gate := make(chan struct{})
+	open = sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(open)
 	f.mu.Lock()
 	f.hook = func(objstore.Op) error { <-gate; return nil }
 	f.mu.Unlock()
-	return func() { close(gate) }
+	return open
 }
 
 func TestCancelledWaiterLeavesTheOthersAlone(t *testing.T) {
@@ -245,7 +248,7 @@ func TestCancelledWaiterLeavesTheOthersAlone(t *testing.T) {
 	_, err := r.Footer(ctx, f.name, f.segs[p].ObjectSize)
 	require.NoError(t, err)
 	clear(f.reads)
-	open := f.block()
+	open := f.block(t)
 
 	first, cancel := context.WithCancel(ctx)
 	gaveUp, stayed := make(chan error, 1), make(chan error, 1)
@@ -321,40 +324,45 @@ func TestReadAhead(t *testing.T) {
 	})
 }
 
-// TestMemoryBound: what is kept and what is on the way stays within the budget.
+// TestMemoryBound: what is kept and what is on the way stay within the budget.
 func TestMemoryBound(t *testing.T) {
-	const chunk = 4 << 10
+	const chunk, readers = 4 << 10, 30
 	f := newFixture(t, sizes(300, func(int) int { return 3000 }))
 	p := partition(1)
 	cfg := Config{ChunkBytes: chunk, CacheBytes: 16 * chunk, ReadAhead: 4}
 	r := f.reader(t, cfg)
+	rng := rand.New(rand.NewPCG(3, 4))
+	for range 200 {
+		from := f.batches[p][rng.IntN(300)].BaseOffset()
+		_, err := r.Read(ctx, p, f.segs[p], from, f.segs[p].Next, 20000)
+		require.NoError(t, err)
+		require.LessOrEqual(t, r.Stats().CachedBytes, cfg.CacheBytes/2)
+	}
+	require.Greater(t, r.Stats().CachedBytes, cfg.CacheBytes/2-chunk, "it is full")
+	require.NoError(t, r.Close(ctx))
+
+	r = f.reader(t, cfg)
 	_, err := r.Footer(ctx, f.name, f.segs[p].ObjectSize)
 	require.NoError(t, err)
-	var flying, most int64
-	f.hook = func(op objstore.Op) error {
-		f.mu.Lock()
-		flying += op.Length
-		f.mu.Unlock()
-		cached := r.Stats().CachedBytes
-		f.mu.Lock()
-		most = max(most, flying+cached)
-		flying -= op.Length
-		f.mu.Unlock()
-		return nil
-	}
+	clear(f.reads)
+	open := f.block(t)
 	var wg sync.WaitGroup
-	for n := range 8 {
+	for n := range readers {
 		wg.Go(func() {
-			rng := rand.New(rand.NewPCG(3, uint64(n)))
-			for range 100 {
-				from := f.batches[p][rng.IntN(300)].BaseOffset()
-				_, err := r.Read(ctx, p, f.segs[p], from, f.segs[p].Next, 20000)
-				require.NoError(t, err)
-			}
+			c := cursor{r: r, src: source{p, f.segs[p]}}
+			_, err := c.chunk(ctx, int64(5*n))
+			assert.NoError(t, err)
 		})
 	}
+	require.Eventually(t, func() bool { return r.Stats().Requests == readers }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return f.flying() == 8 }, 5*time.Second, time.Millisecond, "the other half of the budget")
+	open()
 	wg.Wait()
-	require.LessOrEqual(t, most, cfg.CacheBytes)
-	require.Positive(t, r.Stats().Evictions)
-	require.Positive(t, r.Stats().CachedBytes)
+}
+
+// flying returns how many requests were made.
+func (f *fixture) flying() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.reads)
 }

@@ -79,8 +79,11 @@ func TestCrashAtEveryOperation(t *testing.T) {
 		"what was not synced is in parts": func(n int) []vfs.CrashOption { return []vfs.CrashOption{vfs.KeepUnsynced(uint64(n))} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			seen := map[string]bool{}
-			for n := 0; ; n++ {
+			seen, step := map[string]bool{}, 1
+			if testing.Short() {
+				step = 5
+			}
+			for n := 0; ; n += step {
 				what, crashed := crashAt(t, n, options(n))
 				if !crashed {
 					require.Greater(t, n, 40)
@@ -92,7 +95,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 				seen[kind] = true
 			}
 			for _, kind := range []string{"create", "write", "sync", "link", "remove", "syncdir", "table"} {
-				require.Contains(t, seen, kind)
+				require.True(t, seen[kind] || step > 1, "no crash at a %s", kind)
 			}
 		})
 	}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,12 +25,32 @@ import (
 
 // broken is a journal with one rolled segment that cannot be listed.
 type broken struct {
+	mu   sync.Mutex
 	err  error // nil: there is no segment
 	asks []time.Time
 }
 
+// fail makes err, or nothing, go wrong from now on.
+func (b *broken) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.err = err
+}
+
+func (b *broken) now() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+func (b *broken) asked() []time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.asks)
+}
+
 func (b *broken) Segments() []journal.SegmentInfo {
-	if b.err == nil {
+	if b.now() == nil {
 		return nil
 	}
 	return []journal.SegmentInfo{{ID: 1, Size: 100, Rolled: true, Partitions: func(yield func(id.Partition, journal.Extent) bool) {
@@ -37,18 +59,22 @@ func (b *broken) Segments() []journal.SegmentInfo {
 }
 
 func (b *broken) Entries(id.Partition, id.Offset) iter.Seq2[journal.Entry, error] {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.asks = append(b.asks, time.Now())
-	return func(yield func(journal.Entry, error) bool) { yield(journal.Entry{}, b.err) }
+	err := b.err
+	return func(yield func(journal.Entry, error) bool) { yield(journal.Entry{}, err) }
 }
 
-func (b *broken) Batch(id.Partition, journal.Entry) (batch.View, error) { return nil, b.err }
+func (b *broken) Batch(id.Partition, journal.Entry) (batch.View, error) { return nil, b.now() }
 func (b *broken) Roll() error                                           { return nil }
 func (b *broken) Drop(id.Segment) error                                 { return nil }
 
 // TestFailuresAreTriedLessAndLessOftenAndLoggedOnce follows Run for an hour of failures.
 func TestFailuresAreTriedLessAndLessOftenAndLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j, lines := &broken{err: errors.New("one")}, newLogLines()
+		one := errors.New("one")
+		j, lines := &broken{err: one}, newLogLines()
 		s := New(Config{Journal: j, Chain: chain.Open(kv.NewMem()), Logger: slog.New(lines)})
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(ctx) }()
@@ -56,8 +82,9 @@ func TestFailuresAreTriedLessAndLessOftenAndLoggedOnce(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		var waits []time.Duration
-		for i := 1; i < len(j.asks); i++ {
-			waits = append(waits, j.asks[i].Sub(j.asks[i-1]))
+		asks := j.asked()
+		for i := 1; i < len(asks); i++ {
+			waits = append(waits, asks[i].Sub(asks[i-1]))
 		}
 		require.Equal(t, time.Second, waits[0], "the interval is the least")
 		for _, wait := range waits[10:] {
@@ -66,18 +93,18 @@ func TestFailuresAreTriedLessAndLessOftenAndLoggedOnce(t *testing.T) {
 		}
 		require.Equal(t, []string{"ERROR cannot seal hot segments, trying again"}, lines.all())
 		stats := s.Stats()
-		require.ErrorIs(t, stats.LastError, j.err)
-		require.Equal(t, len(j.asks), stats.FailureStreak)
-		require.Equal(t, j.asks[0], stats.FailingSince)
+		require.ErrorIs(t, stats.LastError, one)
+		require.Equal(t, len(asks), stats.FailureStreak)
+		require.Equal(t, asks[0], stats.FailingSince)
 		require.Equal(t, int64(100), stats.LagBytes)
 		require.Equal(t, 1, stats.LagSegments)
 
-		j.err = errors.New("another")
+		j.fail(errors.New("another"))
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		require.Len(t, lines.all(), 1, "a change is logged")
 
-		j.err = nil
+		j.fail(nil)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Equal(t, []string{"INFO sealing hot segments again"}, lines.all())
