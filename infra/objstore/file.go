@@ -154,7 +154,7 @@ func (s *fileStore) exists(dir string) error {
 
 // writeTemp makes a synced file of the whole body.
 func (s *fileStore) writeTemp(ctx context.Context, name string, body io.Reader) (err error) {
-	f, err := s.fs.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := s.fs.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|vfs.Direct, 0o644)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package objstore
 import (
 	"container/list"
 	"io/fs"
+	"os"
 	"sync"
 
 	"github.com/forebaylog/forebay/infra/vfs"
@@ -37,7 +38,7 @@ func (c *handles) acquire(name string) (*handle, error) {
 	if h != nil || err != nil {
 		return h, err
 	}
-	f, err := c.fs.Open(name) // without the lock: it may be slow
+	f, err := c.fs.OpenFile(name, os.O_RDONLY|vfs.Direct, 0) // without the lock: it may be slow
 	if err != nil {
 		return nil, err
 	}

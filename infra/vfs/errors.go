@@ -7,7 +7,7 @@ import (
 )
 
 // knownFlags are the flags that OpenFile takes; all drivers give them one meaning.
-const knownFlags = os.O_RDWR | os.O_WRONLY | os.O_CREATE | os.O_EXCL | os.O_TRUNC
+const knownFlags = os.O_RDWR | os.O_WRONLY | os.O_CREATE | os.O_EXCL | os.O_TRUNC | Direct
 
 // checkFlags refuses what FS does not promise, O_APPEND above all.
 func checkFlags(name string, flag int) error {

@@ -31,7 +31,9 @@ func openOS(name string, flag int, perm fs.FileMode) (File, error) {
 	if err := checkFlags(name, flag); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.FromSlash(name), flag, perm)
+	path, direct := filepath.FromSlash(name), flag&Direct != 0
+	flag &^= Direct
+	f, err := os.OpenFile(path, flag, perm)
 	if err != nil {
 		return nil, err
 	}
@@ -43,11 +45,15 @@ func openOS(name string, flag int, perm fs.FileMode) (File, error) {
 	if err == nil {
 		conn, err = f.SyscallConn()
 	}
+	file := &osFile{f: f, conn: conn, name: name}
+	if err == nil && direct {
+		file.direct, err = openDirect(path, flag)
+	}
 	if err != nil {
 		_ = f.Close() // nothing was written
 		return nil, err
 	}
-	return &osFile{f: f, conn: conn, name: name}, nil
+	return file, nil
 }
 
 func (osFS) Rename(oldname, newname string) error {
@@ -111,16 +117,23 @@ func (osFS) Lock(name string) (io.Closer, error) {
 // osFile is an open file of the machine. Its raw calls go through conn, which
 // keeps the descriptor from being closed and used again under them.
 type osFile struct {
-	f    *os.File
-	conn syscall.RawConn
-	name string
+	f      *os.File
+	conn   syscall.RawConn
+	direct *directFile // nil: everything goes through f
+	name   string
 }
 
-func (f *osFile) Name() string                             { return f.name }
-func (f *osFile) ReadAt(p []byte, off int64) (int, error)  { return f.f.ReadAt(p, off) }
-func (f *osFile) WriteAt(p []byte, off int64) (int, error) { return f.f.WriteAt(p, off) }
-func (f *osFile) Truncate(size int64) error                { return f.f.Truncate(size) }
-func (f *osFile) Close() error                             { return f.f.Close() }
+func (f *osFile) Name() string              { return f.name }
+func (f *osFile) Truncate(size int64) error { return f.f.Truncate(size) }
+func (f *osFile) Close() error              { return errors.Join(f.direct.close(), f.f.Close()) }
+
+func (f *osFile) ReadAt(p []byte, off int64) (int, error) {
+	return f.direct.readAt(p, off, f.f.ReadAt)
+}
+
+func (f *osFile) WriteAt(p []byte, off int64) (int, error) {
+	return f.direct.writeAt(p, off, f.f.WriteAt)
+}
 
 func (f *osFile) Size() (int64, error) {
 	info, err := f.f.Stat()

@@ -14,7 +14,8 @@ func (f *osFile) WritevAt(bufs [][]byte, off int64) (int64, error) {
 	if off < 0 {
 		return 0, pathError("pwritev", f.name, syscall.EINVAL)
 	}
-	return writeVec(bufs, off, f.pwritev, f.f.WriteAt)
+	buffered := func(bufs [][]byte, off int64) (int64, error) { return writeVec(bufs, off, f.pwritev, f.f.WriteAt) }
+	return f.direct.writevAt(bufs, off, buffered)
 }
 
 // writeVec writes all of bufs with vec, which may write short, and with one for

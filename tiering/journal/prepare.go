@@ -151,7 +151,7 @@ func (j *Journal) create(s id.Segment, alloc int64) (*segment, error) {
 	_, _ = rand.Read(salt[:]) // never fails since Go 1.24
 	h.salt = binary.BigEndian.Uint32(salt[:])
 	name := path.Join(j.cfg.Dir, segmentName(s))
-	f, err := j.cfg.FS.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := j.cfg.FS.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|vfs.Direct, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("create segment: %w", err)
 	}

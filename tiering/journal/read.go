@@ -159,11 +159,6 @@ func (j *Journal) repairIndex(p id.Partition, from id.Offset, reason error) erro
 
 // readEntries reads consecutive batches of p from the files, adjacent ones at once.
 func (j *Journal) readEntries(p id.Partition, entries []Entry) ([][]byte, error) {
-	total := 0
-	for _, e := range entries {
-		total += frameHeaderSize + int(e.Length)
-	}
-	buf := make([]byte, total)
 	out := make([][]byte, 0, len(entries))
 	for len(entries) > 0 {
 		n, size := 1, frameHeaderSize+int(entries[0].Length)
@@ -172,22 +167,22 @@ func (j *Journal) readEntries(p id.Partition, entries []Entry) ([][]byte, error)
 			n++
 		}
 		var err error
-		if out, err = j.readRun(out, buf[:size], p, entries[:n]); err != nil {
+		if out, err = j.readRun(out, size, p, entries[:n]); err != nil {
 			return nil, err
 		}
-		buf, entries = buf[size:], entries[n:]
+		entries = entries[n:]
 	}
 	j.stats.readsFile.Add(int64(len(out)))
 	return out, nil
 }
 
-// readRun reads adjacent frames of one segment into buf and appends their batches to out.
-func (j *Journal) readRun(out [][]byte, buf []byte, p id.Partition, entries []Entry) ([][]byte, error) {
+// readRun reads adjacent frames of one segment, size bytes in all, and appends their batches to out.
+func (j *Journal) readRun(out [][]byte, size int, p id.Partition, entries []Entry) ([][]byte, error) {
 	seg := j.acquire(entries[0].Segment)
 	if seg == nil {
 		return nil, fmt.Errorf("read %s at %d: segment %s was dropped: %w", p, entries[0].Base, entries[0].Segment, ErrNotHot)
 	}
-	err := readFull(seg.file, buf, entries[0].Pos)
+	buf, err := readSpan(seg.file, entries[0].Pos, int64(size))
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = misplaced(seg, entries[0], "the file ends before the frame does")
 	}

@@ -149,7 +149,7 @@ func makeDir(fsys vfs.FS, dir string) error {
 }
 
 func (r *recovery) loadSegment(s id.Segment, name string) error {
-	f, err := r.j.cfg.FS.OpenFile(name, os.O_RDWR, 0)
+	f, err := r.j.cfg.FS.OpenFile(name, os.O_RDWR|vfs.Direct, 0)
 	if err != nil {
 		return err
 	}

@@ -63,6 +63,20 @@ func readFull(r io.ReaderAt, b []byte, pos int64) error {
 	return err
 }
 
+// readSpan reads n bytes at pos into memory of their own, past the page cache where that is worth it.
+func readSpan(r io.ReaderAt, pos, n int64) ([]byte, error) {
+	lo, hi := vfs.Span(pos, n)
+	b := make([]byte, hi-lo)
+	got, err := r.ReadAt(b, lo)
+	if int64(got) >= pos-lo+n {
+		return b[pos-lo : pos-lo+n], nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return nil, err
+}
+
 // readFooter returns the footer of a segment file of size bytes. ok is false if the
 // file does not end in a good one.
 func readFooter(f io.ReaderAt, h header, size int64) (s summary, ok bool, err error) {

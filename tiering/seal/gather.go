@@ -2,6 +2,7 @@ package seal
 
 import (
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/forebaylog/forebay/infra/id"
@@ -23,6 +24,9 @@ const (
 	// maxGap is what is read along, and thrown away, to save a system call. The memory
 	// for all gaps is a third of that for the batches.
 	maxGap = 8 << 10
+	// forBlocks is the part of what is read, 1/forBlocks, that widening large reads to whole
+	// blocks takes at the most.
+	forBlocks = 5
 	// frameHeaderSize is what stands before a batch in a hot segment; see FORMAT.md
 	// of package journal.
 	frameHeaderSize = 48
@@ -78,10 +82,10 @@ func (g *gatherer) load(pieces []piece) {
 		useful += pieces[i].length
 	}
 	slices.SortFunc(g.order, func(a, b int32) int { return byPlace(pieces[a].item, pieces[b].item) })
-	if int64(len(g.arena)) < useful {
-		g.arena = make([]byte, useful+useful/3)
+	if need := useful + useful/forBlocks; int64(len(g.arena)) < need {
+		g.arena = make([]byte, need+useful/3)
 	}
-	spare := int64(len(g.arena)) - useful
+	spare := int64(len(g.arena)) - useful - useful/forBlocks
 	var used int64
 	for i := 0; i < len(g.order); {
 		first := pieces[g.order[i]].item
@@ -96,9 +100,14 @@ func (g *gatherer) load(pieces []piece) {
 			spare -= gap
 			end += gap + next.length
 		}
-		raw := g.arena[used : used+end-start]
-		used += end - start
-		err := g.read(first.segment, raw, start)
+		lo, hi := vfs.Span(start, end-start)
+		if lo != start || hi != end {
+			used = (used + vfs.BlockSize - 1) &^ (vfs.BlockSize - 1)
+		}
+		raw := g.arena[used : used+hi-lo]
+		used += hi - lo
+		err := g.read(first.segment, raw, lo, end-lo)
+		raw = raw[start-lo : end-lo]
 		for _, at := range g.order[i:n] {
 			pc := &pieces[at]
 			off := pc.pos + frameHeaderSize - start
@@ -108,17 +117,18 @@ func (g *gatherer) load(pieces []piece) {
 	}
 }
 
-func (g *gatherer) read(seg id.Segment, b []byte, off int64) error {
+// read fills b from off on, with least bytes at the least: the file may end behind them.
+func (g *gatherer) read(seg id.Segment, b []byte, off, least int64) error {
 	f, ok := g.files[seg]
 	if !ok {
 		var err error
-		if f, err = g.fs.Open(g.paths[seg]); err != nil {
+		if f, err = g.fs.OpenFile(g.paths[seg], os.O_RDONLY|vfs.Direct, 0); err != nil {
 			return err
 		}
 		g.files[seg] = f
 	}
-	if n, err := f.ReadAt(b, off); n < len(b) {
-		return fmt.Errorf("read %d bytes at %d of hot segment %s: %w", len(b), off, seg, err)
+	if n, err := f.ReadAt(b, off); int64(n) < least {
+		return fmt.Errorf("read %d bytes at %d of hot segment %s: %w", least, off, seg, err)
 	}
 	return nil
 }
