@@ -205,6 +205,7 @@ func manualAssignments(img *metalog.Image, manual []kmsg.CreateTopicsRequestTopi
 func (b *Broker) createdTopic(c *call, t *newTopic, err error, validated bool) kmsg.CreateTopicsResponseTopic {
 	rt := kmsg.NewCreateTopicsResponseTopic()
 	rt.Topic, rt.ErrorCode, rt.ErrorMessage = t.name, c.code(err), message(err)
+	rt.Configs = []kmsg.CreateTopicsResponseTopicConfig{} // never null
 	if err != nil {
 		return rt
 	}
@@ -212,7 +213,6 @@ func (b *Broker) createdTopic(c *call, t *newTopic, err error, validated bool) k
 		rt.TopicID = t.created.ID
 	}
 	rt.NumPartitions, rt.ReplicationFactor = int32(len(t.created.Partitions)), t.created.ReplicationFactor
-	rt.Configs = []kmsg.CreateTopicsResponseTopicConfig{}
 	layers := b.topicLayers(b.meta.Image(), t.configs)
 	defs := config.Topics()
 	for i := range defs {

@@ -11,7 +11,8 @@ import (
 )
 
 // DescribeTopicPartitions (key 75), version 0. Eligible leader replicas are a notion
-// of Kafka's replication and always null.
+// of Kafka's replication: there are none. The lists of them are empty and never
+// null, which Kafka's own clients do not expect.
 
 // maxPartitionsDescribed is the largest number of partitions of one response
 // (max.request.partition.size.limit).
@@ -105,6 +106,7 @@ func topicPartitions(img *metalog.Image, t *metalog.Topic, c *call, from, n int)
 			rp.Replicas = append(rp.Replicas, int32(r))
 		}
 		rp.ISR, rp.OfflineReplicas = rp.Replicas, []int32{}
+		rp.EligibleLeaderReplicas, rp.LastKnownELR = []int32{}, []int32{}
 		if code := leaderError(img, p, c); code != 0 {
 			rp.ErrorCode, rp.LeaderID = code, int32(metalog.NoBroker)
 		}

@@ -404,6 +404,19 @@ func TestDescribeTopicPartitions(t *testing.T) {
 	}
 }
 
+// Of the arrays that the protocol lets be null, Kafka sends none as null in what this
+// broker answers, and its clients do not look. (Fetch encodes its own.)
+func TestNullableArraysAreNotNull(t *testing.T) {
+	n := startNode(t)
+	for _, rt := range n.create(7, false, wantTopic("t", 1, 1), wantTopic("no topic", 1, 1)) {
+		require.NotNil(t, rt.Configs, rt.Topic)
+	}
+	resp := ask(n, kmsg.NewPtrDescribeTopicPartitionsRequest(), kmsg.NewPtrDescribeTopicPartitionsResponse())
+	require.Len(t, resp.Topics, 1)
+	require.NotNil(t, resp.Topics[0].Partitions[0].EligibleLeaderReplicas)
+	require.NotNil(t, resp.Topics[0].Partitions[0].LastKnownELR)
+}
+
 func TestDescribeCluster(t *testing.T) {
 	n := startNode(t)
 	for v := int16(0); v <= 2; v++ {
