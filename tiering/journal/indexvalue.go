@@ -15,7 +15,7 @@ import (
 //
 //	key   0x01 | topic 16 | partition 4 | base offset of the first 8
 //	value segment uvarint | count uvarint |
-//	      for each: gap to the previous next offset uvarint (the first: none) |
+//	      for each: gap to the previous next offset uvarint (the first: 0) |
 //	        offsets-1 uvarint | position, from the end of the previous frame uvarint |
 //	        length uvarint | max timestamp, from the previous varint | epoch, from the previous varint |
 //	      crc 4, CRC32C of key and value
@@ -104,9 +104,10 @@ func decodeRun(dst []Entry, key, value []byte) ([]Entry, error) {
 		return dst, fmt.Errorf("decode index value at offset %d: %d batches: %w", base, n, errIndex)
 	}
 	prev := Entry{Next: base, Pos: -frameHeaderSize}
-	for range n {
+	for i := range n {
 		prev = decodeRunEntry(&r, prev)
 		prev.Segment = seg
+		r.bad = r.bad || i == 0 && prev.Base != base // the key is where a run starts
 		dst = append(dst, prev)
 	}
 	if r.bad || len(r.b) > 0 {
@@ -123,7 +124,8 @@ func decodeRunEntry(r *varReader, prev Entry) Entry {
 	e.Pos = end + int64(r.bounded(uint64(math.MaxUint32-min(end, math.MaxUint32))))
 	e.Length = int32(r.bounded(math.MaxInt32))
 	e.MaxTimestamp = prev.MaxTimestamp + r.varint()
-	e.Epoch = id.Epoch(int64(prev.Epoch) + r.varint())
-	r.bad = r.bad || e.Base < 0 || e.Next < e.Base
+	epoch := int64(prev.Epoch) + r.varint()
+	e.Epoch = id.Epoch(epoch)
+	r.bad = r.bad || e.Base < 0 || e.Next < e.Base || int64(e.Epoch) != epoch
 	return e
 }
