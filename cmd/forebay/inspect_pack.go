@@ -18,7 +18,7 @@ func newInspectPack() *cobra.Command {
 		Use:     "pack FILE",
 		Short:   "Show the runs of a pack",
 		Long:    "Show the runs of a pack, from its footer. With --records every batch is read and checked.",
-		Example: "  forebay inspect pack forebay-data/objects/packs/2026/01/31/1-1769860800000-abcdefgh.pack",
+		Example: "  forebay inspect pack forebay-data/objects/packs.d/2026.d/01.d/31.d/1-1769860800000-abcdefghijklmnop.pack",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return besideFile(cmd, args[0], func(names topicNames) error {

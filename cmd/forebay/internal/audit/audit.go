@@ -8,8 +8,8 @@
 // What covers which bytes:
 //
 //	FOREBAY           compared as a whole
-//	control.db,       every page by its place in the tree, every item by its CRC32C;
-//	offsets.db        then decoded: metadata, chains and offsets have checksums or text of their own
+//	control.db,       every page by its place in the tree and its form, every item by its
+//	offsets.db        CRC32C; then decoded. What is left is in no item: free pages, padding
 //	hot/*.hot         every byte, frame by frame; the space behind the last frame must be zeros
 //	index/            the whole directory by a seal over its bytes; then entry by entry against the hot segments
 //	objects/packs/    every byte of each pack that a chain names; others are orphans
@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strings"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
@@ -115,13 +116,14 @@ type auditor struct {
 	image  *metalog.Image // nil if it could not be read
 	hot    hotLog
 	ends   map[id.Partition]id.Offset // of the chains that could be read
+	reach  map[id.Partition]id.Offset // where what is sealed or hot ends
 	broken map[id.Partition]bool      // whose chain could not
 }
 
 // Run checks everything and calls report for each finding and stage before each
 // part of the work. The error is of reading, not of what was found.
 func Run(ctx context.Context, dir Dir, report func(Finding), stage func(string)) (Summary, error) {
-	a := &auditor{dir: dir, report: report, stage: stage, ends: map[id.Partition]id.Offset{}, broken: map[id.Partition]bool{}}
+	a := &auditor{dir: dir, report: report, stage: stage, ends: map[id.Partition]id.Offset{}, reach: map[id.Partition]id.Offset{}, broken: map[id.Partition]bool{}}
 	if dir.Marker != nil {
 		a.find(Finding{Severity: Damage, Check: "marker", File: "FOREBAY", What: dir.Marker.Error()})
 	}
@@ -189,6 +191,10 @@ func (a *auditor) tables(ctx context.Context) error {
 		}
 		if err != nil {
 			a.find(Finding{Severity: Damage, Check: "table", File: file, What: err.Error()})
+			continue
+		}
+		if err := a.pages(ctx, file); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -253,6 +259,13 @@ func (a *auditor) others(context.Context) error {
 
 // below is the name of a file in a folder of the directory, as findings have it.
 func below(folder, name string) string { return path.Join(folder, name) }
+
+// objectFile is the file of an object, as package objstore names those whose keys
+// need no escapes; all of Forebay's are such.
+func (a *auditor) objectFile(key string) string {
+	dir, name := path.Split(key)
+	return below(a.dir.Folder, strings.ReplaceAll(dir, "/", ".d/")+name)
+}
 
 // errorsAs is errors.As for an error that is looked for by its type alone.
 func errorsAs[T error](err error) (T, bool) {

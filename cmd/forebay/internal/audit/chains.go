@@ -40,7 +40,7 @@ func (w watched) Stat(ctx context.Context, key string) (objstore.Info, error) {
 func (a *auditor) chainFinding(f chain.Finding) {
 	found := Finding{Severity: Damage, Check: "chain", File: a.dir.Control, What: string(f.Kind)}
 	if f.Object != "" {
-		found.Check, found.File = "pack", below(a.dir.Folder, f.Object)
+		found.Check, found.File = "pack", a.objectFile(f.Object)
 	}
 	switch {
 	case f.Kind == chain.OrphanFound:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -157,37 +158,56 @@ func (a *auditor) continuous(p id.Partition) {
 		}
 		end = max(end, s.to)
 	}
+	a.reach[p] = end
 }
 
 // index compares the index with the hot segments. It is derived: what is wrong with
-// it is harmless, for the broker sees it too and makes the index anew.
+// it is harmless, for the broker sees it too and makes the index anew. But an index
+// that is whole is a witness of batches that are gone.
 func (a *auditor) index(context.Context) error {
 	dir := path.Join(a.dir.Path, a.dir.Index)
 	indexed := map[id.Segment]digest{}
+	lost := map[id.Partition]span{}
 	err := journal.InspectIndex(dir, func(p id.Partition, e journal.Entry) error {
 		indexed[e.Segment] = indexed[e.Segment].with(p, e)
 		a.sum.Indexed++
+		if reach, ok := a.reach[p]; ok && e.Next > reach {
+			s, known := lost[p]
+			if !known {
+				s = span{from: max(e.Base, reach), file: below(a.dir.Hot, e.Segment.String()+hotSuffix), position: e.Pos}
+			}
+			s.to = e.Next
+			lost[p] = s
+		}
 		return nil
 	})
 	if err != nil {
 		a.find(Finding{Severity: Harmless, Check: "index", File: a.dir.Index, What: "index differs, will be rebuilt: " + err.Error()})
 		return nil
 	}
-	for segment, held := range a.hot.digests {
-		if got := indexed[segment]; got != held {
-			a.find(Finding{
-				Severity: Harmless, Check: "index", File: a.dir.Index,
-				What: fmt.Sprintf("index differs, will be rebuilt: of segment %s it has %d batches, the segment %d, or they are not the same", segment, got.entries, held.entries),
-			})
-		}
+	for _, p := range slices.SortedFunc(maps.Keys(lost), id.Partition.Compare) {
+		s := lost[p]
+		f := Finding{Severity: Damage, Check: "continuity", File: s.file, Position: &s.position}
+		f.What = fmt.Sprintf("offsets %d to %d are gone: the index has them, the hot segments do not", s.from, s.to-1)
+		a.find(a.at(f, p, s.from))
 	}
-	for segment, got := range indexed {
-		if _, ok := a.hot.digests[segment]; !ok {
-			a.find(Finding{
-				Severity: Harmless, Check: "index", File: a.dir.Index,
-				What: fmt.Sprintf("index differs, will be rebuilt: it has %d batches of segment %s, which is not there", got.entries, segment),
-			})
-		}
-	}
+	a.compareIndex(indexed)
 	return nil
+}
+
+// compareIndex compares what the index holds of each segment with the segment.
+func (a *auditor) compareIndex(indexed map[id.Segment]digest) {
+	differs := func(format string, args ...any) {
+		a.find(Finding{Severity: Harmless, Check: "index", File: a.dir.Index, What: "index differs, will be rebuilt: " + fmt.Sprintf(format, args...)})
+	}
+	for _, segment := range slices.Sorted(maps.Keys(a.hot.digests)) {
+		if got, held := indexed[segment], a.hot.digests[segment]; got != held {
+			differs("of segment %s it has %d batches, the segment %d, or they are not the same", segment, got.entries, held.entries)
+		}
+	}
+	for _, segment := range slices.Sorted(maps.Keys(indexed)) {
+		if _, ok := a.hot.digests[segment]; !ok {
+			differs("it has %d batches of segment %s, which is not there", indexed[segment].entries, segment)
+		}
+	}
 }
