@@ -287,6 +287,9 @@ func TestProduceRules(t *testing.T) {
 func TestListConfigResources(t *testing.T) {
 	n := startNode(t)
 	n.mustCreate(wantTopic("t", 1, 1))
+	for _, g := range []string{"h", "g"} {
+		require.NoError(t, n.change(kmsg.ConfigResourceTypeGroupConfig, g, false, operation(kmsg.IncrementalAlterConfigOpSet, "consumer.session.timeout.ms", value("50000"))))
+	}
 	for _, tc := range []struct {
 		name    string
 		version int16
@@ -295,7 +298,8 @@ func TestListConfigResources(t *testing.T) {
 		err     error
 	}{
 		{"client metrics", 0, nil, nil, nil},
-		{"all", 1, nil, []string{"t TOPIC", "1 BROKER"}, nil},
+		{"all", 1, nil, []string{"t TOPIC", "1 BROKER", "g GROUP_CONFIG", "h GROUP_CONFIG"}, nil},
+		{"groups", 1, []int8{32}, []string{"g GROUP_CONFIG", "h GROUP_CONFIG"}, nil},
 		{"brokers", 1, []int8{4}, []string{"1 BROKER"}, nil},
 		{"each type once", 1, []int8{2, 2, 16}, []string{"t TOPIC"}, nil},
 		{"unknown", 1, []int8{2, 99}, nil, kerr.UnsupportedVersion},

@@ -10,11 +10,12 @@ import (
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
-// ListConfigResources (key 74), versions 0 to 1, of topics and brokers.
+// ListConfigResources (key 74), versions 0 to 1: all topics and brokers, and the
+// groups for which something was set.
 //
-// Version 0 lists client metrics, of which there are none. Deviation: groups with
-// configs are not listed; asked for alone they get UNSUPPORTED_VERSION, as other
-// types that a broker does not know do in Kafka.
+// Version 0 lists client metrics, of which there are none. Deviation: there are no
+// broker loggers; asked for they get UNSUPPORTED_VERSION, as types do that Kafka
+// does not know.
 
 // handleListConfigResources lists resources that have configs.
 func handleListConfigResources(_ context.Context, b *Broker, c *call) kmsg.Response {
@@ -26,7 +27,7 @@ func handleListConfigResources(_ context.Context, b *Broker, c *call) kmsg.Respo
 	}
 	types := req.ResourceTypes
 	if len(types) == 0 {
-		types = []int8{int8(kmsg.ConfigResourceTypeTopic), int8(kmsg.ConfigResourceTypeBroker)}
+		types = []int8{int8(kmsg.ConfigResourceTypeTopic), int8(kmsg.ConfigResourceTypeBroker), int8(kmsg.ConfigResourceTypeGroupConfig)}
 	}
 	listed := make(map[int8]bool)
 	for _, typ := range types {
@@ -60,6 +61,8 @@ func resourceNames(img *metalog.Image, typ kmsg.ConfigResourceType) ([]string, e
 		for _, node := range img.Brokers() {
 			names = append(names, node.ID.String())
 		}
+	case kmsg.ConfigResourceTypeGroupConfig:
+		names = img.ConfiguredGroups()
 	case kmsg.ConfigResourceTypeClientMetrics:
 	default:
 		return nil, fmt.Errorf("list resources of type %d: %w", typ, kerr.UnsupportedVersion)

@@ -229,6 +229,15 @@ func TestFoldConfigsAreRemoved(t *testing.T) {
 }
 
 // TestFoldSplit: slots folded one by one and all at once give the same Image.
+func TestConfiguredGroups(t *testing.T) {
+	m := NewImage("c")
+	require.Empty(t, m.ConfiguredGroups())
+	m = NewImage("c", ConfigChanged{Resource{ResourceGroup, "h"}, set("a", "1")}, ConfigChanged{Resource{ResourceBroker, "1"}, set("a", "1")},
+		ConfigChanged{Resource{ResourceGroup, "g"}, set("a", "1")}, ConfigChanged{Resource{ResourceGroup, "gone"}, set("a", "1")},
+		ConfigChanged{Resource{ResourceGroup, "gone"}, map[string]*string{"a": nil}})
+	require.Equal(t, []string{"g", "h"}, m.ConfiguredGroups())
+}
+
 func TestFoldSplit(t *testing.T) {
 	var slots []Slot
 	for i := range 300 {

@@ -122,3 +122,15 @@ func (m *Image) Config(r Resource) map[string]string {
 	}
 	return nil
 }
+
+// ConfiguredGroups returns the names of the groups for which something was set, in order.
+func (m *Image) ConfiguredGroups() []string {
+	var names []string
+	for r := range m.configs {
+		if r.Type == ResourceGroup {
+			names = append(names, r.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
