@@ -211,5 +211,5 @@ func TestInterruptCommits(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.Equal(t, exitInterrupted, forebayContext(t, ctx, "", "consume", "events", "-c", "5").code, "an end was asked for")
+	require.Equal(t, exitInterrupted, forebayContext(ctx, t, "", "consume", "events", "-c", "5").code, "an end was asked for")
 }

@@ -34,10 +34,10 @@ type result struct {
 // forebay runs a command line as main does, with stdin on its standard input.
 func forebay(t *testing.T, stdin string, args ...string) result {
 	t.Helper()
-	return forebayContext(t, t.Context(), stdin, args...)
+	return forebayContext(t.Context(), t, stdin, args...)
 }
 
-func forebayContext(t *testing.T, ctx context.Context, stdin string, args ...string) result {
+func forebayContext(ctx context.Context, t *testing.T, stdin string, args ...string) result {
 	t.Helper()
 	root := newRoot()
 	var out, errs bytes.Buffer
