@@ -10,8 +10,8 @@ import (
 // DeleteGroups (key 42), versions 0 to 2. It is answered when the offsets are removed durably. No deviations.
 
 func handleDeleteGroups(ctx context.Context, b *Broker, c *call) {
-	req := c.body.(*kmsg.DeleteGroupsRequest)
-	resp := req.ResponseKind().(*kmsg.DeleteGroupsResponse)
+	req := requestOf[*kmsg.DeleteGroupsRequest](c)
+	resp := responseTo[*kmsg.DeleteGroupsResponse](req)
 	seen := map[string]bool{}
 	for _, name := range req.Groups {
 		if !seen[name] {

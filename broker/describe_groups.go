@@ -19,8 +19,8 @@ import (
 const groupOperations = 1<<3 | 1<<6 | 1<<8 | 1<<10 | 1<<11
 
 func handleDescribeGroups(ctx context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.DescribeGroupsRequest)
-	resp := req.ResponseKind().(*kmsg.DescribeGroupsResponse)
+	req := requestOf[*kmsg.DescribeGroupsRequest](c)
+	resp := responseTo[*kmsg.DescribeGroupsResponse](req)
 	for _, name := range req.Groups {
 		resp.Groups = append(resp.Groups, b.describeGroup(ctx, c, name, req.IncludeAuthorizedOperations))
 	}

@@ -18,8 +18,8 @@ import (
 // size is what it takes of them. Sealed records are in the object store and not counted.
 
 func handleDescribeLogDirs(_ context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.DescribeLogDirsRequest)
-	resp := req.ResponseKind().(*kmsg.DescribeLogDirsResponse)
+	req := requestOf[*kmsg.DescribeLogDirsRequest](c)
+	resp := responseTo[*kmsg.DescribeLogDirsResponse](req)
 	dir := kmsg.NewDescribeLogDirsResponseDir()
 	dir.Dir = path.Join(b.cfg.DataDir, HotDir)
 	dir.TotalBytes, dir.UsableBytes = volume(b.cfg.DataDir)

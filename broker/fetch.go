@@ -50,10 +50,10 @@ type fetch struct {
 }
 
 func handleFetch(ctx context.Context, b *Broker, c *call) {
-	req := c.body.(*kmsg.FetchRequest)
+	req := requestOf[*kmsg.FetchRequest](c)
 	context, kafkaErr := b.storage.sessions.begin(req, c.received)
 	if kafkaErr != nil {
-		resp := req.ResponseKind().(*kmsg.FetchResponse)
+		resp := responseTo[*kmsg.FetchResponse](req)
 		resp.ErrorCode = c.code(kafkaErr)
 		c.reply(resp)
 		return

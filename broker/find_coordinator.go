@@ -21,8 +21,8 @@ const (
 )
 
 func handleFindCoordinator(_ context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.FindCoordinatorRequest)
-	resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
+	req := requestOf[*kmsg.FindCoordinatorRequest](c)
+	resp := responseTo[*kmsg.FindCoordinatorResponse](req)
 	if req.Version >= 4 {
 		for _, key := range req.CoordinatorKeys {
 			resp.Coordinators = append(resp.Coordinators, findCoordinator(b, c, req.CoordinatorType, key))

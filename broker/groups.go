@@ -265,7 +265,7 @@ func step[A group.Action](ctx context.Context, m *groups, groupID string, ev fun
 	err := m.with(ctx, groupID, func(e *groupEntry, now time.Time) {
 		m.tickets++
 		t := m.tickets
-		m.waiting[t] = func(a group.Action) { answer(a.(A), nil) }
+		m.waiting[t] = func(a group.Action) { answer(a.(A), nil) } //nolint:errcheck // a ticket is answered in the kind of its event
 		m.dispatch(e, e.state.Step(now, ev(t)))
 	})
 	if err != nil {
@@ -402,7 +402,12 @@ type groupTimers []*groupEntry
 func (h groupTimers) Len() int           { return len(h) }
 func (h groupTimers) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
 func (h groupTimers) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].index, h[j].index = i, j }
-func (h *groupTimers) Push(x any)        { e := x.(*groupEntry); e.index = len(*h); *h = append(*h, e) }
+
+func (h *groupTimers) Push(x any) {
+	e := x.(*groupEntry) //nolint:errcheck // it is what was given to heap.Push
+	e.index = len(*h)
+	*h = append(*h, e)
+}
 
 func (h *groupTimers) Pop() any {
 	old := *h

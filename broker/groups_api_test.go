@@ -76,6 +76,15 @@ func (b *groupBroker) ask(t *testing.T, version int16, req kmsg.Request) kmsg.Re
 	return resp
 }
 
+// answer is ask for a response of a known type.
+func answer[R kmsg.Response](t *testing.T, b *groupBroker, version int16, req kmsg.Request) R {
+	t.Helper()
+	resp := b.ask(t, version, req)
+	r, ok := resp.(R)
+	require.True(t, ok, "%T", resp)
+	return r
+}
+
 // topic creates a topic and returns its id.
 func (b *groupBroker) topic(t *testing.T, name string, partitions int32) id.Topic {
 	t.Helper()
@@ -83,7 +92,7 @@ func (b *groupBroker) topic(t *testing.T, name string, partitions int32) id.Topi
 	rt := kmsg.NewCreateTopicsRequestTopic()
 	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = name, partitions, 1
 	req.Topics = append(req.Topics, rt)
-	resp := b.ask(t, 7, req).(*kmsg.CreateTopicsResponse)
+	resp := answer[*kmsg.CreateTopicsResponse](t, b, 7, req)
 	require.NoError(t, kerr.ErrorForCode(resp.Topics[0].ErrorCode))
 	return resp.Topics[0].TopicID
 }
@@ -101,11 +110,11 @@ func joinRequest(groupID, member string) *kmsg.JoinGroupRequest {
 // member makes the one member of a group that is then stable.
 func (b *groupBroker) member(t *testing.T, groupID string) (memberID string, generation int32) {
 	t.Helper()
-	join := b.ask(t, 3, joinRequest(groupID, "")).(*kmsg.JoinGroupResponse)
+	join := answer[*kmsg.JoinGroupResponse](t, b, 3, joinRequest(groupID, ""))
 	require.NoError(t, kerr.ErrorForCode(join.ErrorCode))
 	sync := kmsg.NewPtrSyncGroupRequest()
 	sync.Group, sync.MemberID, sync.Generation = groupID, join.MemberID, join.Generation
-	require.NoError(t, kerr.ErrorForCode(b.ask(t, 3, sync).(*kmsg.SyncGroupResponse).ErrorCode))
+	require.NoError(t, kerr.ErrorForCode(answer[*kmsg.SyncGroupResponse](t, b, 3, sync).ErrorCode))
 	return join.MemberID, join.Generation
 }
 
@@ -125,11 +134,11 @@ func TestJoinGroupVersions(t *testing.T) {
 	b := openGroupBroker(t, newGroupStores())
 	for version := int16(0); version <= 9; version++ {
 		groupID := fmt.Sprint("g", version)
-		resp := b.ask(t, version, joinRequest(groupID, "")).(*kmsg.JoinGroupResponse)
+		resp := answer[*kmsg.JoinGroupResponse](t, b, version, joinRequest(groupID, ""))
 		if version >= 4 {
 			require.ErrorIs(t, kerr.ErrorForCode(resp.ErrorCode), kerr.MemberIDRequired)
 			require.Regexp(t, `^raw-[0-9a-f-]{36}$`, resp.MemberID)
-			resp = b.ask(t, version, joinRequest(groupID, resp.MemberID)).(*kmsg.JoinGroupResponse)
+			resp = answer[*kmsg.JoinGroupResponse](t, b, version, joinRequest(groupID, resp.MemberID))
 		}
 		require.NoError(t, kerr.ErrorForCode(resp.ErrorCode))
 		require.EqualValues(t, 1, resp.Generation)
@@ -141,18 +150,18 @@ func TestJoinGroupVersions(t *testing.T) {
 		sync.Group, sync.MemberID, sync.Generation = groupID, resp.MemberID, 1
 		sync.ProtocolType, sync.Protocol = kmsg.StringPtr("consumer"), kmsg.StringPtr("range")
 		sync.GroupAssignment = []kmsg.SyncGroupRequestGroupAssignment{{MemberID: resp.MemberID, MemberAssignment: []byte("mine")}}
-		synced := b.ask(t, min(version, 5), sync).(*kmsg.SyncGroupResponse)
+		synced := answer[*kmsg.SyncGroupResponse](t, b, min(version, 5), sync)
 		require.NoError(t, kerr.ErrorForCode(synced.ErrorCode))
 		require.Equal(t, "mine", string(synced.MemberAssignment))
 
 		beat := kmsg.NewPtrHeartbeatRequest()
 		beat.Group, beat.MemberID, beat.Generation = groupID, resp.MemberID, 1
-		require.NoError(t, kerr.ErrorForCode(b.ask(t, min(version, 4), beat).(*kmsg.HeartbeatResponse).ErrorCode))
+		require.NoError(t, kerr.ErrorForCode(answer[*kmsg.HeartbeatResponse](t, b, min(version, 4), beat).ErrorCode))
 
 		leave := kmsg.NewPtrLeaveGroupRequest()
 		leave.Group, leave.MemberID = groupID, resp.MemberID
 		leave.Members = []kmsg.LeaveGroupRequestMember{{MemberID: resp.MemberID}, {MemberID: "nobody"}}
-		left := b.ask(t, min(version, 5), leave).(*kmsg.LeaveGroupResponse)
+		left := answer[*kmsg.LeaveGroupResponse](t, b, min(version, 5), leave)
 		require.NoError(t, kerr.ErrorForCode(left.ErrorCode))
 		if version >= 3 {
 			require.NoError(t, kerr.ErrorForCode(left.Members[0].ErrorCode))
@@ -277,7 +286,7 @@ func TestOffsetFetchVersions(t *testing.T) {
 		}
 		req.Groups = []kmsg.OffsetFetchRequestGroup{{Group: "g", Topics: named}, {Group: "unknown", Topics: named}, {Group: "g"}}
 		req.RequireStable = true
-		resp := b.ask(t, version, req).(*kmsg.OffsetFetchResponse)
+		resp := answer[*kmsg.OffsetFetchResponse](t, b, version, req)
 		require.NoError(t, kerr.ErrorForCode(resp.ErrorCode))
 		if version < 8 {
 			p := resp.Topics[0].Partitions
@@ -309,9 +318,9 @@ func TestOffsetFetchVersions(t *testing.T) {
 	}
 	all := kmsg.NewPtrOffsetFetchRequest()
 	all.Group = "g"
-	require.Len(t, b.ask(t, 7, all).(*kmsg.OffsetFetchResponse).Topics, 1)
+	require.Len(t, answer[*kmsg.OffsetFetchResponse](t, b, 7, all).Topics, 1)
 	all.Topics = []kmsg.OffsetFetchRequestTopic{}
-	require.Empty(t, b.ask(t, 7, all).(*kmsg.OffsetFetchResponse).Topics, "no topics are not all topics")
+	require.Empty(t, answer[*kmsg.OffsetFetchResponse](t, b, 7, all).Topics, "no topics are not all topics")
 }
 
 func TestFindCoordinator(t *testing.T) {
@@ -321,7 +330,7 @@ func TestFindCoordinator(t *testing.T) {
 	for version := int16(0); version <= 6; version++ {
 		req := kmsg.NewPtrFindCoordinatorRequest()
 		req.CoordinatorKey, req.CoordinatorKeys = "g", []string{"g", "h"}
-		resp := b.ask(t, version, req).(*kmsg.FindCoordinatorResponse)
+		resp := answer[*kmsg.FindCoordinatorResponse](t, b, version, req)
 		if version >= 4 {
 			require.Len(t, resp.Coordinators, 2)
 			c := resp.Coordinators[1]
@@ -336,7 +345,7 @@ func TestFindCoordinator(t *testing.T) {
 		}
 		for _, kind := range []int8{coordinatesTransaction, coordinatesShare, 9} {
 			req.CoordinatorType = kind
-			resp = b.ask(t, version, req).(*kmsg.FindCoordinatorResponse)
+			resp = answer[*kmsg.FindCoordinatorResponse](t, b, version, req)
 			if version >= 4 {
 				resp.ErrorCode, resp.ErrorMessage = resp.Coordinators[0].ErrorCode, resp.Coordinators[0].ErrorMessage
 			}
@@ -354,7 +363,7 @@ func TestDescribeAndListGroups(t *testing.T) {
 	for version := int16(0); version <= 6; version++ {
 		req := kmsg.NewPtrDescribeGroupsRequest()
 		req.Groups, req.IncludeAuthorizedOperations = []string{"stable", "simple", "unknown"}, true
-		gs := b.ask(t, version, req).(*kmsg.DescribeGroupsResponse).Groups
+		gs := answer[*kmsg.DescribeGroupsResponse](t, b, version, req).Groups
 		require.Equal(t, []string{"Stable", "Empty", "Dead"}, []string{gs[0].State, gs[1].State, gs[2].State})
 		require.Equal(t, []string{"consumer", "range"}, []string{gs[0].ProtocolType, gs[0].Protocol})
 		require.Equal(t, member, gs[0].Members[0].MemberID)
@@ -388,7 +397,7 @@ func TestDescribeAndListGroups(t *testing.T) {
 			req := kmsg.NewPtrListGroupsRequest()
 			req.StatesFilter, req.TypesFilter = tc.states, tc.types
 			var names []string
-			for _, g := range b.ask(t, version, req).(*kmsg.ListGroupsResponse).Groups {
+			for _, g := range answer[*kmsg.ListGroupsResponse](t, b, version, req).Groups {
 				names = append(names, g.Group)
 			}
 			require.Equal(t, tc.want, names, "version %d, states %v, types %v", version, tc.states, tc.types)
@@ -413,7 +422,7 @@ func TestDeleteGroupsAndOffsets(t *testing.T) {
 		for _, name := range []string{"t", "other", "nope"} {
 			req.Topics = append(req.Topics, kmsg.OffsetDeleteRequestTopic{Topic: name, Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{Partition: 0}, {Partition: 7}}})
 		}
-		return b.ask(t, 0, req).(*kmsg.OffsetDeleteResponse)
+		return answer[*kmsg.OffsetDeleteResponse](t, b, 0, req)
 	}
 	require.ErrorIs(t, kerr.ErrorForCode(remove("").ErrorCode), kerr.InvalidGroupID)
 	require.ErrorIs(t, kerr.ErrorForCode(remove("unknown").ErrorCode), kerr.GroupIDNotFound)
@@ -432,14 +441,14 @@ func TestDeleteGroupsAndOffsets(t *testing.T) {
 	}, got)
 	all := kmsg.NewPtrOffsetFetchRequest()
 	all.Group = "stable"
-	left := b.ask(t, 7, all).(*kmsg.OffsetFetchResponse)
+	left := answer[*kmsg.OffsetFetchResponse](t, b, 7, all)
 	require.Len(t, left.Topics, 1)
 	require.Equal(t, "t", left.Topics[0].Topic)
 
 	for version := int16(0); version <= 2; version++ {
 		req := kmsg.NewPtrDeleteGroupsRequest()
 		req.Groups = []string{"stable", "simple", "unknown", "simple"}
-		results := b.ask(t, version, req).(*kmsg.DeleteGroupsResponse).Groups
+		results := answer[*kmsg.DeleteGroupsResponse](t, b, version, req).Groups
 		require.Len(t, results, 3)
 		wantSimple := error(kerr.GroupIDNotFound)
 		if version == 0 {
@@ -449,7 +458,7 @@ func TestDeleteGroupsAndOffsets(t *testing.T) {
 			require.Equal(t, want, kerr.ErrorForCode(results[i].ErrorCode))
 		}
 	}
-	require.Empty(t, b.ask(t, 1, kmsg.NewPtrDeleteGroupsRequest()).(*kmsg.DeleteGroupsResponse).Groups)
+	require.Empty(t, answer[*kmsg.DeleteGroupsResponse](t, b, 1, kmsg.NewPtrDeleteGroupsRequest()).Groups)
 }
 
 // TestGroupsOverRestart: offsets outlive the broker, and parked joins are answered when it ends.
@@ -465,10 +474,10 @@ func TestGroupsOverRestart(t *testing.T) {
 		return metricValues(t, b.reg, "forebay_groups")["PreparingRebalance"] == 1
 	}, 5*time.Second, time.Millisecond)
 	require.NoError(t, b.Close(t.Context()))
-	require.ErrorIs(t, kerr.ErrorForCode((<-parked).(*kmsg.JoinGroupResponse).ErrorCode), kerr.NotCoordinator)
+	require.ErrorIs(t, groupErrorCode(<-parked), kerr.NotCoordinator)
 
 	b = openGroupBroker(t, stores)
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.Group = "g"
-	require.EqualValues(t, 7, b.ask(t, 7, req).(*kmsg.OffsetFetchResponse).Topics[0].Partitions[0].Offset)
+	require.EqualValues(t, 7, answer[*kmsg.OffsetFetchResponse](t, b, 7, req).Topics[0].Partitions[0].Offset)
 }

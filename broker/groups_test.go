@@ -478,7 +478,7 @@ func TestGroupsHammered(t *testing.T) {
 				name := fmt.Sprint("g", (w+r)%4)
 				switch (w*7 + r) % 5 {
 				case 0, 1:
-					<-h.start(name, entry(topicT, int32(w%4), id.Offset(r)))
+					_ = <-h.start(name, entry(topicT, int32(w%4), id.Offset(r))) // some fail, as the store does
 				case 2:
 					a := <-h.joinAs(name, fmt.Sprint("c", w, "-", r))
 					if a.Err != nil {

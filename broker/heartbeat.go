@@ -11,12 +11,12 @@ import (
 // Heartbeat (key 12), versions 0 to 4. No deviations.
 
 func handleHeartbeat(ctx context.Context, b *Broker, c *call) {
-	req := c.body.(*kmsg.HeartbeatRequest)
+	req := requestOf[*kmsg.HeartbeatRequest](c)
 	reply := func(a group.HeartbeatAnswer, err error) {
 		if err == nil {
 			err = a.Err
 		}
-		resp := req.ResponseKind().(*kmsg.HeartbeatResponse)
+		resp := responseTo[*kmsg.HeartbeatResponse](req)
 		resp.ErrorCode = c.code(groupError(err))
 		c.reply(resp)
 	}

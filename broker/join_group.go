@@ -17,7 +17,7 @@ import (
 // members have joined. See package group for the few points in which it is not Kafka's.
 
 func handleJoinGroup(ctx context.Context, b *Broker, c *call) {
-	req := c.body.(*kmsg.JoinGroupRequest)
+	req := requestOf[*kmsg.JoinGroupRequest](c)
 	session := millis(req.SessionTimeoutMillis)
 	reply := func(a group.JoinAnswer, err error) {
 		if err != nil {
@@ -48,7 +48,7 @@ func handleJoinGroup(ctx context.Context, b *Broker, c *call) {
 }
 
 func joinResponse(req *kmsg.JoinGroupRequest, c *call, a group.JoinAnswer) kmsg.Response {
-	resp := req.ResponseKind().(*kmsg.JoinGroupResponse)
+	resp := responseTo[*kmsg.JoinGroupResponse](req)
 	resp.ErrorCode = c.code(groupError(a.Err))
 	resp.Generation, resp.MemberID, resp.LeaderID, resp.SkipAssignment = a.Generation, a.MemberID, a.Leader, a.SkipAssignment
 	resp.ProtocolType, resp.Protocol = nullable(a.ProtocolType), nullable(a.Protocol)

@@ -11,7 +11,7 @@ import (
 // LeaveGroup (key 13), versions 0 to 5, several members at once from 3 on. No deviations.
 
 func handleLeaveGroup(ctx context.Context, b *Broker, c *call) {
-	req := c.body.(*kmsg.LeaveGroupRequest)
+	req := requestOf[*kmsg.LeaveGroupRequest](c)
 	reply := func(a group.LeaveAnswer, err error) {
 		if err == nil {
 			err = a.Err
@@ -37,7 +37,7 @@ func handleLeaveGroup(ctx context.Context, b *Broker, c *call) {
 }
 
 func leaveResponse(req *kmsg.LeaveGroupRequest, c *call, results []group.LeaveResult, err error) kmsg.Response {
-	resp := req.ResponseKind().(*kmsg.LeaveGroupResponse)
+	resp := responseTo[*kmsg.LeaveGroupResponse](req)
 	if req.Version < 3 && err == nil && len(results) == 1 {
 		err, results = results[0].Err, nil // the one member's error is the response's
 	}

@@ -17,8 +17,8 @@ import (
 const classicType = "classic"
 
 func handleListGroups(ctx context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.ListGroupsRequest)
-	resp := req.ResponseKind().(*kmsg.ListGroupsResponse)
+	req := requestOf[*kmsg.ListGroupsRequest](c)
+	resp := responseTo[*kmsg.ListGroupsResponse](req)
 	names, err := b.groups.names(ctx)
 	if err != nil {
 		resp.ErrorCode = c.code(err)

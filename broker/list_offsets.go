@@ -24,8 +24,8 @@ const (
 )
 
 func handleListOffsets(ctx context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.ListOffsetsRequest)
-	resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+	req := requestOf[*kmsg.ListOffsetsRequest](c)
+	resp := responseTo[*kmsg.ListOffsetsResponse](req)
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		out := kmsg.NewListOffsetsResponseTopic()

@@ -19,8 +19,8 @@ import (
 // the offsets are durable. No deviations.
 
 func handleOffsetCommit(ctx context.Context, b *Broker, c *call) {
-	req := c.body.(*kmsg.OffsetCommitRequest)
-	resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
+	req := requestOf[*kmsg.OffsetCommitRequest](c)
+	resp := responseTo[*kmsg.OffsetCommitResponse](req)
 	entries := b.offsetEntries(c, req, resp)
 	if entries == nil { // not even one topic to commit
 		c.reply(resp)

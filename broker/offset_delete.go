@@ -14,12 +14,12 @@ import (
 // OffsetDelete (key 47), version 0. It is answered when the offsets are removed durably. No deviations.
 
 func handleOffsetDelete(ctx context.Context, b *Broker, c *call) {
-	req := c.body.(*kmsg.OffsetDeleteRequest)
+	req := requestOf[*kmsg.OffsetDeleteRequest](c)
 	if req.Group == "" {
 		replyOffsetDelete(c, req, group.ErrInvalidGroupID)
 		return
 	}
-	resp := req.ResponseKind().(*kmsg.OffsetDeleteResponse)
+	resp := responseTo[*kmsg.OffsetDeleteResponse](req)
 	var remove []id.Partition
 	var refused error
 	queued := false
@@ -78,7 +78,7 @@ func (b *Broker) removable(c *call, req *kmsg.OffsetDeleteRequest, resp *kmsg.Of
 
 // replyOffsetDelete answers with an error for the whole request.
 func replyOffsetDelete(c *call, req *kmsg.OffsetDeleteRequest, err error) {
-	resp := req.ResponseKind().(*kmsg.OffsetDeleteResponse)
+	resp := responseTo[*kmsg.OffsetDeleteResponse](req)
 	resp.ErrorCode = c.code(groupError(err))
 	c.reply(resp)
 }

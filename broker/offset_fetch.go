@@ -19,8 +19,8 @@ import (
 // stable, so that RequireStable asks for nothing.
 
 func handleOffsetFetch(ctx context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.OffsetFetchRequest)
-	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
+	req := requestOf[*kmsg.OffsetFetchRequest](c)
+	resp := responseTo[*kmsg.OffsetFetchResponse](req)
 	if req.Version >= 8 {
 		for i := range req.Groups {
 			resp.Groups = append(resp.Groups, b.fetchOffsets(ctx, c, &req.Groups[i]))

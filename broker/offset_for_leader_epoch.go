@@ -11,8 +11,8 @@ import (
 // OffsetForLeaderEpoch (key 23), versions 2 to 4. No deviations.
 
 func handleOffsetForLeaderEpoch(ctx context.Context, b *Broker, c *call) kmsg.Response {
-	req := c.body.(*kmsg.OffsetForLeaderEpochRequest)
-	resp := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+	req := requestOf[*kmsg.OffsetForLeaderEpochRequest](c)
+	resp := responseTo[*kmsg.OffsetForLeaderEpochResponse](req)
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		out := kmsg.NewOffsetForLeaderEpochResponseTopic()

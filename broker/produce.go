@@ -35,8 +35,8 @@ type produce struct {
 }
 
 func handleProduce(_ context.Context, b *Broker, c *call) {
-	p := &produce{b: b, c: c, req: c.body.(*kmsg.ProduceRequest)}
-	p.resp = p.req.ResponseKind().(*kmsg.ProduceResponse)
+	p := &produce{b: b, c: c, req: requestOf[*kmsg.ProduceRequest](c)}
+	p.resp = responseTo[*kmsg.ProduceResponse](p.req)
 	p.left.Store(1)
 	p.layOut()
 	failed := p.appendAll()

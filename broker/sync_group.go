@@ -13,12 +13,12 @@ import (
 // assignment. See package group for the few points in which it is not Kafka's.
 
 func handleSyncGroup(ctx context.Context, b *Broker, c *call) {
-	req := c.body.(*kmsg.SyncGroupRequest)
+	req := requestOf[*kmsg.SyncGroupRequest](c)
 	reply := func(a group.SyncAnswer, err error) {
 		if err != nil {
 			a = group.SyncAnswer{Err: err}
 		}
-		resp := req.ResponseKind().(*kmsg.SyncGroupResponse)
+		resp := responseTo[*kmsg.SyncGroupResponse](req)
 		resp.ErrorCode = c.code(groupError(a.Err))
 		resp.ProtocolType, resp.Protocol, resp.MemberAssignment = nullable(a.ProtocolType), nullable(a.Protocol), a.Assignment
 		c.reply(resp)

@@ -33,8 +33,8 @@ func TestAppendIsSeenOnlyOnceCommitted(t *testing.T) {
 	require.Equal(t, id.Offset(0), f.High)
 	require.Equal(t, id.Offset(3), f.End)
 	select {
-	case <-committed:
-		t.Fatal("acks=all was answered before the commit")
+	case err := <-committed:
+		t.Fatalf("acks=all was answered before the commit: %v", err)
 	default:
 	}
 	close(r.gate.open)
