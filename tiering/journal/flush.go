@@ -114,6 +114,7 @@ func (j *Journal) write(frames []queued) error {
 		j.vec = append(j.vec, h, f.batch)
 	}
 	n, err := seg.file.WritevAt(j.vec, frames[0].pos)
+	j.wantZeros(seg, frames[0].pos+n, n)
 	if clear(j.vec); len(frames) > maxKept {
 		j.vec, j.headers = nil, nil
 	}

@@ -59,6 +59,7 @@ type Journal struct {
 
 	wantNext chan struct{}
 	wantTend chan struct{}
+	wantZero chan struct{}
 	done     chan struct{}
 	loops    sync.WaitGroup
 	stats    counters

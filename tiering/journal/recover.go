@@ -57,16 +57,17 @@ func Open(ctx context.Context, cfg Config) (*Journal, Recovery, error) {
 	began := time.Now()
 	j := &Journal{
 		cfg: cfg, start: began, parts: map[id.Partition]*part{}, prepared: make(chan struct{}),
-		wantNext: make(chan struct{}, 1), wantTend: make(chan struct{}, 1), done: make(chan struct{}),
+		wantNext: make(chan struct{}, 1), wantTend: make(chan struct{}, 1), wantZero: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	r := &recovery{j: j, scans: map[*segment][]located{}}
 	if err := r.run(ctx); err != nil {
 		return nil, r.Recovery, errors.Join(fmt.Errorf("open journal in %s: %w", cfg.Dir, err), r.abandon())
 	}
 	r.Duration = time.Since(began)
-	j.loops.Add(2)
+	j.loops.Add(3)
 	go j.prepareLoop()
 	go j.tendLoop()
+	go j.zeroLoop()
 	return j, r.Recovery, nil
 }
 

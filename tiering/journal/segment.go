@@ -18,6 +18,8 @@ type segment struct {
 	file vfs.File
 	refs atomic.Int32
 
+	zeroed int64 // zeros were written up to here; guarded by Journal.io
+
 	summary
 	size    int64 // end of the last frame that was queued, or of the footer
 	alloc   int64 // bytes reserved on disk while not rolled
