@@ -78,7 +78,7 @@ type Storage struct {
 	TailBytes    int64         // newest records kept in memory, default 32 MiB
 	HotBytes     int64         // hot segments kept on disk as cache once sealed, default 1 GiB
 	CacheBytes   int64         // memory for chunks of packs, default 64 MiB
-	SealInterval time.Duration // how often sealing looks for work when nothing calls it
+	SealInterval time.Duration // how often sealing looks for work when no segment is rolled
 }
 
 // Config is what a Broker is made of. The zero value of a setting takes its default.

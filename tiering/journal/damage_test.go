@@ -187,7 +187,7 @@ func TestDamageInTheMiddle(t *testing.T) {
 	_ = j.Close(context.Background())
 	content := fileBytes(t, crashed, name)
 	hurt := entries[7]
-	content[hurt.Pos+frameHeaderSize+int64(hurt.Length)-1] ^= 0x10 // in the last record
+	content[hurt.Pos+FrameHeaderSize+int64(hurt.Length)-1] ^= 0x10 // in the last record
 	content[entries[8].Pos+5] ^= 1                                 // in a frame header
 	writeBytes(t, crashed, name, content)
 	for range 2 {
@@ -212,7 +212,7 @@ func TestDamageInTheMiddle(t *testing.T) {
 
 // TestDamageUnderAnOpenJournal is damage to a rolled segment that only a read finds.
 func TestDamageUnderAnOpenJournal(t *testing.T) {
-	for what, at := range map[string]int64{"payload": frameHeaderSize + 70, "header": 30} {
+	for what, at := range map[string]int64{"payload": FrameHeaderSize + 70, "header": 30} {
 		t.Run(what, func(t *testing.T) {
 			mem := vfs.NewMem()
 			cfg := testConfig(mem)

@@ -106,10 +106,10 @@ func (j *Journal) write(frames []queued) error {
 	if j.durable.Segment == seg.id {
 		synced = j.durable.Offset
 	}
-	j.headers = slices.Grow(j.headers[:0], len(frames)*frameHeaderSize)
+	j.headers = slices.Grow(j.headers[:0], len(frames)*FrameHeaderSize)
 	j.vec = j.vec[:0]
 	for i, f := range frames {
-		h := j.headers[i*frameHeaderSize : (i+1)*frameHeaderSize : (i+1)*frameHeaderSize]
+		h := j.headers[i*FrameHeaderSize : (i+1)*FrameHeaderSize : (i+1)*FrameHeaderSize]
 		frameHeader{kind: frameBatch, partition: f.p, length: uint32(len(f.batch)), position: f.pos, synced: synced}.put(h, seg.salt, f.batch)
 		j.vec = append(j.vec, h, f.batch)
 	}
@@ -181,13 +181,14 @@ func (j *Journal) finish(seg *segment) error {
 	j.durable = j.written
 	j.stats.rolls.Add(1)
 	j.wake(j.wantTend)
+	j.wake(j.rolled)
 	return nil
 }
 
 // writeFooter appends the footer at pos and returns the final size of the file.
 func writeFooter(seg *segment, sum summary, pos, synced int64) (size int64, err error) {
 	payload := appendFooter(nil, sum, seg.salt, pos)
-	hdr := make([]byte, frameHeaderSize)
+	hdr := make([]byte, FrameHeaderSize)
 	frameHeader{kind: frameFooter, length: uint32(len(payload)), position: pos, synced: synced}.put(hdr, seg.salt, payload)
 	if _, err := seg.file.WritevAt([][]byte{hdr, payload}, pos); err != nil {
 		return 0, fmt.Errorf("write footer of %s: %w", seg.path, err)

@@ -34,7 +34,7 @@ const (
 
 // footerBound is an upper limit of the size of the footer frame of n partitions.
 func footerBound(n int) int64 {
-	return int64(frameHeaderSize + binary.MaxVarintLen64 + n*maxExtentSize + footerTrailer)
+	return int64(FrameHeaderSize + binary.MaxVarintLen64 + n*maxExtentSize + footerTrailer)
 }
 
 // extent is an Extent with its partition.
@@ -126,7 +126,7 @@ func footerPosition(tail []byte, size int64) (pos int64, ok bool) {
 	tail = tail[len(tail)-footerTrailer:]
 	pos = int64(binary.BigEndian.Uint64(tail[16:]))
 	magic := binary.BigEndian.Uint32(tail[24:])
-	return pos, magic == footerMagic && pos >= headerSize && pos <= size-frameHeaderSize-footerTrailer
+	return pos, magic == footerMagic && pos >= headerSize && pos <= size-FrameHeaderSize-footerTrailer
 }
 
 // decodeFooter checks and decodes the payload of the footer frame that stands at pos.

@@ -25,7 +25,7 @@ func goldenSegment() []byte {
 	for i, base := range []id.Offset{0, 0, 2} {
 		p := partition(1 + i%2)
 		v := newBatch(p, base, 2, 3)
-		hdr := make([]byte, frameHeaderSize)
+		hdr := make([]byte, FrameHeaderSize)
 		frameHeader{kind: frameBatch, partition: p, length: uint32(len(v)), position: int64(len(b)), synced: int64(i * headerSize)}.put(hdr, h.salt, v)
 		entries = append(entries, located{p, entryOf(h.id, int64(len(b)), v)})
 		b = append(append(b, hdr...), v...)
@@ -33,7 +33,7 @@ func goldenSegment() []byte {
 	sum := summarize(entries)
 	pos := int64(len(b))
 	payload := appendFooter(nil, sum, h.salt, pos)
-	hdr := make([]byte, frameHeaderSize)
+	hdr := make([]byte, FrameHeaderSize)
 	frameHeader{kind: frameFooter, length: uint32(len(payload)), position: pos, synced: pos}.put(hdr, h.salt, payload)
 	return append(append(b, hdr...), payload...)
 }
@@ -92,7 +92,7 @@ func TestFormatDocument(t *testing.T) {
 		require.True(t, strings.Contains(string(doc), line), line)
 	}
 	require.Equal(t, []int{24, 28, 124}, []int{posSalt, posCluster, posHeaderCRC})
-	require.Equal(t, []int{8, 28, 36, 44, 48}, []int{posPartition, posPosition, posSynced, posFrameCRC, frameHeaderSize})
+	require.Equal(t, []int{8, 28, 36, 44, 48}, []int{posPartition, posPosition, posSynced, posFrameCRC, FrameHeaderSize})
 }
 
 func FuzzDecodeHeader(f *testing.F) {
@@ -136,10 +136,10 @@ func FuzzScan(f *testing.F) {
 				continue
 			}
 			require.Equal(t, at, fr.position)
-			hdr := make([]byte, frameHeaderSize)
-			payload := file[at+frameHeaderSize : fr.end()]
+			hdr := make([]byte, FrameHeaderSize)
+			payload := file[at+FrameHeaderSize : fr.end()]
 			fr.put(hdr, h.salt, payload)
-			require.Equal(t, file[at:at+frameHeaderSize], hdr)
+			require.Equal(t, file[at:at+FrameHeaderSize], hdr)
 			at = fr.end()
 		}
 		require.Equal(t, int64(len(file)), at)
@@ -152,7 +152,7 @@ func FuzzDecodeFooter(f *testing.F) {
 	if !ok {
 		f.Fatal("the golden segment has no footer")
 	}
-	f.Add(g[pos+frameHeaderSize:])
+	f.Add(g[pos+FrameHeaderSize:])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := decodeFooter(b, 0x5a17da7a, pos)
 		if err != nil {

@@ -23,7 +23,9 @@ import (
 // These are what the CRC of a record batch leaves out, so together the two cover
 // every byte once.
 const (
-	frameHeaderSize = 48
+	// FrameHeaderSize is how many bytes stand before each batch: a batch begins that
+	// far behind its entry's Pos.
+	FrameHeaderSize = 48
 	framePrefix     = 21
 
 	posFrameType   = 3
@@ -56,11 +58,11 @@ type frameHeader struct {
 }
 
 // end is the position after the frame.
-func (h frameHeader) end() int64 { return h.position + frameHeaderSize + int64(h.length) }
+func (h frameHeader) end() int64 { return h.position + FrameHeaderSize + int64(h.length) }
 
-// put writes the header into dst, which has frameHeaderSize bytes.
+// put writes the header into dst, which has FrameHeaderSize bytes.
 func (h frameHeader) put(dst []byte, salt uint32, payload []byte) {
-	_ = dst[frameHeaderSize-1]
+	_ = dst[FrameHeaderSize-1]
 	copy(dst, frameMagic[:])
 	dst[posFrameType] = byte(h.kind)
 	binary.BigEndian.PutUint32(dst[posFrameLength:], h.length)
@@ -81,7 +83,7 @@ func frameCRC(salt uint32, hdr, payload []byte) uint32 {
 // position pos of a segment of size bytes. The error is errFrame without detail,
 // as it is the common answer while scanning for a frame.
 func decodeFrameHeader(b []byte, salt uint32, pos, size int64) (frameHeader, error) {
-	if len(b) < frameHeaderSize || [3]byte(b) != frameMagic {
+	if len(b) < FrameHeaderSize || [3]byte(b) != frameMagic {
 		return frameHeader{}, errFrame
 	}
 	h := frameHeader{
@@ -91,7 +93,7 @@ func decodeFrameHeader(b []byte, salt uint32, pos, size int64) (frameHeader, err
 		position:  int64(binary.BigEndian.Uint64(b[posPosition:])),
 		synced:    int64(binary.BigEndian.Uint64(b[posSynced:])),
 	}
-	payload := b[frameHeaderSize:]
+	payload := b[FrameHeaderSize:]
 	switch {
 	case h.position != pos, h.synced < 0, h.synced > pos, h.length > math.MaxInt32, h.end() > size,
 		len(payload) < min(framePrefix, int(h.length)):

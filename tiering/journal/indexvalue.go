@@ -67,11 +67,11 @@ func appendRun(b, key []byte, entries []Entry) []byte {
 	start := len(b)
 	b = binary.AppendUvarint(b, uint64(entries[0].Segment))
 	b = binary.AppendUvarint(b, uint64(len(entries)))
-	prev := Entry{Next: entries[0].Base, Pos: -frameHeaderSize}
+	prev := Entry{Next: entries[0].Base, Pos: -FrameHeaderSize}
 	for _, e := range entries {
 		b = binary.AppendUvarint(b, uint64(e.Base-prev.Next))
 		b = binary.AppendUvarint(b, uint64(e.Next-e.Base-1))
-		b = binary.AppendUvarint(b, uint64(e.Pos-prev.Pos-frameHeaderSize-int64(prev.Length)))
+		b = binary.AppendUvarint(b, uint64(e.Pos-prev.Pos-FrameHeaderSize-int64(prev.Length)))
 		b = binary.AppendUvarint(b, uint64(e.Length))
 		b = binary.AppendVarint(b, e.MaxTimestamp-prev.MaxTimestamp)
 		b = binary.AppendVarint(b, int64(e.Epoch)-int64(prev.Epoch))
@@ -103,7 +103,7 @@ func decodeRun(dst []Entry, key, value []byte) ([]Entry, error) {
 	if n == 0 || n > maxRun || n > uint64(len(r.b)/minRunEntry) {
 		return dst, fmt.Errorf("decode index value at offset %d: %d batches: %w", base, n, errIndex)
 	}
-	prev := Entry{Next: base, Pos: -frameHeaderSize}
+	prev := Entry{Next: base, Pos: -FrameHeaderSize}
 	for i := range n {
 		prev = decodeRunEntry(&r, prev)
 		prev.Segment = seg
@@ -120,7 +120,7 @@ func decodeRunEntry(r *varReader, prev Entry) Entry {
 	var e Entry
 	e.Base = prev.Next + id.Offset(r.bounded(math.MaxInt64-uint64(prev.Next)))
 	e.Next = e.Base + id.Offset(r.bounded(math.MaxInt32)) + 1
-	end := prev.Pos + frameHeaderSize + int64(prev.Length)
+	end := prev.Pos + FrameHeaderSize + int64(prev.Length)
 	e.Pos = end + int64(r.bounded(uint64(math.MaxUint32-min(end, math.MaxUint32))))
 	e.Length = int32(r.bounded(math.MaxInt32))
 	e.MaxTimestamp = prev.MaxTimestamp + r.varint()

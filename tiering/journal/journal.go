@@ -60,6 +60,7 @@ type Journal struct {
 	wantNext chan struct{}
 	wantTend chan struct{}
 	wantZero chan struct{}
+	rolled   chan struct{} // a segment was finished since it was last received from
 	done     chan struct{}
 	loops    sync.WaitGroup
 	stats    counters
@@ -94,7 +95,7 @@ func (j *Journal) Append(p id.Partition, v batch.View) (Position, error) {
 		if t := j.parts[p]; t != nil && v.BaseOffset() < t.next {
 			return Position{}, fmt.Errorf("append to %s at %d, its end is %d: %w", p, v.BaseOffset(), t.next, ErrOrder)
 		}
-		wait, err := j.room(frameHeaderSize + int64(len(v)))
+		wait, err := j.room(FrameHeaderSize + int64(len(v)))
 		if err != nil {
 			return Position{}, fmt.Errorf("append to %s: %w", p, err)
 		}
@@ -139,7 +140,7 @@ func (j *Journal) enqueue(p id.Partition, v batch.View) Position {
 		j.wake(j.wantTend)
 	}
 	seg.add(int(t.extent), p, e)
-	seg.size += frameHeaderSize + int64(len(v))
+	seg.size += FrameHeaderSize + int64(len(v))
 	t.next = e.Next
 	t.entries = append(t.entries, newEntry(seg, e, v))
 	j.queue = append(j.queue, queued{seg: seg, batch: v, p: p, pos: e.Pos})
@@ -178,7 +179,7 @@ func (j *Journal) trim(t *part) {
 	}
 }
 
-// wake makes the loop behind c look again; it never waits.
+// wake makes whoever receives from c look again; it never waits.
 func (j *Journal) wake(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -195,6 +196,10 @@ func (j *Journal) fail(err error) error {
 	}
 	return j.failed
 }
+
+// Rolled receives after segments were finished: once for any number of them, and not
+// for those that Open found. It is never closed. It serves one goroutine.
+func (j *Journal) Rolled() <-chan struct{} { return j.rolled }
 
 // HotStart returns the offset below which nothing of p is hot; ok is false if nothing of p is.
 func (j *Journal) HotStart(p id.Partition) (start id.Offset, ok bool) {

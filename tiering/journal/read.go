@@ -161,9 +161,9 @@ func (j *Journal) repairIndex(p id.Partition, from id.Offset, reason error) erro
 func (j *Journal) readEntries(p id.Partition, entries []Entry) ([][]byte, error) {
 	out := make([][]byte, 0, len(entries))
 	for len(entries) > 0 {
-		n, size := 1, frameHeaderSize+int(entries[0].Length)
+		n, size := 1, FrameHeaderSize+int(entries[0].Length)
 		for n < len(entries) && entries[n].Segment == entries[0].Segment && entries[n].Pos == entries[0].Pos+int64(size) {
-			size += frameHeaderSize + int(entries[n].Length)
+			size += FrameHeaderSize + int(entries[n].Length)
 			n++
 		}
 		var err error
@@ -189,7 +189,7 @@ func (j *Journal) readRun(out [][]byte, size int, p id.Partition, entries []Entr
 	for i := 0; err == nil && i < len(entries); i++ {
 		var v batch.View
 		v, err = checkEntry(seg, buf, p, entries[i])
-		buf = buf[frameHeaderSize+int(entries[i].Length):]
+		buf = buf[FrameHeaderSize+int(entries[i].Length):]
 		out = append(out, v)
 	}
 	if err = errors.Join(err, seg.release()); err != nil {
@@ -201,13 +201,13 @@ func (j *Journal) readRun(out [][]byte, size int, p id.Partition, entries []Entr
 // checkEntry returns the batch of the frame at the start of buf if it is the one
 // that the entry means and every byte of it is good.
 func checkEntry(seg *segment, buf []byte, p id.Partition, e Entry) (batch.View, error) {
-	end := e.Pos + frameHeaderSize + int64(e.Length)
+	end := e.Pos + FrameHeaderSize + int64(e.Length)
 	h, err := decodeFrameHeader(buf, seg.salt, e.Pos, end)
 	if err != nil || h.kind != frameBatch || h.partition != p || h.end() != end {
 		return nil, misplaced(seg, e, "there is no frame of %s with %d bytes", p, e.Length)
 	}
-	n := frameHeaderSize + int(e.Length)
-	v, err := checkBatch(buf[frameHeaderSize:n:n])
+	n := FrameHeaderSize + int(e.Length)
+	v, err := checkBatch(buf[FrameHeaderSize:n:n])
 	if err != nil {
 		return nil, seg.corrupt(e.Pos, "batch of %s at offset %d: %s", p, e.Base, err)
 	}

@@ -94,7 +94,7 @@ func (s *scanner) next() (*frame, *gap, error) {
 
 // frameAt returns the frame at pos, or a gap that says why there is none.
 func (s *scanner) frameAt(pos int64) (*frame, *gap, error) {
-	b, err := s.w.at(pos, frameHeaderSize+framePrefix)
+	b, err := s.w.at(pos, FrameHeaderSize+framePrefix)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -102,13 +102,13 @@ func (s *scanner) frameAt(pos int64) (*frame, *gap, error) {
 	if err != nil {
 		return nil, &gap{from: pos, to: pos, what: "no frame where one should start"}, nil
 	}
-	b, err = s.w.at(pos, frameHeaderSize+int(h.length))
+	b, err = s.w.at(pos, FrameHeaderSize+int(h.length))
 	if err != nil {
 		return nil, nil, err
 	}
-	f, err := decodePayload(h, b[frameHeaderSize:], s.salt)
+	f, err := decodePayload(h, b[FrameHeaderSize:], s.salt)
 	if err != nil {
-		return nil, &gap{from: pos, to: h.end(), what: err.Error(), known: true, header: h, frame: entryHint(b[frameHeaderSize:])}, nil
+		return nil, &gap{from: pos, to: h.end(), what: err.Error(), known: true, header: h, frame: entryHint(b[FrameHeaderSize:])}, nil
 	}
 	return f, nil, nil
 }
@@ -180,7 +180,7 @@ func (s *scanner) candidate(pos, not int64) (next int64, found bool, err error) 
 			break
 		}
 		i += at
-		if !whole && len(b)-i < frameHeaderSize+framePrefix {
+		if !whole && len(b)-i < FrameHeaderSize+framePrefix {
 			return pos + int64(i), false, nil
 		}
 		if _, err := decodeFrameHeader(b[i:], s.salt, pos+int64(i), s.w.size); err == nil && pos+int64(i) > not {

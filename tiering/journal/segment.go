@@ -82,7 +82,7 @@ func readSpan(r io.ReaderAt, pos, n int64) ([]byte, error) {
 // readFooter returns the footer of a segment file of size bytes. ok is false if the
 // file does not end in a good one.
 func readFooter(f io.ReaderAt, h header, size int64) (s summary, ok bool, err error) {
-	if size < headerSize+frameHeaderSize+1+footerTrailer {
+	if size < headerSize+FrameHeaderSize+1+footerTrailer {
 		return summary{}, false, nil
 	}
 	tail := make([]byte, footerTrailer)
@@ -101,6 +101,6 @@ func readFooter(f io.ReaderAt, h header, size int64) (s summary, ok bool, err er
 	if err != nil || fh.kind != frameFooter || fh.end() != size {
 		return summary{}, false, nil
 	}
-	s, err = decodeFooter(frame[frameHeaderSize:], h.salt, pos)
+	s, err = decodeFooter(frame[FrameHeaderSize:], h.salt, pos)
 	return s, err == nil, nil
 }

@@ -27,9 +27,8 @@ const (
 	// forBlocks is the part of what is read, 1/forBlocks, that widening large reads to whole
 	// blocks takes at the most.
 	forBlocks = 5
-	// frameHeaderSize is what stands before a batch in a hot segment; see FORMAT.md
-	// of package journal.
-	frameHeaderSize = 48
+	// frameHeaderSize is what stands before a batch in a hot segment.
+	frameHeaderSize = journal.FrameHeaderSize
 )
 
 // gatherer reads batches from hot segments, few large reads at a time. It goes to

@@ -69,6 +69,7 @@ func (b *broken) Entries(id.Partition, id.Offset) iter.Seq2[journal.Entry, error
 func (b *broken) Batch(id.Partition, journal.Entry) (batch.View, error) { return nil, b.now() }
 func (b *broken) Roll() error                                           { return nil }
 func (b *broken) Drop(id.Segment) error                                 { return nil }
+func (b *broken) Rolled() <-chan struct{}                               { return nil }
 
 // TestFailuresAreTriedLessAndLessOftenAndLoggedOnce follows Run for an hour of failures.
 func TestFailuresAreTriedLessAndLessOftenAndLoggedOnce(t *testing.T) {
@@ -126,14 +127,13 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	require.NoError(t, s.Close(ctx))
 }
 
-func TestRunSealsWhatIsRolledWhenWoken(t *testing.T) {
+func TestRunSealsWhatIsRolledAtOnce(t *testing.T) {
 	w := newWorld(t, vfs.NewMem(), kv.NewMem(), func(c *Config) { c.Interval = time.Hour })
 	ended := make(chan error, 1)
 	go func() { ended <- w.sealer.Run(ctx) }()
 	for range 3 {
 		w.fill(3, 100)
 		require.NoError(t, w.journal.Roll())
-		w.sealer.Wake()
 		require.Eventually(t, func() bool {
 			for p, next := range w.next {
 				if end, _, _, err := w.chain.End(ctx, p); err != nil || end != next {

@@ -55,6 +55,8 @@ type Journal interface {
 	Roll() error
 	// Drop removes a rolled segment.
 	Drop(seg id.Segment) error
+	// Rolled receives after segments were rolled. Only Run receives from it.
+	Rolled() <-chan struct{}
 }
 
 // Config of a Sealer. All of Journal, Chain, Objects and Cold must be set; the
@@ -71,7 +73,7 @@ type Config struct {
 	DiskBudget int64
 	// MaxPackBytes bounds the batches in one pack: 256 MiB. A single batch may exceed it.
 	MaxPackBytes int64
-	// Interval is how often Run looks for rolled segments unless it is woken: 1 s.
+	// Interval is how often Run looks for work when no segment is rolled: 1 s.
 	Interval time.Duration
 
 	Cluster string    // cluster id, for the packs' headers
@@ -109,8 +111,7 @@ func (c Config) withDefaults() Config {
 
 // Sealer seals the hot segments of one journal.
 type Sealer struct {
-	cfg  Config
-	wake chan struct{}
+	cfg Config
 
 	// closing ends the calls under way; calls counts them.
 	closing chan struct{}
@@ -135,20 +136,12 @@ type tail struct {
 // New returns a Sealer that does nothing until Run or SealAll is called.
 func New(cfg Config) *Sealer {
 	return &Sealer{
-		cfg: cfg.withDefaults(), wake: make(chan struct{}, 1), closing: make(chan struct{}),
+		cfg: cfg.withDefaults(), closing: make(chan struct{}),
 		round: make(chan struct{}, 1), tails: map[id.Partition]tail{}, sealed: map[id.Segment]struct{}{},
 	}
 }
 
-// Wake makes Run look for rolled segments now. It never blocks.
-func (s *Sealer) Wake() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-// Run seals rolled segments and releases sealed ones until ctx ends or the Sealer is
+// Run seals segments as they are rolled and releases sealed ones until ctx ends or the Sealer is
 // closed, then returns nil. Failures are tried again, less and less often, and
 // show in Stats.
 func (s *Sealer) Run(ctx context.Context) error {
@@ -175,17 +168,17 @@ func (s *Sealer) Run(ctx context.Context) error {
 	}
 }
 
-// sleep waits for d or, if wakeable, Wake; it reports false once ctx has ended.
+// sleep waits for d or, if wakeable, for a segment to be rolled; it reports false once ctx has ended.
 func (s *Sealer) sleep(ctx context.Context, d time.Duration, wakeable bool) bool {
-	wake := s.wake
-	if !wakeable {
-		wake = nil
+	var rolled <-chan struct{}
+	if wakeable {
+		rolled = s.cfg.Journal.Rolled()
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-wake:
+	case <-rolled:
 	case <-ctx.Done():
 	}
 	return ctx.Err() == nil
