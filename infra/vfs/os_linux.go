@@ -92,3 +92,17 @@ func (f *osFile) reserve(old, size int64) error {
 func (f *osFile) Sync() error {
 	return pathError("fdatasync", f.name, control(f.conn, unix.Fdatasync))
 }
+
+// willNeed asks in steps, as the kernel heeds only the first part of each request:
+// twice the read-ahead of the drive, or what one request to it may take.
+func (f *osFile) willNeed(off, n int64) {
+	const step = 128 << 10
+	_ = control(f.conn, func(fd int) error {
+		for end := off + n; off < end; off += step {
+			if err := unix.Fadvise(fd, off, min(step, end-off), unix.FADV_WILLNEED); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -86,3 +86,11 @@ type File interface {
 	// Name returns the name as given to Open.
 	Name() string
 }
+
+// WillNeed asks the system to read bytes of a file into its cache in large pieces,
+// for small reads that follow in any order. It is only advice.
+func WillNeed(f File, off, n int64) {
+	if a, ok := f.(interface{ willNeed(off, n int64) }); ok {
+		a.willNeed(off, n)
+	}
+}

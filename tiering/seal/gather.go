@@ -125,6 +125,11 @@ func (g *gatherer) read(seg id.Segment, b []byte, off, least int64) error {
 			return err
 		}
 		g.files[seg] = f
+		if least < largeBatch*4 {
+			if size, err := f.Size(); err == nil {
+				vfs.WillNeed(f, 0, size)
+			}
+		}
 	}
 	if n, err := f.ReadAt(b, off); int64(n) < least {
 		return fmt.Errorf("read %d bytes at %d of hot segment %s: %w", least, off, seg, err)
