@@ -236,13 +236,3 @@ func TestMarkers(t *testing.T) {
 	_, _, err := batch.ParseMarker(build(batch.New(batch.None), records(1)))
 	require.ErrorIs(t, err, batch.ErrCorrupt)
 }
-
-func TestParseCodec(t *testing.T) {
-	for codec := range clientCodecs {
-		got, err := batch.ParseCodec(codec.String())
-		require.NoError(t, err)
-		require.Equal(t, codec, got)
-	}
-	_, err := batch.ParseCodec("brotli")
-	require.ErrorIs(t, err, batch.ErrUnsupportedCodec)
-}

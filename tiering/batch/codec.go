@@ -25,13 +25,3 @@ func (c Codec) String() string {
 }
 
 func (c Codec) known() bool { return c >= None && c <= Zstd }
-
-// ParseCodec reads a name of Kafka's compression.type; the error is ErrUnsupportedCodec.
-func ParseCodec(name string) (Codec, error) {
-	for c, n := range codecNames {
-		if n == name {
-			return Codec(c), nil
-		}
-	}
-	return 0, fmt.Errorf("parse compression %q: want none, gzip, snappy, lz4 or zstd: %w", name, ErrUnsupportedCodec)
-}

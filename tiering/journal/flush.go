@@ -14,10 +14,7 @@ const maxKept = 8 << 10
 func (j *Journal) Flush() (Position, error) {
 	j.io.Lock()
 	defer j.io.Unlock()
-	j.mu.RLock()
-	err := j.usable()
-	j.mu.RUnlock()
-	if err != nil {
+	if err := j.check(); err != nil {
 		return Position{}, err
 	}
 	return j.flush()
@@ -28,10 +25,7 @@ func (j *Journal) Flush() (Position, error) {
 func (j *Journal) Sync() (Position, error) {
 	j.io.Lock()
 	defer j.io.Unlock()
-	j.mu.RLock()
-	err := j.usable()
-	j.mu.RUnlock()
-	if err != nil {
+	if err := j.check(); err != nil {
 		return Position{}, err
 	}
 	return j.sync()

@@ -8,8 +8,6 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/cespare/xxhash/v2"
-
 	"github.com/forebaylog/forebay/infra/id"
 )
 
@@ -50,21 +48,6 @@ type summary struct {
 	entries uint64
 }
 
-// fold64 hashes an entry. XOR of the hashes is the fold of a set of entries, in any order.
-func fold64(p id.Partition, e Entry) uint64 {
-	var b [68]byte
-	copy(b[:], p.Topic[:])
-	binary.BigEndian.PutUint32(b[16:], uint32(p.Index))
-	binary.BigEndian.PutUint64(b[20:], uint64(e.Base))
-	binary.BigEndian.PutUint64(b[28:], uint64(e.Next))
-	binary.BigEndian.PutUint64(b[36:], uint64(e.MaxTimestamp))
-	binary.BigEndian.PutUint32(b[44:], uint32(e.Epoch))
-	binary.BigEndian.PutUint64(b[48:], uint64(e.Segment))
-	binary.BigEndian.PutUint64(b[56:], uint64(e.Pos))
-	binary.BigEndian.PutUint32(b[64:], uint32(e.Length))
-	return xxhash.Sum64(b[:])
-}
-
 // add counts an entry in; at is the extent of its partition, which has been appended.
 func (s *summary) add(at int, p id.Partition, e Entry) {
 	x := &s.extents[at]
@@ -72,7 +55,7 @@ func (s *summary) add(at int, p id.Partition, e Entry) {
 	x.MaxTimestamp = max(x.MaxTimestamp, e.MaxTimestamp)
 	x.Batches++
 	x.Bytes += int64(e.Length)
-	s.fold ^= fold64(p, e)
+	s.fold ^= e.Hash(p)
 	s.entries++
 }
 

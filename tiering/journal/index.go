@@ -259,7 +259,7 @@ func (x *index) tallies() (held, marked map[id.Segment]tally, err error) {
 	held, marked = map[id.Segment]tally{}, map[id.Segment]tally{}
 	err = x.each(func(p id.Partition, e Entry) error {
 		t := held[e.Segment]
-		held[e.Segment] = tally{t.fold ^ fold64(p, e), t.entries + 1}
+		held[e.Segment] = tally{t.fold ^ e.Hash(p), t.entries + 1}
 		return nil
 	}, func(s id.Segment, t tally) error {
 		marked[s] = t

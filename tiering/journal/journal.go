@@ -111,7 +111,14 @@ func (j *Journal) Append(p id.Partition, v batch.View) (Position, error) {
 	}
 }
 
-// usable reports why nothing can be appended or written.
+// check is usable without mu held.
+func (j *Journal) check() error {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	return j.usable()
+}
+
+// usable reports why nothing can be appended or written. mu is held.
 func (j *Journal) usable() error {
 	if j.failed != nil {
 		return j.failed

@@ -121,7 +121,7 @@ func (x *index) addSegment(s *segment, entries []located) (keys int, err error) 
 	}
 	var held tally
 	for _, e := range entries {
-		held = tally{held.fold ^ fold64(e.p, e.Entry), held.entries + 1}
+		held = tally{held.fold ^ e.Entry.Hash(e.p), held.entries + 1}
 	}
 	return keys, x.putMarker(s.id, held)
 }

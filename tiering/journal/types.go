@@ -2,10 +2,13 @@ package journal
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/forebaylog/forebay/infra/id"
 )
@@ -70,6 +73,22 @@ type Entry struct {
 	Segment      id.Segment
 	Pos          int64 // of the frame in the segment file
 	Length       int32 // of the batch, in bytes
+}
+
+// Hash is a hash of e, an entry of p. The XOR of the hashes is the fold of a set of
+// entries, in any order.
+func (e Entry) Hash(p id.Partition) uint64 {
+	var b [68]byte
+	copy(b[:], p.Topic[:])
+	binary.BigEndian.PutUint32(b[16:], uint32(p.Index))
+	binary.BigEndian.PutUint64(b[20:], uint64(e.Base))
+	binary.BigEndian.PutUint64(b[28:], uint64(e.Next))
+	binary.BigEndian.PutUint64(b[36:], uint64(e.MaxTimestamp))
+	binary.BigEndian.PutUint32(b[44:], uint32(e.Epoch))
+	binary.BigEndian.PutUint64(b[48:], uint64(e.Segment))
+	binary.BigEndian.PutUint64(b[56:], uint64(e.Pos))
+	binary.BigEndian.PutUint32(b[64:], uint32(e.Length))
+	return xxhash.Sum64(b[:])
 }
 
 // Extent is what one segment holds of one partition.

@@ -3,7 +3,6 @@ package audit
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,8 +10,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-
-	"github.com/cespare/xxhash/v2"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/tiering/journal"
@@ -38,17 +35,7 @@ type digest struct {
 }
 
 func (d digest) with(p id.Partition, e journal.Entry) digest {
-	var b [68]byte
-	copy(b[:], p.Topic[:])
-	binary.BigEndian.PutUint32(b[16:], uint32(p.Index))
-	binary.BigEndian.PutUint64(b[20:], uint64(e.Base))
-	binary.BigEndian.PutUint64(b[28:], uint64(e.Next))
-	binary.BigEndian.PutUint64(b[36:], uint64(e.MaxTimestamp))
-	binary.BigEndian.PutUint32(b[44:], uint32(e.Epoch))
-	binary.BigEndian.PutUint64(b[48:], uint64(e.Segment))
-	binary.BigEndian.PutUint64(b[56:], uint64(e.Pos))
-	binary.BigEndian.PutUint32(b[64:], uint32(e.Length))
-	return digest{d.fold ^ xxhash.Sum64(b[:]), d.entries + 1}
+	return digest{d.fold ^ e.Hash(p), d.entries + 1}
 }
 
 // hotSegments checks every byte of the hot segments and notes what they hold.
