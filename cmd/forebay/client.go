@@ -34,7 +34,8 @@ func (c *clientFlags) connect(ctx context.Context, opts ...kgo.Opt) (*kgo.Client
 	}
 	opts = append([]kgo.Opt{
 		kgo.SeedBrokers(c.brokers...), kgo.ClientID("forebay"), kgo.SoftwareNameAndVersion("forebay", versionString()),
-		kgo.DialTimeout(c.timeout), kgo.RetryTimeout(c.timeout),
+		kgo.DialTimeout(c.timeout), kgo.RetryTimeout(c.timeout), kgo.RequestTimeoutOverhead(min(max(c.timeout, 100*time.Millisecond), 15*time.Minute)),
+		kgo.MetadataMinAge(500 * time.Millisecond), // a person waits
 	}, opts...)
 	client, err := kgo.NewClient(opts...)
 	if err != nil {

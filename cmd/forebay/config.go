@@ -93,6 +93,12 @@ func readConfig(path string) (map[string][]string, error) {
 			list = []any{value}
 		}
 		for _, element := range list {
+			switch element.(type) {
+			case nil:
+				return nil, usageErrorf("read configuration %s: %s has no value", path, name)
+			case map[string]any, []any:
+				return nil, usageErrorf("read configuration %s: %s: want one value or a list of them", path, name)
+			}
 			values[name] = append(values[name], fmt.Sprint(element))
 		}
 	}

@@ -108,7 +108,7 @@ func (l *lines) await(t *testing.T, pattern string) []string {
 // running is a command that goes on until it is stopped.
 type running struct {
 	out, err *lines
-	stdin    io.Closer
+	stdin    io.WriteCloser
 	cancel   context.CancelFunc
 	done     chan int
 	ended    bool

@@ -116,6 +116,8 @@ func (p *producing) run(cmd *cobra.Command, f produceFlags) error {
 	ctx := cmd.Context()
 	delivery, giveUp := context.WithCancelCause(context.WithoutCancel(ctx)) // an interrupt does not fail what is under way
 	defer giveUp(nil)
+	flushing, stopFlush := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopFlush()
 	read, delivered := make(chan error, 1), make(chan error, 1)
 	go func() { read <- p.readAll(ctx, delivery, cmd.InOrStdin(), f.files) }()
 	interrupt := ctx.Done()
@@ -124,7 +126,7 @@ func (p *producing) run(cmd *cobra.Command, f produceFlags) error {
 	var err error
 	flush := func(cause error) {
 		err, read, interrupt = cause, nil, nil
-		go func() { delivered <- p.client.Flush(delivery) }()
+		go func() { delivered <- p.client.Flush(flushing) }()
 	}
 	last, since := int64(0), time.Now()
 	for {
@@ -142,8 +144,11 @@ func (p *producing) run(cmd *cobra.Command, f produceFlags) error {
 			if done := p.show(); done != last || p.client.BufferedProduceRecords() == 0 {
 				last, since = done, time.Now()
 			}
-			if time.Since(since) > f.deliveryTimeout {
-				giveUp(errStalled)
+			if stalled := time.Since(since); stalled > f.deliveryTimeout {
+				giveUp(errStalled) // each record fails with it
+				if stalled > f.deliveryTimeout+f.client.timeout {
+					stopFlush()
+				}
 			}
 		}
 	}
