@@ -187,7 +187,7 @@ func (f *fetch) response(results []fetched) response {
 	defer session.mu.Unlock()
 	served := make(map[*fetchPartition]bool)
 	for _, r := range results {
-		want := r.want
+		want := r.want.kept
 		fresh := !f.context.incremental || !want.sent || r.code != 0 || r.bytes > 0 || r.diverging != nil ||
 			r.high != want.sentHigh || r.start != want.sentStart
 		if !fresh {

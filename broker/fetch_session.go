@@ -45,6 +45,8 @@ type fetchPartition struct {
 	sent         bool     // the fields below were sent to the client
 	sentHigh     id.Offset
 	sentStart    id.Offset
+	// kept is the session's own, of which this one is a copy for one fetch.
+	kept *fetchPartition
 }
 
 // fetchSession is the state of one client. A client has one fetch under way at a
@@ -88,7 +90,7 @@ func (s *fetchSessions) begin(req *kmsg.FetchRequest, now time.Time) (fetchConte
 		if session == nil {
 			return fetchContext{parts: parts}, nil
 		}
-		return fetchContext{session: session, id: session.id, parts: parts}, nil
+		return fetchContext{session: session, id: session.id, parts: copyPartitions(parts)}, nil
 	}
 
 	s.mu.Lock()
@@ -108,8 +110,20 @@ func (s *fetchSessions) begin(req *kmsg.FetchRequest, now time.Time) (fetchConte
 	session.update(req)
 	session.epoch = nextSessionEpoch(session.epoch)
 	session.used = now
-	parts := append([]*fetchPartition(nil), session.parts...)
-	return fetchContext{session: session, id: session.id, parts: parts, incremental: true}, nil
+	return fetchContext{session: session, id: session.id, parts: copyPartitions(session.parts), incremental: true}, nil
+}
+
+// copyPartitions gives a fetch its own view of a session's partitions: a parked fetch
+// reads them while the session's next request may already change them.
+func copyPartitions(kept []*fetchPartition) []*fetchPartition {
+	values := make([]fetchPartition, len(kept))
+	parts := make([]*fetchPartition, len(kept))
+	for i, fp := range kept {
+		values[i] = *fp
+		values[i].kept = fp
+		parts[i] = &values[i]
+	}
+	return parts
 }
 
 func nextSessionEpoch(epoch int32) int32 {

@@ -87,7 +87,7 @@ func TestFetchSessionServesLastWhatWasServed(t *testing.T) {
 	var s fetchSessions
 	got, err := s.begin(fetchOf(0, epochInitial, 0, 1, 2, 3), time.Unix(0, 0))
 	require.Nil(t, err)
-	got.session.serveLast(map[*fetchPartition]bool{got.parts[0]: true, got.parts[2]: true})
+	got.session.serveLast(map[*fetchPartition]bool{got.parts[0].kept: true, got.parts[2].kept: true})
 	require.Equal(t, []int32{1, 3, 0, 2}, indexes(got.session.parts))
 }
 

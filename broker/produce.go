@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,10 @@ import (
 // Deviations: the records are kept as they were sent, so that the topic config
 // compression.type does not compress them again; transactions are refused with
 // INVALID_TXN_STATE.
+
+// maxPinned is how many times its own size of a request a batch may keep in memory
+// while it is in the journal's tail; a smaller batch is copied out of its request.
+const maxPinned = 8
 
 // zstdVersion is the first version that may carry zstd (KIP-110).
 const zstdVersion = 7
@@ -126,6 +131,9 @@ func (p *produce) append(topic *metalog.Topic, rp *kmsg.ProduceRequestTopicParti
 	if err := batch.ValidateProduce(v, config.rules(now)); err != nil {
 		return err
 	}
+	if len(v) < p.c.size/maxPinned {
+		v = bytes.Clone(v)
+	}
 	p.left.Add(1)
 	done, err := log.Append(partition.Append{
 		Batch: v, Acks: partition.Acks(p.req.Acks), Now: now, LogAppendTime: config.LogAppendTime,
@@ -158,7 +166,8 @@ func (p *produce) onlyBatch(records []byte) (batch.View, error) {
 	return v, nil
 }
 
-// committed is called when a batch is answered, on the group commit's goroutine.
+// committed is called when a batch is answered, on the group commit's goroutine. It
+// may run while append still fills in the offsets, which it therefore leaves alone.
 func (p *produce) committed(op *kmsg.ProduceResponseTopicPartition, err error) {
 	if err != nil {
 		p.refuse(op, err)
@@ -168,7 +177,7 @@ func (p *produce) committed(op *kmsg.ProduceResponseTopicPartition, err error) {
 
 // refuse fills in an error.
 func (p *produce) refuse(op *kmsg.ProduceResponseTopicPartition, err error) {
-	op.ErrorCode, op.BaseOffset, op.LogStartOffset = p.c.code(err), -1, -1
+	op.ErrorCode = p.c.code(err)
 	message := err.Error()
 	op.ErrorMessage = &message
 	var records *batch.RecordErrors
@@ -185,7 +194,15 @@ func (p *produce) refuse(op *kmsg.ProduceResponseTopicPartition, err error) {
 
 // answered counts down and sends the response with the last batch.
 func (p *produce) answered() {
-	if p.left.Add(-1) == 0 && p.req.Acks != int16(partition.AcksNone) {
-		p.c.reply(p.resp)
+	if p.left.Add(-1) > 0 || p.req.Acks == int16(partition.AcksNone) {
+		return
 	}
+	for i := range p.resp.Topics {
+		for j := range p.resp.Topics[i].Partitions {
+			if op := &p.resp.Topics[i].Partitions[j]; op.ErrorCode != 0 {
+				op.BaseOffset, op.LogStartOffset, op.LogAppendTime = -1, -1, -1
+			}
+		}
+	}
+	p.c.reply(p.resp)
 }

@@ -25,8 +25,8 @@ type Append struct {
 	Now   time.Time
 	// LogAppendTime stamps the batch with Now (message.timestamp.type).
 	LogAppendTime bool
-	// Done is called once, unless Append returns an error, when Acks is met or can
-	// no longer be met. It may run before Append returns, must not block, and runs
+	// Done, if not nil, is called once, unless Append returns an error, when Acks is met
+	// or can no longer be met. It may run before Append returns, must not block, and runs
 	// on the group commit's goroutine otherwise.
 	Done func(error)
 }
@@ -89,6 +89,9 @@ func (l *Log) apply(v batch.View) {
 // answerDuplicate acknowledges a retried batch no sooner than its original.
 func (l *Log) answerDuplicate(a Append, base id.Offset) {
 	next := base + id.Offset(a.Batch.LastOffsetDelta()) + 1
+	if a.Done == nil {
+		return
+	}
 	if a.Acks != AcksAll || next <= l.committed {
 		a.Done(nil)
 		return
