@@ -51,6 +51,7 @@ func TestKilledWhileFranzProduces(t *testing.T) {
 	acked.requireOnce(t)
 	acked.requireWhole(t, events) // the acknowledged offsets themselves are without hole or double
 	consumeAlone(t, franz{}, node.Addr, topic, events)
+	stopAndVerify(t, node)
 }
 
 // The same with console clients, whose input stops half-way until the broker was killed and

@@ -106,6 +106,7 @@ func TestIndexDeleted(t *testing.T) {
 	require.NoError(t, os.RemoveAll(filepath.Join(node.Dir, "index")))
 	node = restart(t, node)
 	requireAll(t, node, topics, times)
+	stopAndVerify(t, node)
 }
 
 // The hot tier is a cache of what is sealed: without any hot segment, all comes out of packs.
@@ -120,6 +121,7 @@ func TestAllFromPacks(t *testing.T) {
 	node = restart(t, node)
 	requireAll(t, node, topics, times)
 	require.Positive(t, metric(t, node, "forebay_pack_requests_total"))
+	stopAndVerify(t, node)
 }
 
 // Half of each partition is in packs and the other half hot, so that a read crosses the tiers.
@@ -135,6 +137,7 @@ func TestBothTiersMixed(t *testing.T) {
 	requireAll(t, node, topics, times)
 	require.Positive(t, metric(t, node, "forebay_pack_requests_total"))
 	require.Zero(t, metric(t, node, "forebay_sealed_bytes_total"))
+	stopAndVerify(t, node)
 }
 
 // awaitSealed waits until all that the broker took since its start is in packs.
