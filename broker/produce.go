@@ -26,6 +26,9 @@ import (
 // while it is in the journal's tail; a smaller batch is copied out of its request.
 const maxPinned = 8
 
+// posMagic is where every message format has its magic number.
+const posMagic = 16
+
 // zstdVersion is the first version that may carry zstd (KIP-110).
 const zstdVersion = 7
 
@@ -153,6 +156,12 @@ func (p *produce) append(topic *metalog.Topic, rp *kmsg.ProduceRequestTopicParti
 
 // onlyBatch parses the records of a partition: exactly one batch of the current format.
 func (p *produce) onlyBatch(records []byte) (batch.View, error) {
+	if len(records) == 0 {
+		return nil, fmt.Errorf("produce: no record batch: %w", kerr.InvalidRecord)
+	}
+	if len(records) > posMagic && records[posMagic] < batch.Magic {
+		return nil, fmt.Errorf("produce: magic %d, want %d: %w", records[posMagic], batch.Magic, kerr.InvalidRecord)
+	}
 	v, rest, err := batch.Parse(records)
 	if err != nil {
 		return nil, err
