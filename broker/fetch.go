@@ -34,6 +34,7 @@ type fetched struct {
 	diverging *divergingEpoch
 	batches   [][]byte
 	bytes     int
+	more      bool // what follows the batches is there already
 }
 
 type divergingEpoch struct {
@@ -67,7 +68,10 @@ func handleFetch(ctx context.Context, b *Broker, c *call) {
 	f.park(ctx, results)
 }
 
-// read fetches every partition once. complete reports that the answer need not wait.
+// read fetches every partition once. complete reports that the answer need not wait:
+// also when a partition has more to give than it gave, since a partition that is
+// behind would otherwise wait out its time wherever a read ends, at the end of a pack
+// or of a hot segment.
 func (f *fetch) read(ctx context.Context) (results []fetched, complete bool) {
 	results = make([]fetched, 0, len(f.context.parts))
 	left := min(int(f.req.MaxBytes), maxFetchBytes)
@@ -76,7 +80,7 @@ func (f *fetch) read(ctx context.Context) (results []fetched, complete bool) {
 		r := f.readOne(ctx, want, left, total == 0)
 		total += r.bytes
 		left -= r.bytes
-		complete = complete || r.code != 0 || r.diverging != nil
+		complete = complete || r.code != 0 || r.diverging != nil || r.more
 		results = append(results, r)
 	}
 	return results, complete || total >= int(f.req.MinBytes) || f.req.MaxWaitMillis <= 0 || len(results) == 0
@@ -112,11 +116,11 @@ func (f *fetch) readOne(ctx context.Context, want *fetchPartition, left int, fir
 		}
 		return r
 	}
-	r.batches, r.bytes = got.Batches, got.Bytes
+	r.batches, r.bytes, r.more = got.Batches, got.Bytes, got.More
 	for !first && r.bytes > most {
 		last := len(r.batches) - 1
 		r.bytes -= len(r.batches[last])
-		r.batches = r.batches[:last]
+		r.batches, r.more = r.batches[:last], true
 	}
 	return r
 }

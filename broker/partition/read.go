@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/journal"
 )
@@ -15,6 +16,9 @@ type Fetched struct {
 	Watermarks
 	Batches [][]byte
 	Bytes   int // length of all batches
+	// More tells that records which could be read follow the batches: a read ends at
+	// maxBytes, and also where its tier or its segment ends.
+	More bool
 }
 
 // Read returns batches from the one that contains offset from, up to the high
@@ -42,6 +46,13 @@ func (l *Log) Read(ctx context.Context, from id.Offset, maxBytes int, committed 
 	f.Batches = batches
 	for _, b := range batches {
 		f.Bytes += len(b)
+	}
+	if n := len(batches); n > 0 {
+		last, err := batch.ParseHeader(batches[n-1])
+		if err != nil {
+			return f, fmt.Errorf("read %s at %d: %w", l.id, from, err)
+		}
+		f.More = last.NextOffset() < limit
 	}
 	return f, nil
 }
