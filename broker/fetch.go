@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -23,6 +24,9 @@ import (
 
 // maxFetchBytes bounds one answer whatever the client asks (fetch.max.bytes).
 const maxFetchBytes = 55 << 20
+
+// zstdFetchVersion is the first version that may be given zstd (KIP-110).
+const zstdFetchVersion = 10
 
 // fetched is the answer for one partition, with its records by reference.
 type fetched struct {
@@ -130,7 +134,23 @@ func (f *fetch) log(want *fetchPartition) (*partition.Log, error) {
 	if f.req.Version >= 13 {
 		return f.b.storage.logByID(want.id, want.index)
 	}
+	if err := f.checkZstd(want.topic); err != nil {
+		return nil, err
+	}
 	return f.b.storage.logByName(want.topic, want.index)
+}
+
+// checkZstd refuses a topic of compression.type zstd to clients that are older than
+// zstd (KIP-110). A topic that is not known passes.
+func (f *fetch) checkZstd(topic string) error {
+	if f.req.Version >= zstdFetchVersion {
+		return nil
+	}
+	t, ok := f.b.meta.Image().Topic(topic)
+	if ok && f.b.topicConfig(t).CompressionType == "zstd" {
+		return fmt.Errorf("fetch: topic %q is of zstd, which needs version %d: %w", topic, zstdFetchVersion, kerr.UnsupportedCompressionType)
+	}
+	return nil
 }
 
 // checkDivergence answers a client whose last fetched epoch ended elsewhere here.

@@ -65,6 +65,21 @@ func TestFetchWhatDoesNotExist(t *testing.T) {
 	}
 }
 
+// Clients that are older than zstd are told so for a topic of it.
+func TestFetchZstdBeforeItsVersion(t *testing.T) {
+	n := startNode(t)
+	n.mustCreate(wantTopic("t", 1, 1, with("compression.type", value("zstd"))))
+	n.mustProduce("t", 0, batchOfNow(batch.Zstd, 1))
+	for version := int16(4); version <= 18; version++ {
+		got := n.fetch(n.fetchRequest(version, want{topic: "t"}))[0]
+		if version < 10 {
+			require.Equal(t, kerr.UnsupportedCompressionType, errorOf(got.ErrorCode))
+			continue
+		}
+		require.Equal(t, []int64{0}, n.basesOf(got.RecordBatches))
+	}
+}
+
 // The first batch of the first partition that has one is returned above any limit, others are not.
 func TestFetchLimits(t *testing.T) {
 	n := startNode(t)
