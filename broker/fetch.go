@@ -194,6 +194,11 @@ func (f *fetch) park(ctx context.Context, results []fetched) {
 			return
 		}
 	}
+	select {
+	case <-f.b.draining: // those parked have been woken, this one perhaps not
+		w.Fire()
+	default:
+	}
 }
 
 // response builds the answer; in a session it leaves out what has nothing new.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"runtime"
 	"testing"
@@ -242,6 +243,27 @@ func TestFetchWhileClosing(t *testing.T) {
 	require.Equal(t, []int64{0}, n.basesOf(partsOf(c.fetched(0, 12))[0].RecordBatches))
 	require.Empty(t, partsOf(c.fetched(1, 12))[0].RecordBatches)
 	c.closed()
+}
+
+// drained is a part that runs when the parked fetches have been woken.
+type drained func()
+
+func (f drained) drain()                    { f() }
+func (drained) close(context.Context) error { return nil }
+
+// A client that is woken sends its next fetch at once. While the broker closes it must not be parked.
+func TestFetchSentWhileClosing(t *testing.T) {
+	n := startNode(t)
+	n.mustCreate(wantTopic("t", 1, 1))
+	c := n.dial()
+	c.send(n.fetchRequest(12, want{topic: "t"}))
+	c.fetched(0, 12)
+	n.closers = append(n.closers, drained(func() {
+		c.send(n.waiting(12, 1, want{topic: "t"}))
+		require.NoError(t, c.nc.SetReadDeadline(time.Now().Add(5*time.Second)))
+		require.Empty(t, partsOf(c.fetched(1, 12))[0].RecordBatches)
+	}))
+	n.close()
 }
 
 // inSession makes a fetch one of a session.
