@@ -74,7 +74,7 @@ func (n *node) topicID(name string) id.Topic {
 	return id.NewTopic()
 }
 
-// log is the log of a partition.
+// logOf is the log of a partition.
 func (n *node) logOf(topic string, index int32) *partition.Log {
 	n.t.Helper()
 	l, err := n.storage.logByName(topic, index)
@@ -184,12 +184,12 @@ func (n *node) basesOf(raw []byte) (bases []int64) {
 	return bases
 }
 
-// unanswered counts the requests whose handlers have not answered yet.
+// unanswered counts the requests that were received and not answered yet.
 func (b *Broker) unanswered() (count int) {
 	for _, c := range b.open() {
 		c.mu.Lock()
 		for _, k := range c.queue {
-			if !k.answered && k.body != nil {
+			if !k.answered {
 				count++
 			}
 		}
