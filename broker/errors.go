@@ -3,7 +3,9 @@ package broker
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"reflect"
+	"syscall"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -52,8 +54,13 @@ var translation = []struct {
 	{partition.ErrClosed, kerr.NotLeaderForPartition},
 	{journal.ErrFull, kerr.KafkaStorageError},
 	{journal.ErrCorrupt, kerr.KafkaStorageError},
+	{journal.ErrFailed, kerr.KafkaStorageError},
 	{journal.ErrClosed, kerr.NotLeaderForPartition},
 	{wal.ErrClosed, kerr.NotLeaderForPartition},
+
+	{fs.ErrNotExist, kerr.KafkaStorageError},
+	{fs.ErrPermission, kerr.KafkaStorageError},
+	{syscall.EIO, kerr.KafkaStorageError},
 }
 
 // kafkaError is the one place where an error becomes a Kafka error. What it does not
