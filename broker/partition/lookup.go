@@ -2,12 +2,14 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/journal"
 )
 
 // decodeLimit bounds what a look-up decompresses of one batch, in bytes.
@@ -77,52 +79,70 @@ func firstAtOrAfter(v batch.View, ts int64) (Found, bool, error) {
 	return Found{}, false, nil
 }
 
-// hotStart is where the hot tier begins; a log with nothing hot begins it at its end.
-func (l *Log) hotStart() id.Offset {
-	if start, ok := l.tiers.Hot.HotStart(l.id); ok {
-		return start
-	}
-	return l.Watermarks().End
-}
-
 // batchesFrom yields, in order of offset, the batches whose greatest timestamp is
-// at or above ts: from the packs below the hot tier, then from the hot tier.
+// at or above ts, from packs and hot segments.
 func (l *Log) batchesFrom(ctx context.Context, ts int64) iter.Seq2[batch.View, error] {
 	return func(yield func(batch.View, error) bool) {
-		hot := l.hotStart()
-		at := l.Watermarks().Start
-		for seg, err := range l.sealed(ctx, at) {
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			if seg.Base >= hot {
-				break
-			}
-			at = seg.Next
+		err := l.walk(ctx, func(seg chain.Segment) (bool, error) {
 			if seg.MaxTimestamp < ts {
-				continue
+				return true, nil
 			}
 			for v, err := range l.tiers.Cold.Batches(ctx, l.id, seg, seg.Base) {
-				if (err != nil || v.MaxTimestamp() >= ts) && !yield(v, err) || err != nil {
-					return
+				if err != nil {
+					return false, err
+				}
+				if v.MaxTimestamp() >= ts && !yield(v, nil) {
+					return false, nil
 				}
 			}
-		}
-		for e, err := range l.tiers.Hot.Entries(l.id, max(hot, at)) {
-			if err != nil {
-				yield(nil, err)
-				return
-			}
+			return true, nil
+		}, func(e journal.Entry) (bool, error) {
 			if e.MaxTimestamp < ts {
-				continue
+				return true, nil
 			}
 			v, err := l.tiers.Hot.Batch(l.id, e)
-			if !yield(v, err) || err != nil {
-				return
-			}
+			return err == nil && yield(v, nil), err
+		})
+		if err != nil {
+			yield(nil, err)
 		}
 	}
+}
+
+// walk visits the sealed segments and then the hot batches behind them, until a visit
+// returns false or an error. What is sealed and dropped meanwhile is gone on with in
+// the chain, which was written before.
+func (l *Log) walk(ctx context.Context, sealed func(chain.Segment) (bool, error), hot func(journal.Entry) (bool, error)) error {
+	for at := l.Watermarks().Start; at < l.Watermarks().End; {
+		from := at
+		for seg, err := range l.sealed(ctx, at) {
+			if err != nil {
+				return err
+			}
+			if more, err := sealed(seg); !more {
+				return err
+			}
+			at = seg.Next
+		}
+		var dropped error
+		for e, err := range l.tiers.Hot.Entries(l.id, at) {
+			if errors.Is(err, journal.ErrNotHot) {
+				dropped = err
+				break
+			}
+			if err != nil {
+				return err
+			}
+			if more, err := hot(e); !more {
+				return err
+			}
+			at = e.Next
+		}
+		if at == from {
+			return dropped
+		}
+	}
+	return nil
 }
 
 // sealed yields the segments of the chain from the one that holds offset from on.
@@ -155,23 +175,24 @@ type maxTimestamp struct {
 // maxTimestamps yields the greatest timestamp of each sealed segment and of each hot batch behind them.
 func (l *Log) maxTimestamps(ctx context.Context) iter.Seq2[maxTimestamp, error] {
 	return func(yield func(maxTimestamp, error) bool) {
-		at := l.Watermarks().Start
-		for seg, err := range l.sealed(ctx, at) {
-			if !yield(maxTimestamp{seg.Base, seg.MaxTimestamp}, err) || err != nil {
-				return
-			}
-			at = seg.Next
-		}
-		for e, err := range l.tiers.Hot.Entries(l.id, at) {
-			if !yield(maxTimestamp{e.Base, e.MaxTimestamp}, err) || err != nil {
-				return
-			}
+		err := l.walk(ctx,
+			func(seg chain.Segment) (bool, error) {
+				return yield(maxTimestamp{seg.Base, seg.MaxTimestamp}, nil), nil
+			},
+			func(e journal.Entry) (bool, error) { return yield(maxTimestamp{e.Base, e.MaxTimestamp}, nil), nil })
+		if err != nil {
+			yield(maxTimestamp{}, err)
 		}
 	}
 }
 
 // HotStart is the first offset that the hot tier holds (ListOffsets -4), or the log end.
-func (l *Log) HotStart() id.Offset { return l.hotStart() }
+func (l *Log) HotStart() id.Offset {
+	if start, ok := l.tiers.Hot.HotStart(l.id); ok {
+		return start
+	}
+	return l.Watermarks().End
+}
 
 // SealedEnd is the offset behind the last sealed record (ListOffsets -5 is the one before it).
 func (l *Log) SealedEnd(ctx context.Context) (id.Offset, error) {
