@@ -169,6 +169,27 @@ func TestFindTimeInEveryTier(t *testing.T) {
 	require.False(t, ok, "an empty partition has none")
 }
 
+// What is sealed and dropped between the look at the chain and that at the hot tier is found in the chain.
+func TestFindTimeWhileItIsSealed(t *testing.T) {
+	r := newRig(t)
+	ctx := context.Background()
+	r.putPlain(r.log(0), 10)
+	r.seal()
+	r.putPlain(r.log(0), 20)
+	r.beforeEntries = r.seal
+	got, ok, err := r.log(0).FindTime(ctx, 15, 2)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, id.Offset(1), got.Offset)
+
+	r.putPlain(r.log(0), 30)
+	r.beforeEntries = r.seal
+	greatest, ok, err := r.log(0).FindMaxTime(ctx, 3)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, id.Offset(2), greatest.Offset)
+}
+
 func TestEpochEndAcrossRestartsAndTiers(t *testing.T) {
 	r := newRig(t)
 	ctx := context.Background()

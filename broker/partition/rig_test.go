@@ -2,6 +2,7 @@ package partition_test
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"testing"
 	"time"
@@ -39,6 +40,9 @@ type rig struct {
 	now     time.Time
 	gate    *gate
 
+	// beforeEntries, if not nil, runs once before the hot entries are listed.
+	beforeEntries func()
+
 	journal *journal.Journal
 	wal     *wal.Group
 	cold    *cold.Reader
@@ -65,7 +69,7 @@ func (r *rig) start() {
 	r.cold = cold.New(r.objects, cold.Config{})
 	chains := chain.Open(r.table)
 	cfg := partition.Config{
-		Tiers: partition.Tiers{WAL: r.wal, Hot: j, Chain: chains, Cold: r.cold},
+		Tiers: partition.Tiers{WAL: r.wal, Hot: &hookedHot{j, r}, Chain: chains, Cold: r.cold},
 		Node:  node, Image: func() *metalog.Image { return r.image }, Now: func() time.Time { return r.now }, Logger: slog.New(slog.DiscardHandler),
 	}
 	r.set, err = partition.Open(ctx, cfg, j)
@@ -111,6 +115,20 @@ func (r *rig) log(index int32) *partition.Log {
 
 // seal moves everything into packs; every hot segment is dropped.
 func (r *rig) seal() { require.NoError(r.t, r.sealer.SealAll(context.Background())) }
+
+// hookedHot lets a test act between a look at the chain and one at the hot tier.
+type hookedHot struct {
+	*journal.Journal
+	rig *rig
+}
+
+func (h *hookedHot) Entries(p id.Partition, from id.Offset) iter.Seq2[journal.Entry, error] {
+	if hook := h.rig.beforeEntries; hook != nil {
+		h.rig.beforeEntries = nil
+		hook()
+	}
+	return h.Journal.Entries(p, from)
+}
 
 // gate holds commits back while it is shut.
 type gate struct {
