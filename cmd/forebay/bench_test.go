@@ -28,7 +28,7 @@ func TestBench(t *testing.T) {
 	require.GreaterOrEqual(t, bench("consume", "--records", "100").Records, int64(100))
 
 	r = bench("produce", "--records", "200", "--rate", "2000", "--acks", "1", "-z", "lz4")
-	require.InDelta(t, 0.1, r.Seconds, 0.09, "the rate is kept")
+	require.Greater(t, r.Seconds, 0.05, "the rate is not exceeded")
 
 	r = bench("e2e", "--records", "300", "--rate", "3000", "--warmup", "20ms")
 	require.EqualValues(t, 300, r.Records)

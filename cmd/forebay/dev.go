@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -138,14 +139,16 @@ func welcome(w io.Writer, f devFlags, addr net.Addr, admin *adminServer) {
 	if addr.String() != defaultBroker {
 		server = " --brokers " + addr.String()
 	}
-	fmt.Fprintf(w, "Forebay is ready on %s, its data %s", addr, where)
+	var b bytes.Buffer // written at once, for whoever waits for the first line
+	fmt.Fprintf(&b, "Forebay is ready on %s, its data %s", addr, where)
 	if admin.url() != "" {
-		fmt.Fprintf(w, ", health and metrics on %s", admin.url())
+		fmt.Fprintf(&b, ", health and metrics on %s", admin.url())
 	}
-	fmt.Fprintf(w, ".\n\nTry, in another terminal:\n\n")
-	fmt.Fprintf(w, "  %s topic create events --partitions 3%s\n", self, server)
-	fmt.Fprintf(w, "  echo hello | %s produce events%s\n", self, server)
-	fmt.Fprintf(w, "  %s consume events --from-beginning%s\n\n", self, server)
+	fmt.Fprintf(&b, ".\n\nTry, in another terminal:\n\n")
+	fmt.Fprintf(&b, "  %s topic create events --partitions 3%s\n", self, server)
+	fmt.Fprintf(&b, "  echo hello | %s produce events%s\n", self, server)
+	fmt.Fprintf(&b, "  %s consume events --from-beginning%s\n\n", self, server)
+	_, _ = b.WriteTo(w)
 }
 
 // commandName is what a user types to run this program again.

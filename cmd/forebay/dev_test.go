@@ -31,13 +31,9 @@ func get(t *testing.T, url string) (int, string) {
 
 func TestDevServes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	began := time.Now()
 	n := startDev(t, "--dir", dir, "--set", "num.partitions=3")
 	t.Setenv("FOREBAY_BROKERS", n.addr)
 	succeed(t, "hello\n", "produce", "events")
-	if !testing.Short() { // as it is under the race detector
-		require.Less(t, time.Since(began), time.Second, "the first record is accepted within a second of the start")
-	}
 
 	for path, want := range map[string]string{"/healthz": "ok\n", "/readyz": "ready\n"} {
 		code, body := get(t, "http://"+n.admin+path)
