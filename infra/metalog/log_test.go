@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -173,7 +174,8 @@ func TestRefreshAndSubscribe(t *testing.T) {
 }
 
 // TestRacingUpdates: counters kept by deciding on the Image lose no increment, and
-// no record is ignored.
+// no record is ignored. An appender that falls behind the truncation cannot learn
+// what became of its slot and says so; that increment alone may be there or not.
 func TestRacingUpdates(t *testing.T) {
 	bolt, err := kv.OpenBolt(filepath.Join(t.TempDir(), "kv.db"), kv.BoltOptions{NoSync: true})
 	require.NoError(t, err)
@@ -185,14 +187,19 @@ func TestRacingUpdates(t *testing.T) {
 			const brokers, each = 4, 25
 			c := cluster{store, objstore.NewMem()}
 			var wg sync.WaitGroup
+			var open atomic.Int64 // updates of unknown outcome
 			logs := make([]*Log, brokers)
 			for i := range logs {
 				logs[i] = c.open(t, 20, 50)
 				wg.Go(func() {
 					for range each {
-						if _, err := logs[i].Update(ctx, func(m *Image) ([]Record, error) {
+						_, err := logs[i].Update(ctx, func(m *Image) ([]Record, error) {
 							return []Record{ProducerIDsAllocated{Broker: id.Broker(i), First: m.NextProducerID(), Count: 10}}, nil
-						}); err != nil {
+						})
+						switch {
+						case errors.Is(err, kv.ErrUnknown) && errors.Is(err, slotlog.ErrTruncated):
+							open.Add(1)
+						case err != nil:
 							t.Error(err)
 							return
 						}
@@ -202,9 +209,11 @@ func TestRacingUpdates(t *testing.T) {
 			wg.Wait()
 			for _, l := range logs {
 				require.NoError(t, l.Refresh(ctx))
-				require.Equal(t, int64(brokers*each*10), l.Image().NextProducerID())
+				done := l.Image().NextProducerID() / 10
+				require.LessOrEqual(t, done, int64(brokers*each))
+				require.GreaterOrEqual(t, done, brokers*each-open.Load())
 				require.Zero(t, l.Image().Ignored())
-				require.Equal(t, uint64(brokers*each+1), l.Image().Version())
+				require.Equal(t, uint64(done+1), l.Image().Version(), "one slot for each")
 			}
 		})
 	}
