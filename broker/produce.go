@@ -147,9 +147,6 @@ func (p *produce) append(topic *metalog.Topic, rp *kmsg.ProduceRequestTopicParti
 		return err
 	}
 	op.BaseOffset, op.LogStartOffset, op.LogAppendTime = int64(done.Base), int64(done.Start), done.Timestamp
-	if !config.LogAppendTime {
-		op.LogAppendTime = -1
-	}
 	p.b.storage.traffic.produced(v)
 	return nil
 }

@@ -60,12 +60,15 @@ func (l *Log) Append(a Append) (Appended, error) {
 	if err != nil {
 		return Appended{}, fmt.Errorf("append to %s: %w", l.id, err)
 	}
-	if verdict.Duplicate {
-		l.answerDuplicate(a, verdict.Base)
-		return Appended{Base: verdict.Base, Start: l.start, Timestamp: verdict.Timestamp, Duplicate: true}, nil
-	}
-
 	result := Appended{Base: l.next, Start: l.start, Timestamp: -1}
+	if verdict.Duplicate {
+		result.Base, result.Duplicate = verdict.Base, true
+		if a.LogAppendTime {
+			result.Timestamp = verdict.Timestamp
+		}
+		l.answerDuplicate(a, verdict.Base)
+		return result, nil
+	}
 	if a.LogAppendTime {
 		result.Timestamp = a.Now.UnixMilli()
 		a.Batch.SetLogAppendTime(result.Timestamp)

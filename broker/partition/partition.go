@@ -141,6 +141,13 @@ func (l *Log) setEpoch(epoch id.Epoch) {
 func (l *Log) close() {
 	l.mu.Lock()
 	l.closed = true
+	l.mu.Unlock()
+	l.wake()
+}
+
+// wake completes every parked fetch.
+func (l *Log) wake() {
+	l.mu.Lock()
 	waits := l.waits
 	l.waits = nil
 	l.mu.Unlock()

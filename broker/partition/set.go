@@ -207,13 +207,7 @@ func (s *Set) Live(p id.Partition) bool {
 // Wake completes every parked fetch, so that it is answered with what there is.
 func (s *Set) Wake() {
 	for l := range s.All() {
-		l.mu.Lock()
-		waits := l.waits
-		l.waits = nil
-		l.mu.Unlock()
-		for _, w := range waits {
-			w.Fire()
-		}
+		l.wake()
 	}
 }
 
