@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"cmp"
 	"context"
 	"path"
 	"slices"
@@ -42,7 +41,6 @@ func handleDescribeLogDirs(_ context.Context, b *Broker, c *call) kmsg.Response 
 			dir.Topics = append(dir.Topics, out)
 		}
 	}
-	slices.SortFunc(dir.Topics, func(x, y kmsg.DescribeLogDirsResponseDirTopic) int { return cmp.Compare(x.Topic, y.Topic) })
 	resp.Dirs = append(resp.Dirs, dir)
 	return resp
 }
