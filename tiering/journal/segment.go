@@ -59,8 +59,13 @@ func readFull(r io.ReaderAt, b []byte, pos int64) error {
 	if n == len(b) {
 		return nil
 	}
+	return shortRead(err)
+}
+
+// shortRead is the error of a read that returned too little with err.
+func shortRead(err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
+		return io.ErrUnexpectedEOF
 	}
 	return err
 }
@@ -73,10 +78,7 @@ func readSpan(r io.ReaderAt, pos, n int64) ([]byte, error) {
 	if int64(got) >= pos-lo+n {
 		return b[pos-lo : pos-lo+n], nil
 	}
-	if err == nil || errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	return nil, err
+	return nil, shortRead(err)
 }
 
 // readFooter returns the footer of a segment file of size bytes. ok is false if the
