@@ -27,10 +27,13 @@ type Adopted struct {
 }
 
 // Adopt copies the batches of WAL objects that lie beyond the ends of their partitions'
-// chains into packs and appends these to the chains, and returns how far each chain
-// reaches, in the order of as, in which each partition is named once. It takes a round. A
-// partition that fails does not hold up the others; the error then tells of the first,
-// and so it does of AfterPass. Without any Adopted, the round did not begin.
+// chains into packs and appends these to the chains. It returns how far each chain
+// reaches, in the order of as, in which each partition may be named once. It takes a
+// round, so that it runs beside no other, and waits for the one under way.
+//
+// A partition that fails does not hold up the others. The error is nil if all reach their
+// ends and AfterPass was content; else it tells of the first that does not, or of
+// AfterPass, or that the round did not begin: then nothing else is returned.
 //
 // The commit point is that of sealing: an item of a chain. A crash before it leaves
 // the pack, or a part of it, as an orphan, and the records where they were; a crash

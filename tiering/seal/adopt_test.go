@@ -208,6 +208,51 @@ func TestAdoptWhatAnotherSealsMeanwhile(t *testing.T) {
 	}
 }
 
+// TestAdoptGivesUp: when another is always faster. How far the chain reaches is told all the same.
+func TestAdoptGivesUp(t *testing.T) {
+	w := newWorld(t, vfs.NewMem(), kv.NewMem())
+	for range 10 {
+		w.fillWAL(1, 5)
+	}
+	as, n := w.adoptions(), 0
+	other := New(w.sealer.cfg)
+	t.Cleanup(func() { require.NoError(t, other.Close(ctx)) })
+	w.sealer.cfg.Objects = objstore.Inject(w.objects, func(op objstore.Op) error {
+		if op.Kind == objstore.OpPut {
+			n++
+			_, err := other.Adopt(ctx, []Adoption{{as[0].Partition, as[0].Segments[:n]}})
+			assert.NoError(t, err)
+		}
+		return nil
+	})
+	adopted, err := w.sealer.Adopt(ctx, as)
+	require.ErrorIs(t, err, errStalled)
+	require.ErrorIs(t, adopted[0].Err, errStalled)
+	require.Equal(t, maxStalls, n)
+	require.Equal(t, as[0].Segments[n-1].Next, adopted[0].End)
+}
+
+// TestAdoptRefusesWhatDoesNotFollow: a run that has no batch at the chain's end, and one of
+// a leader before that of the chain's last batch.
+func TestAdoptRefusesWhatDoesNotFollow(t *testing.T) {
+	w := newWorld(t, vfs.NewMem(), kv.NewMem())
+	for i := 1; i <= 3; i++ {
+		p := partition(i)
+		w.walObject(map[id.Partition][]batch.View{p: {w.produce(p, w.build(p, id.NoProducer, 10, 5)), w.produce(p, w.build(p, id.NoProducer, 10, 5))}})
+	}
+	for i, seg := range []chain.Segment{{Next: 15}, {Next: 10, FirstEpoch: 4, LastEpoch: 4}} {
+		seg.Object, seg.ObjectSize, seg.Length = "packs/x", 10, 10
+		require.NoError(t, w.chain.Append(ctx, []chain.Link{{Partition: partition(1 + i), Segment: seg}})[0])
+	}
+	adopted, err := w.sealer.Adopt(ctx, w.adoptions())
+	require.ErrorContains(t, err, "2 of 3 partitions")
+	require.ErrorIs(t, adopted[0].Err, ErrHole)
+	require.ErrorContains(t, adopted[0].Err, "a batch at 10")
+	require.ErrorIs(t, adopted[1].Err, ErrHole)
+	require.ErrorContains(t, adopted[1].Err, "epoch 4")
+	require.Equal(t, Adopted{Partition: partition(3), End: 20}, adopted[2])
+}
+
 // TestAdoptRacesWithTheFormerLeadersRound: it seals from its hot tier what the new leader
 // seals from WAL objects. It is in the chains once, and neither fails.
 func TestAdoptRacesWithTheFormerLeadersRound(t *testing.T) {
