@@ -3,6 +3,7 @@ package seal
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -52,6 +53,34 @@ func TestHeldPartitions(t *testing.T) {
 	for _, seg := range w.journal.Segments() {
 		require.False(t, seg.Rolled, "it is sealed and the budget is tiny")
 	}
+}
+
+// TestOnlyWhatIsCommittedIsSealed: what is rolled beyond it may yet be replaced by a new leader.
+func TestOnlyWhatIsCommittedIsSealed(t *testing.T) {
+	committed := map[id.Partition]id.Offset{}
+	w := newWorld(t, vfs.NewMem(), kv.NewMem(), func(c *Config) {
+		c.DiskBudget = 1
+		c.Committed = func(p id.Partition) id.Offset { return committed[p] }
+	})
+	w.fill(3, 100)
+	require.NoError(t, w.sealer.SealAll(ctx))
+	require.Zero(t, w.sealer.Stats().Packs)
+	for i, at := range []int{0, 1, 20} {
+		p := partition(i + 1)
+		committed[p] = w.want[p][at].BaseOffset()
+	}
+	for range 2 {
+		require.NoError(t, w.sealer.SealAll(ctx))
+		for p, want := range committed {
+			_, end := w.checkSealed(p)
+			require.Equal(t, want, end)
+		}
+		w.check() // the rest is hot
+	}
+	require.Equal(t, int64(1), w.sealer.Stats().Packs)
+	maps.Copy(committed, w.next)
+	require.NoError(t, w.sealer.SealAll(ctx))
+	w.checkAllSealed()
 }
 
 // TestForget: a sealer that does not know that another has sealed uploads a pack in vain,

@@ -76,7 +76,7 @@ func (s *Sealer) plan(segs []journal.SegmentInfo, skip map[id.Partition]error) p
 }
 
 // choose returns how many of segs, oldest first, go into one pack, one at least, and
-// the partitions of which they hold unsealed batches.
+// the partitions of which they hold batches that are to be sealed.
 func (s *Sealer) choose(segs []journal.SegmentInfo, skip map[id.Partition]error) (n int, pending map[id.Partition]struct{}) {
 	var bytes int64
 	pending = map[id.Partition]struct{}{}
@@ -88,7 +88,10 @@ func (s *Sealer) choose(segs []journal.SegmentInfo, skip map[id.Partition]error)
 		for p, extent := range seg.Partitions {
 			t, seen := s.tails[p]
 			_, skipped := skip[p]
-			if seen && extent.Next > t.end && !skipped && s.cfg.Live(p) && !s.cfg.Held(p) {
+			if !seen || skipped || extent.Next <= t.end {
+				continue
+			}
+			if s.cfg.Live(p) && !s.cfg.Held(p) && s.cfg.Committed(p) > t.end {
 				pending[p] = struct{}{}
 			}
 		}
@@ -111,6 +114,7 @@ func sortedPartitions(set map[id.Partition]struct{}) []id.Partition {
 func (s *Sealer) collect(p id.Partition, upTo id.Segment, pl *plan) (run, error) {
 	r := run{p: p, tail: s.tails[p]}
 	next, epoch := r.tail.end, r.tail.last.LastEpoch
+	committed := s.cfg.Committed(p)
 	for e, err := range s.cfg.Journal.Entries(p, next) {
 		if errors.Is(err, journal.ErrNotHot) {
 			break
@@ -124,7 +128,7 @@ func (s *Sealer) collect(p id.Partition, upTo id.Segment, pl *plan) (run, error)
 		if e.Epoch < epoch {
 			return r, fmt.Errorf("seal %s: the batch at offset %d has leader epoch %d, the one before it %d", p, e.Base, e.Epoch, epoch)
 		}
-		if e.Segment > upTo || pl.full(s.cfg.MaxPackBytes) {
+		if e.Segment > upTo || e.Next > committed || pl.full(s.cfg.MaxPackBytes) {
 			break
 		}
 		r.items = append(r.items, item{

@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -92,6 +93,10 @@ type Config struct {
 	// Held reports whether what lies below a live partition's hot batches is still to be
 	// adopted. What is hot of it is neither sealed nor dropped. nil: none is held.
 	Held func(id.Partition) bool
+	// Committed returns the offset below which the batches of a live partition are
+	// committed. Beyond it they may be none of its log's: another leader may put others in
+	// their place, and so they are neither sealed nor dropped. nil: all that is rolled is committed.
+	Committed func(id.Partition) id.Offset
 	// AfterPass is called within a round, after it has sealed what it could and unless it was
 	// broken off; nil: nothing is. sealedTo returns an offset up to which the partition's
 	// chain reaches at least: as last seen for those that are live, else read anew.
@@ -120,6 +125,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Held == nil {
 		c.Held = func(id.Partition) bool { return false }
+	}
+	if c.Committed == nil {
+		c.Committed = func(id.Partition) id.Offset { return math.MaxInt64 }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
