@@ -39,7 +39,7 @@ fuzz: ## every fuzz target for FUZZTIME (default 5s)
 
 e2e: ## the built binary with kcat, franz-go and Apache Kafka's own tools
 	@tools/install system
-	FOREBAY_JARS="$$(tools/install java)" go test -tags e2e -count=1 -timeout 20m $(TESTFLAGS) ./localstack/e2e/...
+	FOREBAY_JARS="$$(tools/install java)" FOREBAY_NODE="$$(tools/install node)" go test -tags e2e -count=1 -timeout 20m $(TESTFLAGS) ./localstack/e2e/...
 
 bench: ## Forebay beside Apache Kafka on this machine; BENCHFLAGS are handed on
 	@tools/install system
