@@ -123,10 +123,10 @@ func (m *multipart) send(ctx context.Context, p piece, rest source) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(m.s.cfg.PartsInFlight)
 	for last := false; ; {
-		number := m.add(p.payload)
+		number, now := m.add(p.payload), p
 		group.Go(func() error {
-			defer p.release()
-			return m.put(ctx, number, p.payload)
+			defer now.release()
+			return m.put(ctx, number, now.payload)
 		})
 		if last {
 			return group.Wait()
