@@ -88,7 +88,7 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 	}
 	sc.Live = s.logs.Live
 	if b.cluster != nil {
-		sc.Session, sc.Held, sc.AfterPass = b.cluster.session.ID().String(), s.logs.Held, b.cluster.afterPass
+		sc.Session, sc.Held, sc.Committed, sc.AfterPass = b.cluster.session.ID().String(), s.logs.Held, s.logs.Committed, b.cluster.afterPass
 	}
 	s.sealer = seal.New(sc)
 	if err := cfg.Registerer.Register(s); err != nil {

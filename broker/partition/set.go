@@ -173,6 +173,18 @@ func (s *Set) Live(p id.Partition) bool {
 	return ok && state.Leader == s.cfg.Node
 }
 
+// Committed returns the high watermark of a partition that this broker leads, below which
+// its records may be sealed, and 0 for another.
+func (s *Set) Committed(p id.Partition) id.Offset {
+	s.mu.RLock()
+	l, ok := s.logs[p]
+	s.mu.RUnlock()
+	if !ok {
+		return 0
+	}
+	return l.Watermarks().High
+}
+
 // Wake completes every parked fetch, so that it is answered with what there is.
 func (s *Set) Wake() {
 	for l := range s.All() {

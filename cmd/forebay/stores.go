@@ -34,6 +34,7 @@ type stores struct {
 	control, offsets kv.Store
 	objects          objstore.Store
 	wal              objstore.Store // nil: objects
+	dir              *dataDir       // of tables on this disk; nil: elsewhere
 }
 
 func (s *stores) close() error {
@@ -42,6 +43,9 @@ func (s *stores) close() error {
 		if c != nil {
 			errs = append(errs, c.Close())
 		}
+	}
+	if s.dir != nil {
+		errs = append(errs, s.dir.close())
 	}
 	return errors.Join(errs...)
 }
@@ -61,22 +65,22 @@ func (f storeFlags) open(ctx context.Context, log *slog.Logger, metrics promethe
 	if err != nil {
 		return nil, err
 	}
-	if s.control, s.offsets, err = openTables(ctx, f.metadata, log, observe); err != nil {
+	if err = s.openTables(ctx, f.metadata, log, observe); err != nil {
 		return nil, fmt.Errorf("open --metadata %s: %w", f.metadata, err)
 	}
-	if s.objects, err = openObjects(ctx, f.objectStore, "objects", log, observe); err != nil {
+	if s.objects, err = openObjects(ctx, f.objectStore, "objects", observe); err != nil {
 		return nil, fmt.Errorf("open --object-store: %w", err)
 	}
 	if f.walStore != "" {
-		if s.wal, err = openObjects(ctx, f.walStore, "wal", log, observe); err != nil {
+		if s.wal, err = openObjects(ctx, f.walStore, "wal", observe); err != nil {
 			return nil, fmt.Errorf("open --wal-store: %w", err)
 		}
 	}
 	return s, nil
 }
 
-func openObjects(ctx context.Context, text, name string, log *slog.Logger, m *storeMetrics) (objstore.Store, error) {
-	s, err := objstore.OpenURL(ctx, text, objstore.URLOptions{Remote: objstore.RemoteConfig{Observe: m.store(name), Logger: log}})
+func openObjects(ctx context.Context, text, name string, m *storeMetrics) (objstore.Store, error) {
+	s, err := objstore.OpenURL(ctx, text, objstore.URLOptions{Remote: objstore.RemoteConfig{Observe: m.store(name)}})
 	if err != nil {
 		return nil, err
 	}
@@ -86,42 +90,40 @@ func openObjects(ctx context.Context, text, name string, log *slog.Logger, m *st
 	return s, nil
 }
 
-func openTables(ctx context.Context, text string, log *slog.Logger, m *storeMetrics) (control, offsets kv.Store, err error) {
+func (s *stores) openTables(ctx context.Context, text string, log *slog.Logger, m *storeMetrics) (err error) {
 	scheme, _, _ := strings.Cut(text, ":")
 	switch scheme {
 	case "dynamodb":
 		cfg, err := kv.ParseDynamoURL(text)
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
 		cfg.Logger, cfg.Observe = log, m.table
-		if control, offsets, err = kv.OpenDynamoTables(ctx, cfg); err != nil {
-			return nil, nil, err
+		if s.control, s.offsets, err = kv.OpenDynamoTables(ctx, cfg); err != nil {
+			return err
 		}
 	case "bolt":
-		if control, offsets, err = openBoltTables(text); err != nil {
-			return nil, nil, err
+		if s.dir, err = openBoltTables(text); err != nil {
+			return err
 		}
+		s.control, s.offsets = s.dir.control, s.dir.offsets
+		s.dir.control, s.dir.offsets = nil, nil // closed with the others
 	default:
-		return nil, nil, usageErrorf("unknown scheme %q: use dynamodb://table-prefix or bolt:///directory", scheme)
+		return usageErrorf("unknown scheme %q: use dynamodb://table-prefix or bolt:///directory", scheme)
 	}
-	for _, s := range []kv.Store{control, offsets} {
-		if err = kv.Probe(ctx, s); err != nil {
-			return nil, nil, errors.Join(err, control.Close(), offsets.Close())
+	for _, table := range []kv.Store{s.control, s.offsets} {
+		if err := kv.Probe(ctx, table); err != nil {
+			return err
 		}
 	}
-	return control, offsets, nil
+	return nil
 }
 
 // openBoltTables opens the tables of bolt:///directory, for a cluster of one broker.
-func openBoltTables(text string) (control, offsets kv.Store, err error) {
+func openBoltTables(text string) (*dataDir, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host != "" || u.Path == "" || u.RawQuery != "" {
-		return nil, nil, usageErrorf("%q: want bolt:///directory", text)
+		return nil, usageErrorf("%q: want bolt:///directory", text)
 	}
-	dir, err := openTablesDir(u.Path)
-	if err != nil {
-		return nil, nil, err
-	}
-	return dir.control, dir.offsets, nil
+	return openTablesDir(u.Path)
 }
