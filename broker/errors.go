@@ -12,6 +12,7 @@ import (
 
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/broker/partition"
+	"github.com/forebaylog/forebay/broker/placement"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/objstore"
@@ -37,6 +38,7 @@ var translation = []struct {
 	{config.ErrInvalid, kerr.InvalidConfig},
 	{config.ErrNotList, kerr.InvalidConfig},
 	{config.ErrReadOnly, kerr.InvalidRequest},
+	{placement.ErrTooFewBrokers, kerr.InvalidReplicationFactor},
 	{objstore.ErrNotFound, kerr.KafkaStorageError},
 
 	{batch.ErrTooLarge, kerr.MessageTooLarge},
