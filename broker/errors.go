@@ -52,6 +52,7 @@ var translation = []struct {
 	{partition.ErrFenced, kerr.FencedLeaderEpoch},
 	{partition.ErrUnknownEpoch, kerr.UnknownLeaderEpoch},
 	{partition.ErrClosed, kerr.NotLeaderForPartition},
+	{partition.ErrMoving, kerr.NotLeaderForPartition},
 	{journal.ErrFull, kerr.KafkaStorageError},
 	{journal.ErrCorrupt, kerr.KafkaStorageError},
 	{journal.ErrFailed, kerr.KafkaStorageError},

@@ -2,9 +2,9 @@ package broker
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 
+	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
@@ -20,7 +20,7 @@ func (b *Broker) openMetadata(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open metadata log: %w", err)
 	}
-	reg := metalog.BrokerRegistered{ID: b.cfg.NodeID, Incarnation: rand.Text(), Rack: b.cfg.Rack}
+	reg := metalog.BrokerRegistered{ID: b.cfg.NodeID, Incarnation: id.NewSession(), Rack: b.cfg.Rack}
 	for _, l := range b.listeners {
 		reg.Endpoints = append(reg.Endpoints, metalog.Endpoint{Listener: l.Name, Host: l.AdvertisedHost, Port: l.AdvertisedPort})
 	}

@@ -64,7 +64,7 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 		"bytes", recovery.Bytes, "scanned", recovery.Scanned, "cut", len(recovery.Cut), "corrupt", len(recovery.Corrupt),
 		"index_rebuilt", recovery.IndexRebuilt, "took", recovery.Duration.Round(time.Microsecond))
 	s.cold = cold.New(cfg.Objects, cold.Config{CacheBytes: cfg.Storage.CacheBytes, Logger: b.log})
-	s.wal = wal.New(hot, wal.LocalSink(hot), wal.Config{Logger: b.log})
+	s.wal = wal.New(hot, wal.LocalSink(hot, wal.LocalConfig{}), wal.Config{Logger: b.log})
 	tiers := partition.Tiers{WAL: s.wal, Hot: hot, Chain: chains, Cold: s.cold}
 	s.logs, err = partition.Open(ctx, partition.Config{Tiers: tiers, Node: cfg.NodeID, Image: b.meta.Image, Damaged: len(recovery.Corrupt) > 0, Now: cfg.Now, Logger: b.log}, hot)
 	if err != nil {

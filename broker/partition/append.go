@@ -45,13 +45,16 @@ type Appended struct {
 // which was not acknowledged; a crash after it keeps the batch, and a producer
 // that retries is answered from the producer table that recovery rebuilds.
 //
-// It fails with ErrClosed, with the errors of producers.Table.Check, and with
+// It fails with ErrClosed, ErrMoving, with the errors of producers.Table.Check, and with
 // those of wal.Group.Append; nothing was appended then.
 func (l *Log) Append(a Append) (Appended, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return Appended{}, fmt.Errorf("append to %s: %w", l.id, ErrClosed)
+	}
+	if l.frozen {
+		return Appended{}, fmt.Errorf("append to %s: %w", l.id, ErrMoving)
 	}
 	if a.Batch.IsTransactional() {
 		return Appended{}, fmt.Errorf("append to %s: producer %d: %w", l.id, a.Batch.ProducerID(), ErrTransaction)
@@ -138,6 +141,9 @@ func (l *Log) advance(next id.Offset, size int64, err error) {
 	if err == nil {
 		l.committed = next
 		l.bytes += size
+		if l.frozen && l.committed == l.next {
+			close(l.drained)
+		}
 	}
 	var ready []func(error)
 	for len(l.pending) > 0 && (err != nil || l.pending[0].next <= next) {

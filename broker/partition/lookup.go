@@ -7,6 +7,7 @@ import (
 	"iter"
 
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/journal"
@@ -109,7 +110,8 @@ func (l *Log) batchesFrom(ctx context.Context, ts int64) iter.Seq2[batch.View, e
 	}
 }
 
-// walk visits the sealed segments and then the hot batches behind them, until a visit
+// walk visits the sealed segments, those in the WAL objects of earlier leaders behind
+// them, and then the hot batches, until a visit
 // returns false or an error. What is sealed and dropped meanwhile is gone on with in
 // the chain, which was written before.
 func (l *Log) walk(ctx context.Context, sealed func(chain.Segment) (bool, error), hot func(journal.Entry) (bool, error)) error {
@@ -120,6 +122,15 @@ func (l *Log) walk(ctx context.Context, sealed func(chain.Segment) (bool, error)
 				return err
 			}
 			if more, err := sealed(seg); !more {
+				return err
+			}
+			at = seg.Next
+		}
+		for _, seg := range l.adoptedFrom(at) {
+			if more, err := sealed(seg); !more {
+				if errors.Is(err, objstore.ErrNotFound) { // sealed and released since
+					break
+				}
 				return err
 			}
 			at = seg.Next

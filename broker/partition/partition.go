@@ -35,6 +35,10 @@ var (
 	ErrUnknownEpoch = errors.New("leader epoch is newer than the current one")
 	// ErrClosed: the topic was deleted, the leadership has moved, or the broker stops.
 	ErrClosed = errors.New("partition closed")
+	// ErrMoving: the leadership is about to move to another broker.
+	ErrMoving = errors.New("partition is moving to another broker")
+	// ErrGap: committed records of the partition are neither sealed nor in the WAL.
+	ErrGap = errors.New("committed records are missing")
 	// ErrTransaction: the batch belongs to no transaction that is known here.
 	ErrTransaction = errors.New("batch of an unknown transaction")
 )
@@ -78,6 +82,9 @@ type Log struct {
 	producers producers.Table
 	pending   []pendingDuplicate
 	waits     []*Wait
+	adopted   []chain.Segment // runs of WAL objects of earlier leaders that its chain does not have yet, in order
+	frozen    bool            // the leadership is about to move: no appends
+	drained   chan struct{}   // of a frozen log: closed once all that was appended is committed
 }
 
 // pendingDuplicate is a retried batch whose original is appended but not yet committed.
@@ -135,6 +142,27 @@ func (l *Log) setEpoch(epoch id.Epoch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.epoch = max(l.epoch, epoch)
+}
+
+// freeze ends appends until thaw and returns a channel that is closed once all that was
+// appended is committed, or never if it cannot be.
+func (l *Log) freeze() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.frozen {
+		l.frozen, l.drained = true, make(chan struct{})
+		if l.committed == l.next {
+			close(l.drained)
+		}
+	}
+	return l.drained
+}
+
+// thaw takes appends again.
+func (l *Log) thaw() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.frozen = false
 }
 
 // close ends appends and wakes every parked fetch.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/journal"
@@ -57,14 +58,21 @@ func (l *Log) Read(ctx context.Context, from id.Offset, maxBytes int, committed 
 	return f, nil
 }
 
-// readTiers asks the hot tier first. A segment may be sealed and dropped while
-// we look, so that a miss in the hot tier is answered by the chain, which was
-// written before the drop; the chain in turn may be read a moment too early for
-// an offset that is still hot, which is looked for once more.
+// readTiers asks the hot tier first, then the WAL objects of earlier leaders, then the
+// chain. A segment may be sealed and dropped while we look, so that a miss in the hot tier
+// or in the WAL is answered by the chain, which was written before the drop; the chain in
+// turn may be read a moment too early for an offset that is still hot, which is looked for
+// once more.
 func (l *Log) readTiers(ctx context.Context, from, limit id.Offset, maxBytes int) ([][]byte, error) {
 	batches, err := l.tiers.Hot.Read(l.id, from, limit, maxBytes)
 	if !errors.Is(err, journal.ErrNotHot) {
 		return batches, err
+	}
+	if seg, ok := l.adoptedAt(from); ok {
+		batches, err := l.tiers.Cold.Read(ctx, l.id, seg, from, limit, maxBytes)
+		if !errors.Is(err, objstore.ErrNotFound) {
+			return batches, err
+		}
 	}
 	seg, err := l.tiers.Chain.Find(ctx, l.id, from)
 	if errors.Is(err, chain.ErrNotSealed) {

@@ -63,7 +63,7 @@ func (r *rig) start() {
 	j, _, err := journal.Open(ctx, journal.Config{FS: r.fs, Dir: "hot", SegmentBytes: 1 << 20, Cluster: "test-cluster"})
 	require.NoError(r.t, err)
 	r.journal = j
-	r.gate = &gate{Sink: wal.LocalSink(j), open: make(chan struct{})}
+	r.gate = &gate{Sink: wal.LocalSink(j, wal.LocalConfig{}), open: make(chan struct{})}
 	close(r.gate.open)
 	r.wal = wal.New(j, r.gate, wal.Config{})
 	r.cold = cold.New(r.objects, cold.Config{})
@@ -137,12 +137,13 @@ type gate struct {
 	err  error // what commits fail with
 }
 
-func (g *gate) Commit(ctx context.Context, upTo journal.Position) error {
+func (g *gate) Commit(ctx context.Context, c wal.Chunk, done func(error)) {
 	<-g.open
 	if g.err != nil {
-		return g.err
+		done(g.err)
+		return
 	}
-	return g.Sink.Commit(ctx, upTo)
+	g.Sink.Commit(ctx, c, done)
 }
 
 // batchOf builds a batch of records with the times, and a value for each.

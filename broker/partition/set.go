@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,7 +13,7 @@ import (
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/journal"
-	"github.com/forebaylog/forebay/tiering/producers"
+	"github.com/forebaylog/forebay/tiering/wal"
 )
 
 // ProducerExpiry is how long a producer's state outlives its last batch, and
@@ -29,6 +29,10 @@ type Config struct {
 	Tiers Tiers
 	Node  id.Broker             // the partitions that this broker leads are kept
 	Image func() *metalog.Image // the metadata as it is now
+	// Streams reads what the stream of a session holds in its slots up to through. Set in
+	// a cluster, where leadership comes and goes and the hot segments are a cache; nil on
+	// a node alone, whose hot segments are the truth.
+	Streams func(ctx context.Context, session id.Session, through uint64) ([]wal.Object, error)
 	// Damaged says that the hot tier has reported damaged segments: a log with a gap
 	// is then opened, and reads of the gap fail, where otherwise Open fails.
 	Damaged bool
@@ -52,85 +56,8 @@ type Replayer interface {
 	Replay(ctx context.Context, from func(id.Partition) id.Offset, visit func(id.Partition, journal.Entry, batch.View) error) error
 }
 
-// Open recovers every partition that the broker leads: the end of its chain, the
-// producers of its last sealed segment, and then what the hot segments hold
-// beyond. Until Open returns nothing is served.
-func Open(ctx context.Context, cfg Config, hot Replayer) (*Set, error) {
-	s := &Set{cfg: cfg, logs: make(map[id.Partition]*Log)}
-	for _, t := range cfg.Image().Topics() {
-		for i, p := range t.Partitions {
-			if p.Leader != cfg.Node {
-				continue
-			}
-			l, err := s.recover(ctx, id.Partition{Topic: t.ID, Index: int32(i)}, p.Epoch)
-			if err != nil {
-				return nil, err
-			}
-			s.logs[l.id] = l
-		}
-	}
-	from := func(p id.Partition) id.Offset {
-		if l, ok := s.logs[p]; ok {
-			return l.next
-		}
-		return math.MaxInt64
-	}
-	err := hot.Replay(ctx, from, func(p id.Partition, e journal.Entry, v batch.View) error {
-		l := s.logs[p]
-		if e.Base != l.next && !cfg.Damaged {
-			return fmt.Errorf("replay %s: found offset %d where %d follows: a hot segment is missing; restore it, or see forebay verify", p, e.Base, l.next)
-		}
-		if e.Base != l.next {
-			cfg.Logger.Error("open a log with a damaged range; reads of it will fail", "partition", p.String(), "from", l.next, "to", e.Base)
-		}
-		l.apply(v)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	for _, l := range s.logs {
-		l.committed = l.next // what survived a restart on this disk was synced or is now
-	}
-	background, cancel := context.WithCancel(context.Background())
-	s.stop = cancel
-	s.idle.Go(func() { s.sweep(background) })
-	return s, nil
-}
-
-// recover builds the log of one partition from its chain.
-func (s *Set) recover(ctx context.Context, p id.Partition, epoch id.Epoch) (*Log, error) {
-	l := &Log{id: p, tiers: &s.cfg.Tiers, epoch: epoch}
-	end, last, sealed, err := s.cfg.Tiers.Chain.End(ctx, p)
-	if err != nil {
-		return nil, fmt.Errorf("recover %s: %w", p, err)
-	}
-	if !sealed {
-		return l, nil
-	}
-	l.next = end
-	states, err := s.sealedProducers(ctx, p, last.Object, last.ObjectSize)
-	if err != nil {
-		return nil, fmt.Errorf("recover the producers of %s: %w", p, err)
-	}
-	l.producers.Restore(states)
-	return l, nil
-}
-
-func (s *Set) sealedProducers(ctx context.Context, p id.Partition, object string, size int64) ([]producers.State, error) {
-	footer, err := s.cfg.Tiers.Cold.Footer(ctx, object, size)
-	if err != nil {
-		return nil, err
-	}
-	run, ok := footer.Run(p)
-	if !ok {
-		return nil, fmt.Errorf("pack %s has no run of it", object)
-	}
-	return run.Producers, nil
-}
-
-// Get returns the log of a partition that this broker leads. A partition that
-// was created a moment ago gets its log here.
+// Get returns the log of a partition that this broker leads and that is recovered. A
+// partition that was created a moment ago gets its log here.
 func (s *Set) Get(p id.Partition) (*Log, bool) {
 	s.mu.RLock()
 	l, ok := s.logs[p]
@@ -139,7 +66,7 @@ func (s *Set) Get(p id.Partition) (*Log, bool) {
 		return l, true
 	}
 	state, ok := s.cfg.Image().Partition(p)
-	if !ok || state.Leader != s.cfg.Node {
+	if !ok || state.Leader != s.cfg.Node || s.cfg.Streams != nil && state.Epoch > 0 {
 		return nil, false
 	}
 	s.mu.Lock()
@@ -179,13 +106,14 @@ func (s *Set) All() iter.Seq[*Log] {
 	}
 }
 
-// Apply follows the metadata: logs of deleted topics are closed, epochs raised.
+// Apply follows the metadata: the logs of deleted topics, and of partitions that others
+// lead or have led since, are closed. On a node alone the epoch just rises.
 func (s *Set) Apply(image *metalog.Image) {
 	var gone []*Log
 	s.mu.Lock()
 	for p, l := range s.logs {
 		state, ok := image.Partition(p)
-		if !ok || state.Leader != s.cfg.Node {
+		if !ok || state.Leader != s.cfg.Node || s.cfg.Streams != nil && state.Epoch != l.epoch {
 			delete(s.logs, p)
 			gone = append(gone, l)
 			continue
@@ -195,6 +123,43 @@ func (s *Set) Apply(image *metalog.Image) {
 	s.mu.Unlock()
 	for _, l := range gone {
 		l.close()
+	}
+}
+
+// Freeze ends appends to the partitions, so that their leadership can move, and waits
+// until all that was appended to them is committed. It returns those that got there; with
+// an error, that of ctx, not all did. Thaw, or the change of the leader, ends it.
+func (s *Set) Freeze(ctx context.Context, ps []id.Partition) (ready []id.Partition, err error) {
+	waits := make(map[id.Partition]<-chan struct{}, len(ps))
+	for _, p := range ps {
+		s.mu.RLock()
+		l, ok := s.logs[p]
+		s.mu.RUnlock()
+		if ok {
+			waits[p] = l.freeze()
+		}
+	}
+	for p, drained := range waits {
+		select {
+		case <-drained:
+			ready = append(ready, p)
+		case <-ctx.Done():
+			err = fmt.Errorf("await the commits of %s: %w", p, context.Cause(ctx))
+		}
+	}
+	slices.SortFunc(ready, id.Partition.Compare)
+	return ready, err
+}
+
+// Thaw takes appends to the partitions again.
+func (s *Set) Thaw(ps []id.Partition) {
+	for _, p := range ps {
+		s.mu.RLock()
+		l, ok := s.logs[p]
+		s.mu.RUnlock()
+		if ok {
+			l.thaw()
+		}
 	}
 }
 

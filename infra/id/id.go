@@ -79,6 +79,17 @@ type Broker int32
 // String returns the node id in decimal.
 func (b Broker) String() string { return strconv.Itoa(int(b)) }
 
+// Session names one run of a broker, from the registration on, and the WAL stream of
+// that run. It is 22 characters of URL-safe base64, so that it may stand in a key or a
+// path. The zero value names none.
+type Session string
+
+// NewSession returns a random Session that does not start with "-".
+func NewSession() Session { return Session(NewTopic().String()) }
+
+// String returns the text that the session is.
+func (s Session) String() string { return string(s) }
+
 // Segment is the number of a hot segment within one data directory, from 1, rising.
 type Segment uint64
 

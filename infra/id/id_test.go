@@ -24,6 +24,16 @@ func TestNewTopic(t *testing.T) {
 	require.True(t, id.Topic{}.IsZero())
 }
 
+func TestNewSession(t *testing.T) {
+	seen := make(map[id.Session]bool)
+	for range 10_000 {
+		session := id.NewSession()
+		require.Regexp(t, "^[A-Za-z0-9_][A-Za-z0-9_-]{21}$", session.String())
+		require.False(t, seen[session])
+		seen[session] = true
+	}
+}
+
 func TestParseTopicTakesOnlyWhatStringWrites(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		topic := id.Topic(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "topic"))

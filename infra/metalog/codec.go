@@ -10,8 +10,6 @@ import (
 	"hash/crc32"
 	"io"
 	"reflect"
-
-	"github.com/forebaylog/forebay/infra/id"
 )
 
 // Errors of what is stored.
@@ -25,7 +23,7 @@ var (
 // A slot and a snapshot are a header and a body of JSON:
 //
 //	offset  0  4 bytes  magic: "FBMS" slot, "FBMI" snapshot (image)
-//	offset  4  1 byte   version of the frame and of the body's outer form: 1
+//	offset  4  1 byte   version of the frame and of the body's outer form: slot 1, snapshot 2
 //	offset  5  1 byte   encoding of the body: 0 plain, 1 DEFLATE
 //	offset  6  2 bytes  zero
 //	offset  8  4 bytes  length of the JSON, little endian
@@ -34,21 +32,27 @@ var (
 //
 // The JSON of a slot is an array of {"t": kind, "v": version, "d": record}. A record
 // whose meaning changes takes the next version; a reader takes the current version
-// and the one before, and refuses what is newer (ErrNewer) rather than fold it wrong. All
-// versions are 1 so far. Fields may only be added when ignoring them is harmless.
+// and the one before, and refuses what is newer (ErrNewer) rather than fold it wrong.
+// Fields may only be added when ignoring them is harmless.
+//
+// Version 1 was that of a single broker. Version 2 of broker-registered opens a stream, that of
+// leaders-changed and leadership-taken may have a tail, and a snapshot of version 2 has
+// what comes of these and of the records that version 1 had not: fenced brokers,
+// streams, tails and targets. What version 1 wrote has none of it.
 const (
-	slotMagic     = "FBMS"
-	imageMagic    = "FBMI"
-	frameVersion  = 1
-	recordVersion = 1
-	headerSize    = 16
-	crcAt         = 12
+	slotMagic  = "FBMS"
+	imageMagic = "FBMI"
+	headerSize = 16
+	crcAt      = 12
 
 	encodingPlain   = 0
 	encodingDeflate = 1
 	plainBelow      = 1 << 10 // bytes of JSON that are not worth compressing
 	deflateBest     = 1032    // no stream of DEFLATE grows more than so many times
 )
+
+// frameVersions has the version that is written for each magic; it is read, and so is each before it.
+var frameVersions = map[string]byte{slotMagic: 1, imageMagic: 2}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -71,7 +75,7 @@ func appendFrame(to []byte, magic string, body []byte) ([]byte, error) {
 	}
 	start := len(to)
 	to = append(to, magic...)
-	to = append(to, frameVersion, encoding, 0, 0)
+	to = append(to, frameVersions[magic], encoding, 0, 0)
 	to = binary.LittleEndian.AppendUint32(to, uint32(len(body)))
 	to = binary.LittleEndian.AppendUint32(to, frameCRC(to[start:], stored))
 	return append(to, stored...), nil
@@ -83,14 +87,15 @@ func frameCRC(header, stored []byte) uint32 {
 
 // decodeFrame returns the body.
 func decodeFrame(magic string, b []byte) ([]byte, error) {
+	version := frameVersions[magic]
 	switch {
 	case len(b) < headerSize:
 		return nil, fmt.Errorf("%w: %d bytes, want at least %d", ErrCorrupt, len(b), headerSize)
 	case string(b[:4]) != magic:
 		return nil, fmt.Errorf("%w: magic %q, want %q", ErrCorrupt, b[:4], magic)
-	case b[4] > frameVersion:
-		return nil, fmt.Errorf("%w: version %d of the frame, this one knows %d", ErrNewer, b[4], frameVersion)
-	case b[4] != frameVersion || b[5] > encodingDeflate || b[6] != 0 || b[7] != 0:
+	case b[4] > version:
+		return nil, fmt.Errorf("%w: version %d of the frame, this one knows %d", ErrNewer, b[4], version)
+	case b[4] == 0 || b[5] > encodingDeflate || b[6] != 0 || b[7] != 0:
 		return nil, fmt.Errorf("%w: header % x", ErrCorrupt, b[4:8])
 	}
 	length, crc, stored := uint64(binary.LittleEndian.Uint32(b[8:])), binary.LittleEndian.Uint32(b[crcAt:]), b[headerSize:]
@@ -128,9 +133,9 @@ type envelope struct {
 	Data    json.RawMessage `json:"d"`
 }
 
-// recordTypes maps the kind of a record to its Go type.
-var recordTypes = func() map[string]reflect.Type {
-	types := map[string]reflect.Type{}
+// recordTypes maps what marks a record to its Go type.
+var recordTypes = func() map[kind]reflect.Type {
+	types := map[kind]reflect.Type{}
 	for _, r := range []Record{
 		ClusterCreated{},
 		TopicCreated{},
@@ -138,12 +143,20 @@ var recordTypes = func() map[string]reflect.Type {
 		PartitionsAdded{},
 		ConfigChanged{},
 		BrokerRegistered{},
+		BrokerRegisteredV1{},
+		BrokerFenced{},
 		BrokerRemoved{},
+		StreamsReleased{},
 		LeadersChanged{},
 		LeadershipTaken{},
+		TargetsSet{},
+		ReplicasChanged{},
 		ProducerIDsAllocated{},
 	} {
 		types[r.kind()] = reflect.TypeOf(r)
+	}
+	for _, r := range []Record{LeadersChanged{}, LeadershipTaken{}} { // version 1 means the same, without a tail
+		types[kind{r.kind().name, 1}] = reflect.TypeOf(r)
 	}
 	return types
 }()
@@ -154,9 +167,9 @@ func EncodeSlot(records []Record) ([]byte, error) {
 	for i, r := range records {
 		data, err := json.Marshal(r)
 		if err != nil {
-			return nil, fmt.Errorf("encode record %d, %s: %w", i, r.kind(), err)
+			return nil, fmt.Errorf("encode record %d, %s: %w", i, r.kind().name, err)
 		}
-		envelopes[i] = envelope{Kind: r.kind(), Version: recordVersion, Data: data}
+		envelopes[i] = envelope{Kind: r.kind().name, Version: r.kind().version, Data: data}
 	}
 	body, err := json.Marshal(envelopes)
 	if err != nil {
@@ -185,12 +198,12 @@ func DecodeSlot(payload []byte) ([]Record, error) {
 }
 
 func (e envelope) decode() (Record, error) {
-	t, known := recordTypes[e.Kind]
-	if !known || e.Version > recordVersion {
-		return nil, fmt.Errorf("%w: version %d of the record", ErrNewer, e.Version)
-	}
-	if e.Version != recordVersion {
+	t, known := recordTypes[kind{e.Kind, e.Version}]
+	switch {
+	case !known && e.Version < 1:
 		return nil, fmt.Errorf("%w: version %d of the record", ErrCorrupt, e.Version)
+	case !known:
+		return nil, fmt.Errorf("%w: version %d of the record", ErrNewer, e.Version)
 	}
 	v := reflect.New(t)
 	if err := json.Unmarshal(e.Data, v.Interface()); err != nil {
@@ -201,97 +214,4 @@ func (e envelope) decode() (Record, error) {
 		return nil, fmt.Errorf("decode record: %v is none", t) // recordTypes has only Records
 	}
 	return r, nil
-}
-
-// topicText is a topic's id as JSON has it.
-type topicText id.Topic
-
-// MarshalText implements encoding.TextMarshaler.
-func (t topicText) MarshalText() ([]byte, error) { return []byte(id.Topic(t).String()), nil }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (t *topicText) UnmarshalText(b []byte) error {
-	topic, err := id.ParseTopic(string(b))
-	*t = topicText(topic)
-	return err
-}
-
-// The JSON of records with a topic's id: their own fields, and the id as text.
-type (
-	plainTopicCreated    TopicCreated
-	plainPartitionsAdded PartitionsAdded
-
-	jsonTopicCreated struct {
-		ID topicText `json:"id"`
-		*plainTopicCreated
-	}
-	jsonTopicDeleted struct {
-		ID topicText `json:"id"`
-	}
-	jsonPartitionsAdded struct {
-		ID topicText `json:"id"`
-		*plainPartitionsAdded
-	}
-	jsonLeaderChange struct {
-		Topic    topicText   `json:"topic"`
-		Index    int32       `json:"p"`
-		Leader   id.Broker   `json:"l"`
-		Epoch    id.Epoch    `json:"e"`
-		Replicas []id.Broker `json:"r,omitempty"`
-	}
-)
-
-// MarshalJSON implements json.Marshaler.
-func (r TopicCreated) MarshalJSON() ([]byte, error) {
-	return json.Marshal(jsonTopicCreated{topicText(r.ID), (*plainTopicCreated)(&r)})
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (r *TopicCreated) UnmarshalJSON(b []byte) error {
-	j := jsonTopicCreated{plainTopicCreated: (*plainTopicCreated)(r)}
-	err := json.Unmarshal(b, &j)
-	r.ID = id.Topic(j.ID)
-	return err
-}
-
-// MarshalJSON implements json.Marshaler.
-func (r TopicDeleted) MarshalJSON() ([]byte, error) {
-	return json.Marshal(jsonTopicDeleted{topicText(r.ID)})
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (r *TopicDeleted) UnmarshalJSON(b []byte) error {
-	var j jsonTopicDeleted
-	err := json.Unmarshal(b, &j)
-	r.ID = id.Topic(j.ID)
-	return err
-}
-
-// MarshalJSON implements json.Marshaler.
-func (r PartitionsAdded) MarshalJSON() ([]byte, error) {
-	return json.Marshal(jsonPartitionsAdded{topicText(r.ID), (*plainPartitionsAdded)(&r)})
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (r *PartitionsAdded) UnmarshalJSON(b []byte) error {
-	j := jsonPartitionsAdded{plainPartitionsAdded: (*plainPartitionsAdded)(r)}
-	err := json.Unmarshal(b, &j)
-	r.ID = id.Topic(j.ID)
-	return err
-}
-
-// MarshalJSON implements json.Marshaler.
-func (c LeaderChange) MarshalJSON() ([]byte, error) {
-	return json.Marshal(jsonLeaderChange{topicText(c.Partition.Topic), c.Partition.Index, c.Leader, c.Epoch, c.Replicas})
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (c *LeaderChange) UnmarshalJSON(b []byte) error {
-	var j jsonLeaderChange
-	err := json.Unmarshal(b, &j)
-	*c = LeaderChange{
-		Partition: id.Partition{Topic: id.Topic(j.Topic), Index: j.Index},
-		Leader:    j.Leader, Epoch: j.Epoch, Replicas: j.Replicas,
-	}
-	return err
 }

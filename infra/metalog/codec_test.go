@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -35,22 +36,34 @@ func everyRecord() []Record {
 		ConfigChanged{Resource{ResourceGroup, "g"}, map[string]*string{"c": text("")}},
 		BrokerRegistered{ID: 1, Incarnation: "x", Rack: "r", Endpoints: []Endpoint{{"PLAINTEXT", "localhost", 9092}}},
 		BrokerRegistered{ID: 2, Incarnation: "y", Endpoints: []Endpoint{}},
+		BrokerRegisteredV1{ID: 3, Incarnation: "z", Rack: "s", Endpoints: []Endpoint{}},
+		BrokerFenced{ID: 3, Session: "z"},
 		BrokerRemoved{ID: 2},
 		LeadersChanged{Changes: []LeaderChange{
 			{Partition: id.Partition{Topic: topicID(1), Index: 1}, Leader: 2, Epoch: 1, Replicas: []id.Broker{2, 1}},
 			{Partition: id.Partition{Topic: topicID(9), Index: 0}, Leader: 2, Epoch: 1},
+		}, Tail: &Tail{Session: "y", Through: 7}},
+		LeadershipTaken{From: 1, To: 2, Tail: &Tail{Session: "x", Through: 8}},
+		BrokerRegistered{ID: 1, Incarnation: "v", Endpoints: []Endpoint{}},
+		StreamsReleased{Sessions: []id.Session{"y", "w"}},
+		TargetsSet{Targets: []PartitionTarget{
+			{Partition: id.Partition{Topic: topicID(1), Index: 3}, Target: 1},
+			{Partition: id.Partition{Topic: topicID(1), Index: 2}, Target: NoBroker},
 		}},
-		LeadershipTaken{From: 1, To: 2},
+		ReplicasChanged{Changes: []ReplicasChange{{Partition: id.Partition{Topic: topicID(1), Index: 2}, Replicas: []id.Broker{1, 2}}}},
 		ProducerIDsAllocated{Broker: 1, First: 0, Count: 1000},
 	}
 }
 
 func TestSlotRoundTrip(t *testing.T) {
-	seen := map[string]bool{}
+	seen, known := map[reflect.Type]bool{}, map[reflect.Type]bool{}
 	for _, r := range everyRecord() {
-		seen[r.kind()] = true
+		seen[reflect.TypeOf(r)] = true
 	}
-	require.Len(t, seen, len(recordTypes), "everyRecord misses one")
+	for _, typ := range recordTypes {
+		known[typ] = true
+	}
+	require.Equal(t, known, seen, "everyRecord misses one")
 	for n := range len(everyRecord()) + 1 {
 		records := everyRecord()[:n]
 		payload, err := EncodeSlot(records)
@@ -64,6 +77,7 @@ func TestSlotRoundTrip(t *testing.T) {
 func TestImageRoundTrip(t *testing.T) {
 	m := NewImage("cluster", everyRecord()...)
 	require.NotZero(t, m.Ignored())
+	require.NotEmpty(t, m.Streams())
 	for _, m := range []*Image{m, {}, manyTopics(200, 4)} {
 		b, err := encodeImage(m)
 		require.NoError(t, err)
@@ -74,46 +88,71 @@ func TestImageRoundTrip(t *testing.T) {
 		require.JSONEq(t, describe(t, m), describe(t, got))
 		require.Equal(t, m.topics, got.topics)
 		require.Equal(t, m.brokers, got.brokers)
+		require.Equal(t, m.streams, got.streams)
 		require.Equal(t, m.configs, got.configs)
 	}
 }
 
-// TestGolden: what older versions wrote is read for ever, and what this one writes does not change
-// unnoticed. Compressed bodies may differ from one Go release to the next, so the
-// golden files hold plain ones.
+// TestGolden: what this version writes does not change unnoticed. Compressed bodies may
+// differ from one Go release to the next, so the golden files hold plain ones.
 func TestGolden(t *testing.T) {
 	records := everyRecord()
-	json1, err := json.Marshal(NewImage("cluster", records...))
+	image, err := json.Marshal(NewImage("cluster", records...))
 	require.NoError(t, err)
-	for name, body := range map[string]string{"image-v1": string(json1), "slot-v1": slotJSON(t, records)} {
-		file := filepath.Join("testdata", name+".json")
-		if *update {
-			require.NoError(t, os.WriteFile(file, []byte(body), 0o600))
-		}
-		golden, err := os.ReadFile(file)
-		require.NoError(t, err)
-		require.Equal(t, string(golden), body)
-		if name == "slot-v1" {
-			framed, err := appendFrame(nil, slotMagic, golden)
-			require.NoError(t, err)
-			read, err := DecodeSlot(framed)
-			require.NoError(t, err)
-			require.Equal(t, records, read)
-		}
-	}
-
+	golden(t, "image-v2.json", image)
+	golden(t, "slot-v2.json", []byte(slotJSON(t, records)))
 	slot, err := EncodeSlot([]Record{LeadershipTaken{From: 1, To: 2}})
 	require.NoError(t, err)
-	file := filepath.Join("testdata", "slot-v1.bin")
-	if *update {
-		require.NoError(t, os.WriteFile(file, slot, 0o600))
-	}
-	golden, err := os.ReadFile(file)
-	require.NoError(t, err)
-	require.Equal(t, golden, slot)
+	golden(t, "slot-v2.bin", slot)
 	require.Equal(t, `FBMS`, string(slot[:4]))
-	require.Equal(t, `[{"t":"leadership-taken","v":1,"d":{"from":1,"to":2}}]`, string(slot[headerSize:]))
+	require.Equal(t, `[{"t":"leadership-taken","v":2,"d":{"from":1,"to":2}}]`, string(slot[headerSize:]))
 	require.Equal(t, uint32(len(slot)-headerSize), binary.LittleEndian.Uint32(slot[8:]))
+}
+
+// golden compares with a golden file, or rewrites it.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		require.NoError(t, os.WriteFile(file, got, 0o600))
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(got))
+}
+
+// TestGoldenV1: what version 1 wrote is read, and a broker that it registered has no stream.
+func TestGoldenV1(t *testing.T) {
+	read := func(name string) []byte {
+		b, err := os.ReadFile(filepath.Join("testdata", name))
+		require.NoError(t, err)
+		return b
+	}
+	framed, err := appendFrame(nil, slotMagic, read("slot-v1.json"))
+	require.NoError(t, err)
+	records, err := DecodeSlot(framed)
+	require.NoError(t, err)
+	require.Contains(t, records, Record(BrokerRegisteredV1{ID: 2, Incarnation: "y", Endpoints: []Endpoint{}}))
+	require.Contains(t, records, Record(LeadershipTaken{From: 1, To: 2}))
+	folded := NewImage("cluster", records[1:]...)
+	require.Empty(t, folded.Streams())
+
+	framed, err = appendFrame(nil, imageMagic, read("image-v1.json"))
+	require.NoError(t, err)
+	framed[4] = 1
+	binary.LittleEndian.PutUint32(framed[crcAt:], frameCRC(framed, framed[headerSize:]))
+	image, err := decodeImage(framed)
+	require.NoError(t, err)
+	require.Equal(t, folded.topics, image.topics)
+	require.Equal(t, folded.brokers, image.brokers)
+	state, ok := image.Partition(part(1, 0))
+	require.True(t, ok)
+	require.Equal(t, NoBroker, state.Target)
+	require.Empty(t, state.Tails)
+
+	records, err = DecodeSlot(read("slot-v1.bin"))
+	require.NoError(t, err)
+	require.Equal(t, []Record{LeadershipTaken{From: 1, To: 2}}, records)
 }
 
 func slotJSON(t *testing.T, records []Record) string {
@@ -146,12 +185,15 @@ func TestDecodeDamaged(t *testing.T) {
 
 func TestDecodeOtherVersions(t *testing.T) {
 	for body, want := range map[string]error{
-		`[{"t":"leadership-taken","v":2,"d":{}}]`:                        ErrNewer,
+		`[{"t":"leadership-taken","v":3,"d":{}}]`:                        ErrNewer,
+		`[{"t":"topic-deleted","v":2,"d":{}}]`:                           ErrNewer,
+		`[{"t":"leadership-taken","v":-1,"d":{}}]`:                       ErrCorrupt,
 		`[{"t":"planet-moved","v":1,"d":{}}]`:                            ErrNewer,
 		`[{"t":"leadership-taken","v":0,"d":{}}]`:                        ErrCorrupt,
 		`[{"t":"leadership-taken","v":1}]`:                               ErrCorrupt,
 		`[{"t":"leadership-taken","v":1,"d":[]}]`:                        ErrCorrupt,
 		`[{"t":"topic-deleted","v":1,"d":{"id":"not an id"}}]`:           ErrCorrupt,
+		`[{"t":"targets-set","v":1,"d":{"targets":[{"topic":"x"}]}}]`:    ErrCorrupt,
 		`{"t":"leadership-taken"}`:                                       ErrCorrupt,
 		`[`:                                                              ErrCorrupt,
 		`[{"t":"leadership-taken","v":1,"d":{"from":1,"to":2,"new":3}}]`: nil,
@@ -183,6 +225,8 @@ func TestDecodeBadImage(t *testing.T) {
 		`{"topics":[{"name":"a","id":"` + one + `"}]}`,
 		`{"brokers":[{"id":2},{"id":1}]}`,
 		`{"brokers":[{"id":-2}]}`,
+		`{"streams":[{"session":"a","node":1},{"session":"a","node":2}]}`,
+		`{"streams":[{"node":1}]}`,
 		`{"configs":[{"resource":{"type":"topic","name":"a"},"set":{"a":"1"}}]}`,
 		`{"configs":[{"resource":{"type":"group","name":"a"},"set":{}}]}`,
 		`{"configs":[{"resource":{"type":"group","name":"b"},"set":{"a":"1"}},{"resource":{"type":"group","name":"a"},"set":{"a":"1"}}]}`,
@@ -208,19 +252,22 @@ func TestBomb(t *testing.T) {
 func TestLargeChangesFitASlot(t *testing.T) {
 	assignments := make([]Assignment, 10_000)
 	changes := make([]LeaderChange, 10_000)
+	targets := make([]PartitionTarget, 10_000)
 	topics := make([]Record, 5_000)
 	topic := id.NewTopic()
 	for i := range assignments {
 		b := func(n int) id.Broker { return id.Broker(i * 7919 % (n + i%5 + 1)) }
 		assignments[i] = Assignment{Leader: b(10), Replicas: []id.Broker{b(10), b(11), b(12)}}
 		changes[i] = LeaderChange{Partition: id.Partition{Topic: topic, Index: int32(i)}, Leader: b(10), Epoch: id.Epoch(i)}
+		targets[i] = PartitionTarget{Partition: changes[i].Partition, Target: b(10)}
 	}
 	for i := range topics {
 		topics[i] = TopicCreated{Name: fmt.Sprintf("events.of.shop.%d", i), ID: id.NewTopic(), Partitions: led(1), ReplicationFactor: 1}
 	}
 	for name, records := range map[string][]Record{
 		"topic of 10,000 partitions": {TopicCreated{Name: "wide", ID: topic, Partitions: assignments}},
-		"10,000 leader changes":      {LeadersChanged{Changes: changes}},
+		"10,000 leader changes":      {LeadersChanged{Changes: changes, Tail: &Tail{Session: id.NewSession(), Through: 1 << 40}}},
+		"10,000 targets":             {TargetsSet{Targets: targets}},
 		"5,000 topics":               topics,
 	} {
 		payload, err := EncodeSlot(records)
@@ -238,7 +285,8 @@ func FuzzDecodeSlot(f *testing.F) {
 	for n := range everyRecord() {
 		body, err := json.Marshal(everyRecord()[n])
 		require.NoError(f, err)
-		f.Add([]byte(fmt.Sprintf(`[{"t":%q,"v":1,"d":%s}]`, everyRecord()[n].kind(), body)), false)
+		k := everyRecord()[n].kind()
+		f.Add([]byte(fmt.Sprintf(`[{"t":%q,"v":%d,"d":%s}]`, k.name, k.version, body)), false)
 	}
 	all, err := EncodeSlot(everyRecord())
 	require.NoError(f, err)

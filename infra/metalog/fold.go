@@ -59,12 +59,22 @@ func (f *folder) apply(r Record) bool {
 		return f.configChanged(r)
 	case BrokerRegistered:
 		return f.brokerRegistered(r)
+	case BrokerRegisteredV1:
+		return f.putBroker(BrokerRegistered(r))
+	case BrokerFenced:
+		return f.brokerFenced(r)
 	case BrokerRemoved:
 		return f.brokerRemoved(r)
+	case StreamsReleased:
+		return f.streamsReleased(r)
 	case LeadersChanged:
 		return f.leadersChanged(r)
 	case LeadershipTaken:
 		return f.leadershipTaken(r)
+	case TargetsSet:
+		return f.targetsSet(r)
+	case ReplicasChanged:
+		return f.replicasChanged(r)
 	case ProducerIDsAllocated:
 		return f.producerIDsAllocated(r)
 	default:
@@ -102,7 +112,7 @@ func (f *folder) topicCreated(r TopicCreated) bool {
 
 func appendAssigned(to []PartitionState, as []Assignment) []PartitionState {
 	for _, a := range as {
-		to = append(to, PartitionState{Leader: a.Leader, Replicas: a.Replicas})
+		to = append(to, PartitionState{Leader: a.Leader, Replicas: a.Replicas, Target: NoBroker})
 	}
 	return to
 }
@@ -175,85 +185,6 @@ func withConfigs(old map[string]string, set map[string]*string) map[string]strin
 		return nil
 	}
 	return next
-}
-
-func (f *folder) brokerRegistered(r BrokerRegistered) bool {
-	if r.ID < 0 {
-		return false
-	}
-	b := &Broker{ID: r.ID, Incarnation: r.Incarnation, Rack: r.Rack, Endpoints: r.Endpoints}
-	brokers := slices.Clone(f.img.brokers)
-	i, known := slices.BinarySearchFunc(brokers, b, byNodeID)
-	if known {
-		brokers[i] = b
-	} else {
-		brokers = slices.Insert(brokers, i, b)
-	}
-	f.img.brokers = brokers
-	return true
-}
-
-func (f *folder) brokerRemoved(r BrokerRemoved) bool {
-	i, known := slices.BinarySearchFunc(f.img.brokers, &Broker{ID: r.ID}, byNodeID)
-	if !known {
-		return false
-	}
-	f.img.brokers = slices.Delete(slices.Clone(f.img.brokers), i, i+1)
-	return true
-}
-
-// leadersChanged counts each change that does not apply by itself.
-func (f *folder) leadersChanged(r LeadersChanged) bool {
-	for _, c := range r.Changes {
-		if !f.leaderChanged(c) {
-			f.img.ignored++
-		}
-	}
-	return true
-}
-
-func (f *folder) leaderChanged(c LeaderChange) bool {
-	now, ok := f.img.Partition(c.Partition)
-	if !ok || c.Epoch != now.Epoch+1 || c.Leader < NoBroker {
-		return false
-	}
-	t, _ := f.img.TopicByID(c.Partition.Topic)
-	state := &f.mutable(t).Partitions[c.Partition.Index]
-	state.Leader, state.Epoch = c.Leader, c.Epoch
-	if c.Replicas != nil {
-		state.Replicas = c.Replicas
-	}
-	return true
-}
-
-func (f *folder) leadershipTaken(r LeadershipTaken) bool {
-	if r.From < 0 || r.To < 0 {
-		return false
-	}
-	if n := len(f.old.topics); len(f.fresh)+len(f.replaced) == 0 { // likely to change them all
-		f.fresh, f.replaced = make(map[*Topic]bool, n), make(map[*Topic]*Topic, n)
-	}
-	for _, shard := range f.img.byName {
-		for _, t := range shard {
-			f.takeTopic(t, r)
-		}
-	}
-	return true
-}
-
-func (f *folder) takeTopic(t *Topic, r LeadershipTaken) {
-	led := func(p PartitionState) bool { return p.Leader == r.From }
-	first := slices.IndexFunc(t.Partitions, led)
-	if first < 0 {
-		return
-	}
-	t = f.mutable(t)
-	for i := first; i < len(t.Partitions); i++ {
-		if p := &t.Partitions[i]; led(*p) {
-			p.Leader = r.To
-			p.Epoch++
-		}
-	}
 }
 
 func (f *folder) producerIDsAllocated(r ProducerIDsAllocated) bool {

@@ -59,6 +59,11 @@ func checkImage(t *testing.T, m *Image) {
 	require.Equal(t, len(m.topics), ids)
 	require.True(t, slices.IsSortedFunc(m.topics, byTopicName))
 	require.True(t, slices.IsSortedFunc(m.brokers, byNodeID))
+	for _, s := range m.streams {
+		found, ok := m.Stream(s.Session)
+		require.True(t, ok)
+		require.Equal(t, s, found, "a stream is doubled")
+	}
 	for _, want := range m.topics {
 		byName, ok := m.Topic(want.Name)
 		require.True(t, ok)
@@ -88,7 +93,7 @@ var foldCases = map[string]struct {
 		require.Equal(t, "ORDERS Orders orders", topicNames(m))
 		state, ok := m.Partition(part(3, 0))
 		require.True(t, ok)
-		require.Equal(t, PartitionState{Leader: 7, Epoch: 0, Replicas: []id.Broker{7}}, state)
+		require.Equal(t, PartitionState{Leader: 7, Epoch: 0, Replicas: []id.Broker{7}, Target: NoBroker}, state)
 	}},
 	"topic deleted": {record: TopicDeleted{ID: topicID(1)}, check: func(t *testing.T, m *Image) {
 		require.Equal(t, "Orders", topicNames(m))
@@ -116,7 +121,7 @@ var foldCases = map[string]struct {
 	"broker registered again": {record: BrokerRegistered{ID: 1, Incarnation: "two"}, check: func(t *testing.T, m *Image) {
 		b, ok := m.Broker(1)
 		require.True(t, ok)
-		require.Equal(t, "two", b.Incarnation)
+		require.Equal(t, id.Session("two"), b.Incarnation)
 		require.Len(t, m.Brokers(), 1)
 	}},
 	"broker of a negative id": {record: BrokerRegistered{ID: -1}, ignored: 1},
@@ -126,15 +131,15 @@ var foldCases = map[string]struct {
 		require.False(t, ok)
 	}},
 	"unknown broker removed": {record: BrokerRemoved{ID: 9}, ignored: 1},
-	"leader changed": {record: LeadersChanged{[]LeaderChange{{Partition: part(1, 1), Leader: 5, Epoch: 1}}}, check: func(t *testing.T, m *Image) {
+	"leader changed": {record: LeadersChanged{Changes: []LeaderChange{{Partition: part(1, 1), Leader: 5, Epoch: 1}}}, check: func(t *testing.T, m *Image) {
 		state, _ := m.Partition(part(1, 1))
-		require.Equal(t, PartitionState{Leader: 5, Epoch: 1, Replicas: []id.Broker{2}}, state)
+		require.Equal(t, PartitionState{Leader: 5, Epoch: 1, Replicas: []id.Broker{2}, Target: NoBroker}, state)
 	}},
-	"leader and replicas changed": {record: LeadersChanged{[]LeaderChange{{part(1, 1), NoBroker, 1, []id.Broker{3, 4}}}}, check: func(t *testing.T, m *Image) {
+	"leader and replicas changed": {record: LeadersChanged{Changes: []LeaderChange{{part(1, 1), NoBroker, 1, []id.Broker{3, 4}}}}, check: func(t *testing.T, m *Image) {
 		state, _ := m.Partition(part(1, 1))
-		require.Equal(t, PartitionState{Leader: NoBroker, Epoch: 1, Replicas: []id.Broker{3, 4}}, state)
+		require.Equal(t, PartitionState{Leader: NoBroker, Epoch: 1, Replicas: []id.Broker{3, 4}, Target: NoBroker}, state)
 	}},
-	"each leader change on its own": {record: LeadersChanged{[]LeaderChange{
+	"each leader change on its own": {record: LeadersChanged{Changes: []LeaderChange{
 		{Partition: part(1, 0), Leader: 5, Epoch: 2}, // skips an epoch
 		{Partition: part(1, 1), Leader: 5, Epoch: 0}, // has no new epoch
 		{Partition: part(1, 9), Leader: 5, Epoch: 1},
@@ -151,14 +156,14 @@ var foldCases = map[string]struct {
 	"leadership taken": {record: LeadershipTaken{From: 1, To: 3}, check: func(t *testing.T, m *Image) {
 		topic, _ := m.Topic("orders")
 		require.Equal(t, []PartitionState{
-			{Leader: 3, Epoch: 1, Replicas: []id.Broker{1}},
-			{Leader: 2, Epoch: 0, Replicas: []id.Broker{2}},
-			{Leader: 3, Epoch: 1, Replicas: []id.Broker{1}},
+			{Leader: 3, Epoch: 1, Replicas: []id.Broker{1}, Target: NoBroker},
+			{Leader: 2, Epoch: 0, Replicas: []id.Broker{2}, Target: NoBroker},
+			{Leader: 3, Epoch: 1, Replicas: []id.Broker{1}, Target: NoBroker},
 		}, topic.Partitions)
 	}},
 	"leadership taken by the same": {record: LeadershipTaken{From: 2, To: 2}, check: func(t *testing.T, m *Image) {
 		state, _ := m.Partition(part(2, 0))
-		require.Equal(t, PartitionState{Leader: 2, Epoch: 1, Replicas: []id.Broker{2}}, state)
+		require.Equal(t, PartitionState{Leader: 2, Epoch: 1, Replicas: []id.Broker{2}, Target: NoBroker}, state)
 		state, _ = m.Partition(part(1, 0))
 		require.Equal(t, id.Epoch(0), state.Epoch)
 	}},

@@ -23,7 +23,9 @@ func byTopicName(t, u *Topic) int { return cmp.Compare(t.Name, u.Name) }
 type PartitionState struct {
 	Leader   id.Broker // NoBroker: nobody
 	Epoch    id.Epoch
-	Replicas []id.Broker // shared: read only
+	Replicas []id.Broker // in order of preference; shared: read only
+	Target   id.Broker   // the broker that shall lead it; NoBroker: the leader stays
+	Tails    []Tail      // where records may be that its chain does not have, oldest first; shared: read only
 }
 
 // Topic is a topic with its partitions, in order of index. It is shared by Images: read only.
@@ -38,9 +40,16 @@ type Topic struct {
 // Broker is a registered broker. It is shared by Images: read only.
 type Broker struct {
 	ID          id.Broker
-	Incarnation string
+	Incarnation id.Session
 	Rack        string
 	Endpoints   []Endpoint
+	Fenced      bool // dead or gone
+}
+
+// Stream is the WAL stream of one run of a broker.
+type Stream struct {
+	Session id.Session `json:"session"`
+	Node    id.Broker  `json:"node"`
 }
 
 // Image is the cluster's metadata after a certain slot. It never changes; all of
@@ -54,6 +63,7 @@ type Image struct {
 	byID           [shards]map[id.Topic]*Topic
 	topics         []*Topic  // by name; derived from byName
 	brokers        []*Broker // by id
+	streams        []Stream  // oldest first
 	configs        map[Resource]map[string]string
 }
 
@@ -109,8 +119,23 @@ func (m *Image) Broker(node id.Broker) (*Broker, bool) {
 	return m.brokers[i], true
 }
 
-// Brokers returns the registered brokers in order of id. The slice is shared: read only.
+// Brokers returns the registered brokers, fenced or not, in order of id. The slice is shared: read only.
 func (m *Image) Brokers() []*Broker { return m.brokers }
+
+// Streams returns the streams of all sessions that brokers were ever registered with, in
+// order of registration, but for those that were released. The slice is shared: read only.
+func (m *Image) Streams() []Stream { return m.streams }
+
+// Stream returns the stream of a session, if it was registered and not released. Its
+// cost grows with the number of streams.
+func (m *Image) Stream(session id.Session) (Stream, bool) {
+	for _, s := range m.streams {
+		if s.Session == session {
+			return s, true
+		}
+	}
+	return Stream{}, false
+}
 
 // Config returns what was set for a resource, nil when nothing was. The map is shared: read only.
 func (m *Image) Config(r Resource) map[string]string {

@@ -18,6 +18,7 @@ type jsonImage struct {
 	Ignored        uint64       `json:"ignored"`
 	Topics         []jsonTopic  `json:"topics"`
 	Brokers        []jsonBroker `json:"brokers"`
+	Streams        []Stream     `json:"streams,omitempty"`
 	Configs        []jsonConfig `json:"configs"`
 }
 
@@ -33,13 +34,16 @@ type jsonPartition struct {
 	Leader   id.Broker   `json:"l"`
 	Epoch    id.Epoch    `json:"e"`
 	Replicas []id.Broker `json:"r"`
+	Target   *id.Broker  `json:"to,omitempty"` // nil: NoBroker
+	Tails    []Tail      `json:"tails,omitempty"`
 }
 
 type jsonBroker struct {
 	ID          id.Broker  `json:"id"`
-	Incarnation string     `json:"incarnation"`
+	Incarnation id.Session `json:"incarnation"`
 	Rack        string     `json:"rack,omitempty"`
 	Endpoints   []Endpoint `json:"endpoints"`
+	Fenced      bool       `json:"fenced,omitempty"`
 }
 
 type jsonConfig struct {
@@ -52,6 +56,7 @@ func (m *Image) MarshalJSON() ([]byte, error) {
 	j := jsonImage{
 		Version: m.version, ClusterID: m.clusterID, NextProducerID: m.nextProducerID, Ignored: m.ignored,
 		Topics: make([]jsonTopic, len(m.topics)), Brokers: make([]jsonBroker, len(m.brokers)),
+		Streams: m.streams,
 	}
 	for i, t := range m.topics {
 		j.Topics[i] = topicToJSON(t)
@@ -76,7 +81,10 @@ func topicToJSON(t *Topic) jsonTopic {
 		Configs: t.Configs, Partitions: make([]jsonPartition, len(t.Partitions)),
 	}
 	for i, p := range t.Partitions {
-		j.Partitions[i] = jsonPartition(p)
+		j.Partitions[i] = jsonPartition{Leader: p.Leader, Epoch: p.Epoch, Replicas: p.Replicas, Tails: p.Tails}
+		if p.Target != NoBroker {
+			j.Partitions[i].Target = &p.Target
+		}
 	}
 	return j
 }
@@ -117,6 +125,12 @@ func (j *jsonImage) image() (*Image, error) {
 		broker := Broker(b)
 		m.brokers = append(m.brokers, &broker)
 	}
+	for _, s := range j.Streams {
+		if _, doubled := m.Stream(s.Session); doubled || s.Session == "" {
+			return nil, fmt.Errorf("%w: stream %q is doubled or has no name", ErrCorrupt, s.Session)
+		}
+		m.streams = append(m.streams, s)
+	}
 	for i, c := range j.Configs {
 		known := c.Resource.Type == ResourceBroker || c.Resource.Type == ResourceGroup
 		if !known || len(c.Set) == 0 || i > 0 && j.Configs[i-1].Resource.compare(c.Resource) >= 0 {
@@ -146,7 +160,13 @@ func (m *Image) restoreTopic(j *jsonTopic) error {
 		t.Configs = nil
 	}
 	for i, p := range j.Partitions {
-		t.Partitions[i] = PartitionState(p)
+		t.Partitions[i] = PartitionState{Leader: p.Leader, Epoch: p.Epoch, Replicas: p.Replicas, Target: NoBroker}
+		if p.Target != nil {
+			t.Partitions[i].Target = *p.Target
+		}
+		if len(p.Tails) > 0 {
+			t.Partitions[i].Tails = p.Tails
+		}
 	}
 	m.topics = append(m.topics, t)
 	put(&m.byName[nameShard(t.Name)], t.Name, t)

@@ -83,6 +83,16 @@ func drawRecord(rt *rapid.T) Record {
 		return id.Topic{}
 	}
 	broker := func() id.Broker { return id.Broker(small("broker", 3) - 1) }
+	session := func() id.Session { return id.Session(rapid.StringMatching("[a-d]?").Draw(rt, "session")) }
+	tail := func() *Tail {
+		if small("tail", 1) == 0 {
+			return nil
+		}
+		return &Tail{Session: session(), Through: uint64(small("through", 3))}
+	}
+	partition := func() id.Partition {
+		return id.Partition{Topic: topic(), Index: int32(small("index", 4) - 1)}
+	}
 	assignments := func() []Assignment {
 		as := make([]Assignment, small("partitions", 4))
 		for i := range as {
@@ -90,7 +100,7 @@ func drawRecord(rt *rapid.T) Record {
 		}
 		return as
 	}
-	switch small("kind", 9) {
+	switch small("kind", 14) {
 	case 0, 1:
 		r := TopicCreated{Name: fmt.Sprint("t", small("name", 4)), ID: topic(), Partitions: assignments(), ReplicationFactor: 1}
 		if small("configured", 1) == 1 {
@@ -109,20 +119,27 @@ func drawRecord(rt *rapid.T) Record {
 		}
 		return r
 	case 5:
-		return BrokerRegistered{ID: broker(), Incarnation: fmt.Sprint(small("incarnation", 9)), Endpoints: []Endpoint{{"L", "h", 1}}}
+		return BrokerRegistered{ID: broker(), Incarnation: session(), Endpoints: []Endpoint{{"L", "h", 1}}}
 	case 6:
 		return BrokerRemoved{ID: broker()}
 	case 7:
 		changes := make([]LeaderChange, small("changes", 3))
 		for i := range changes {
-			changes[i] = LeaderChange{
-				Partition: id.Partition{Topic: topic(), Index: int32(small("index", 4) - 1)},
-				Leader:    broker(), Epoch: id.Epoch(small("epoch", 3)),
-			}
+			changes[i] = LeaderChange{Partition: partition(), Leader: broker(), Epoch: id.Epoch(small("epoch", 3))}
 		}
-		return LeadersChanged{Changes: changes}
+		return LeadersChanged{Changes: changes, Tail: tail()}
 	case 8:
-		return LeadershipTaken{From: broker(), To: broker()}
+		return LeadershipTaken{From: broker(), To: broker(), Tail: tail()}
+	case 9:
+		return BrokerRegisteredV1{ID: broker(), Incarnation: session()}
+	case 10:
+		return BrokerFenced{ID: broker(), Session: session()}
+	case 11:
+		return StreamsReleased{Sessions: []id.Session{session(), session()}}
+	case 12:
+		return TargetsSet{Targets: []PartitionTarget{{partition(), broker()}, {partition(), broker()}}}
+	case 13:
+		return ReplicasChanged{Changes: []ReplicasChange{{partition(), []id.Broker{broker(), broker()}[:small("replicas", 2)]}}}
 	default:
 		return ProducerIDsAllocated{Broker: broker(), First: int64(small("first", 3)), Count: int64(small("count", 2))}
 	}

@@ -9,8 +9,14 @@ const NoBroker id.Broker = -1
 // implement it are all there are. A record that does not apply to the Image it
 // meets (each type says when) is ignored and counted, on every broker alike.
 type Record interface {
-	// kind is the name of the record's type in a slot.
-	kind() string
+	// kind is what marks the record in a slot.
+	kind() kind
+}
+
+// kind is the type of a record and the version of its meaning, as a slot has them.
+type kind struct {
+	name    string
+	version int
 }
 
 // ClusterCreated names the cluster. It does not apply when the cluster has a name.
@@ -76,22 +82,49 @@ type Endpoint struct {
 	Port     int32  `json:"port"`
 }
 
-// BrokerRegistered adds a broker, or replaces what is known of it. It does not
-// apply to a negative id.
+// BrokerRegistered adds a broker, or replaces what is known of it, opens the stream of
+// its incarnation and ends that the broker is fenced. It does not apply to a negative id.
+// A broker without an incarnation gets no stream.
 type BrokerRegistered struct {
 	ID          id.Broker  `json:"id"`
-	Incarnation string     `json:"incarnation"` // differs for each start of the broker
+	Incarnation id.Session `json:"incarnation"` // of this run of the broker
 	Rack        string     `json:"rack,omitempty"`
 	Endpoints   []Endpoint `json:"endpoints"`
 }
 
-// BrokerRemoved forgets a broker; the partitions it leads are left as they are. It
-// does not apply to an unknown broker.
+// BrokerRegisteredV1 is a BrokerRegistered from before there were streams: it opens none.
+// It is read, and never appended any more.
+type BrokerRegisteredV1 BrokerRegistered
+
+// BrokerFenced marks a broker as dead or gone and clears the targets that name it; the
+// broker stays registered, and the partitions that it leads are left as they are. It applies
+// only when Session is what the broker is registered with, and it is not fenced yet.
+type BrokerFenced struct {
+	ID      id.Broker  `json:"id"`
+	Session id.Session `json:"session"`
+}
+
+// BrokerRemoved forgets a broker, and clears the targets that name it; the partitions it
+// leads are left as they are, and so are its streams. It does not apply to an unknown broker.
 type BrokerRemoved struct {
 	ID id.Broker `json:"id"`
 }
 
-// LeaderChange gives one partition a new leader.
+// StreamsReleased forgets streams that hold no record which its chain does not have, with
+// every Tail that names one. It does not apply to the session that a live broker is registered
+// with, nor to one that neither a stream nor a Tail has. Each session applies, or not, on its own.
+type StreamsReleased struct {
+	Sessions []id.Session `json:"sessions"`
+}
+
+// Tail says that records of a partition which its chain does not have yet may be in the
+// stream of Session, in slots up to and including Through.
+type Tail struct {
+	Session id.Session `json:"s"`
+	Through uint64     `json:"t"`
+}
+
+// LeaderChange gives one partition a new leader and clears its target.
 type LeaderChange struct {
 	Partition id.Partition
 	Leader    id.Broker
@@ -102,14 +135,44 @@ type LeaderChange struct {
 // LeadersChanged gives partitions new leaders. Each change applies, or not, on its own.
 type LeadersChanged struct {
 	Changes []LeaderChange `json:"changes"`
+	// Tail is added to each partition that changes; nil adds none. One of the session
+	// that the partition's last Tail has raises its Through instead.
+	Tail *Tail `json:"tail,omitempty"`
 }
 
 // LeadershipTaken gives every partition that From leads to To, with its epoch raised
-// by one; replicas stay as they are. From equals To when a broker starts again. It does not
-// apply to a negative From or To; it applies, and does nothing, when From leads no partition.
+// by one and its target cleared; replicas stay as they are. From equals To when a broker starts
+// again. It does not apply to a negative From or To; it applies, and does nothing, when From
+// leads no partition.
 type LeadershipTaken struct {
 	From id.Broker `json:"from"`
 	To   id.Broker `json:"to"`
+	Tail *Tail     `json:"tail,omitempty"` // as in LeadersChanged
+}
+
+// PartitionTarget is the broker that shall lead a partition.
+type PartitionTarget struct {
+	Partition id.Partition
+	Target    id.Broker // the leader of now, or NoBroker: clears what was set
+}
+
+// TargetsSet asks leaders to give partitions away; the change itself is a LeadersChanged
+// by the leader of now. Each target applies, or not, on its own: not to an unknown partition,
+// nor to a broker below NoBroker.
+type TargetsSet struct {
+	Targets []PartitionTarget `json:"targets"`
+}
+
+// ReplicasChange gives one partition other replicas.
+type ReplicasChange struct {
+	Partition id.Partition
+	Replicas  []id.Broker // in order of preference
+}
+
+// ReplicasChanged gives partitions other replicas; leaders and epochs stay. Each change
+// applies, or not, on its own: not to an unknown partition, nor without a replica.
+type ReplicasChanged struct {
+	Changes []ReplicasChange `json:"changes"`
 }
 
 // ProducerIDsAllocated hands Count producer ids from First on to a broker. It does
@@ -120,13 +183,18 @@ type ProducerIDsAllocated struct {
 	Count  int64     `json:"count"`
 }
 
-func (ClusterCreated) kind() string       { return "cluster-created" }
-func (TopicCreated) kind() string         { return "topic-created" }
-func (TopicDeleted) kind() string         { return "topic-deleted" }
-func (PartitionsAdded) kind() string      { return "partitions-added" }
-func (ConfigChanged) kind() string        { return "config-changed" }
-func (BrokerRegistered) kind() string     { return "broker-registered" }
-func (BrokerRemoved) kind() string        { return "broker-removed" }
-func (LeadersChanged) kind() string       { return "leaders-changed" }
-func (LeadershipTaken) kind() string      { return "leadership-taken" }
-func (ProducerIDsAllocated) kind() string { return "producer-ids-allocated" }
+func (ClusterCreated) kind() kind       { return kind{"cluster-created", 1} }
+func (TopicCreated) kind() kind         { return kind{"topic-created", 1} }
+func (TopicDeleted) kind() kind         { return kind{"topic-deleted", 1} }
+func (PartitionsAdded) kind() kind      { return kind{"partitions-added", 1} }
+func (ConfigChanged) kind() kind        { return kind{"config-changed", 1} }
+func (BrokerRegistered) kind() kind     { return kind{"broker-registered", 2} }
+func (BrokerRegisteredV1) kind() kind   { return kind{"broker-registered", 1} }
+func (BrokerFenced) kind() kind         { return kind{"broker-fenced", 1} }
+func (BrokerRemoved) kind() kind        { return kind{"broker-removed", 1} }
+func (StreamsReleased) kind() kind      { return kind{"streams-released", 1} }
+func (LeadersChanged) kind() kind       { return kind{"leaders-changed", 2} }
+func (LeadershipTaken) kind() kind      { return kind{"leadership-taken", 2} }
+func (TargetsSet) kind() kind           { return kind{"targets-set", 1} }
+func (ReplicasChanged) kind() kind      { return kind{"replicas-changed", 1} }
+func (ProducerIDsAllocated) kind() kind { return kind{"producer-ids-allocated", 1} }

@@ -83,6 +83,21 @@ func (l *Log) Append(ctx context.Context, seq uint64, payload []byte) error {
 	}
 }
 
+// AppendOwned is Append for the one writer of a stream, who takes each slot only after
+// it knows what became of the one before: such a writer need not look at the floor, for
+// no slot of its own is truncated before it is known, and one that fences the writer has
+// the writer's next slot, which stays. It costs one write.
+func (l *Log) AppendOwned(ctx context.Context, seq uint64, payload []byte) error {
+	err := kv.Settle(ctx, l.store, kv.Write{Key: l.slotKey(seq), Value: payload})[0].Err
+	if errors.Is(err, kv.ErrConflict) {
+		err = fmt.Errorf("%w: %w", ErrTaken, err)
+	}
+	if err != nil {
+		return l.appendError(seq, err)
+	}
+	return nil
+}
+
 func (l *Log) appendError(seq uint64, err error) error {
 	return fmt.Errorf("append to slot %d of %s: %w", seq, l.part, err)
 }

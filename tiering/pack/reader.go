@@ -51,6 +51,19 @@ func readFooter(ctx context.Context, r RangeReader, size int64) (*Footer, int64,
 	return f, at, nil
 }
 
+// Tail returns the end of an object that DecodeFooter decodes: footer and trailer. It
+// shares the bytes of b and fails with a *CorruptError.
+func Tail(b []byte) ([]byte, error) {
+	t, err := decodeTrailer(b)
+	if err == nil && t.footerLength+trailerSize > int64(len(b)) {
+		err = errShort
+	}
+	if err != nil {
+		return nil, &CorruptError{Part: "trailer", Pos: int64(max(0, len(b)-trailerSize)), Err: err}
+	}
+	return b[int64(len(b))-trailerSize-t.footerLength:], nil
+}
+
 // DecodeFooter decodes the end of an object: footer and trailer, with any bytes
 // before them. An error is a *CorruptError whose position counts from the start of b.
 func DecodeFooter(b []byte) (*Footer, error) {

@@ -146,16 +146,22 @@ func (t *Table) applyMarker(v batch.View) (aborted AbortedTxn, ok bool) {
 
 // of returns the state of v's producer in v's epoch, touched.
 func (t *Table) of(v batch.View) *state {
-	s := t.producers[v.ProducerID()]
+	s := t.touch(v.ProducerID(), v.ProducerEpoch())
+	s.lastTimestamp = v.MaxTimestamp()
+	return s
+}
+
+// touch returns the state of p in an epoch, seen now.
+func (t *Table) touch(p id.Producer, epoch int16) *state {
+	s := t.producers[p]
 	if s == nil {
 		if t.producers == nil {
 			t.producers = make(map[id.Producer]*state)
 		}
-		s = &state{epoch: v.ProducerEpoch(), coordinatorEpoch: none, txnStart: none}
-		t.producers[v.ProducerID()] = s
+		s = &state{epoch: epoch, coordinatorEpoch: none, txnStart: none}
+		t.producers[p] = s
 	}
-	s.setEpoch(v.ProducerEpoch())
-	s.lastTimestamp = v.MaxTimestamp()
+	s.setEpoch(epoch)
 	s.lastSeen = t.clock
 	return s
 }

@@ -1,23 +1,24 @@
 // Package wal is the group commit: batches that arrive while one group is being
 // made durable form the next group, so that however many producers wait, they
-// share one write and one fsync. A group that follows an idle time leaves at once.
-// Under load the next one leaves a short interval after the last at the earliest,
-// or as soon as it is large, since a sync costs the processor nearly the same
-// however little it syncs. It never looks into a batch.
+// share one write and one commit. Where a group goes is its Sink's: the fsync of the hot
+// segment (LocalSink), or an object in the store and a slot of the session's stream
+// (Stream). The sink also says when a group may leave: at once after an idle time, and
+// under load when its pace, its budget of requests or the size of the group allows it.
 //
 // A Group is safe for concurrent use.
 //
-// The commit point of a batch is the return of Sink.Commit for its group. A crash
-// before it may lose the batch, which nobody was told is committed; after it the sink's
-// durability holds.
+// The commit point of a batch is the sink's success for its group. A crash before it may
+// lose the batch, which nobody was told is committed; after it the sink's durability holds.
 package wal
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
@@ -28,14 +29,42 @@ import (
 // ErrClosed is what Append returns after Close.
 var ErrClosed = errors.New("group commit is closed")
 
-// Sink makes the journal durable in the sense of one durability class.
+// Sink makes groups of batches durable in the sense of one durability class. All its
+// methods but Wake are called from the Group's goroutine.
 type Sink interface {
-	// Commit returns when everything before upTo is durable. It is called from one
-	// goroutine with rising positions, after the bytes were written to the journal's files.
-	Commit(ctx context.Context, upTo journal.Position) error
+	// Ready reports whether a group of so many bytes may leave now and, if not, when to
+	// ask again at the latest.
+	Ready(queued int64) (now bool, wait time.Duration)
+	// Wake receives when Ready may have changed its mind earlier. It may be nil.
+	Wake() <-chan struct{}
+	// Sizes returns the size in bytes of a group that is worth asking Ready for at once,
+	// and that of the largest group it takes; a single batch may exceed it.
+	Sizes() (eager, most int64)
+	// Commit makes the chunk durable, whose batches were written to the journal's files,
+	// and calls done once. Calls of done are in the order of those of Commit; they come
+	// before Commit returns or from one goroutine later. It may wait for room.
+	Commit(ctx context.Context, c Chunk, done func(error))
 }
 
-// Waiter is told of the progress of one batch, from the group's goroutine and in
+// Chunk is the batches of one group.
+type Chunk struct {
+	UpTo  journal.Position // where the last of them ends
+	Bytes int64            // of the batches
+	items []item
+}
+
+// Batches yields the batches in the order of Append.
+func (c Chunk) Batches() iter.Seq2[id.Partition, batch.View] {
+	return func(yield func(id.Partition, batch.View) bool) {
+		for i := range c.items {
+			if !yield(c.items[i].p, c.items[i].v) {
+				return
+			}
+		}
+	}
+}
+
+// Waiter is told of the progress of one batch, from one goroutine at a time and in
 // the order of Append. Its methods must not block and must not call the Group.
 type Waiter interface {
 	// Written: the batch is in the segment file, but a power loss may still take it.
@@ -47,25 +76,17 @@ type Waiter interface {
 
 // Config tunes a Group.
 type Config struct {
-	// Interval is the least time from the start of one commit to that of the next,
-	// unless EagerBytes are queued: default 1 ms; negative: none.
-	Interval time.Duration
-	// EagerBytes is the size of a group that does not wait for Interval: default 512 KiB.
-	EagerBytes int64
+	// MaxWaiting is how many bytes of batches may wait for their commit before Room
+	// waits: default 64 MiB.
+	MaxWaiting int64
 	Logger     *slog.Logger // default: none
 }
 
-const (
-	defaultInterval   = time.Millisecond
-	defaultEagerBytes = 512 << 10
-)
+const defaultMaxWaiting = 64 << 20
 
 func (c Config) withDefaults() Config {
-	if c.Interval == 0 {
-		c.Interval = defaultInterval
-	}
-	if c.EagerBytes == 0 {
-		c.EagerBytes = defaultEagerBytes
+	if c.MaxWaiting == 0 {
+		c.MaxWaiting = defaultMaxWaiting
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -75,29 +96,35 @@ func (c Config) withDefaults() Config {
 
 // Group is the group commit over one journal.
 type Group struct {
-	j    *journal.Journal
-	sink Sink
-	cfg  Config
-	log  *slog.Logger
+	j           *journal.Journal
+	sink        Sink
+	cfg         Config
+	log         *slog.Logger
+	eager, most int64 // the sink's sizes
 
 	mu     sync.Mutex // held over Journal.Append, so that the queue is in the journal's order
 	queue  []item
 	queued int64  // bytes of the batches in queue
-	spare  []item // the array of the previous group
+	spare  []item // the array of an earlier group
 	err    error  // why the group failed
 	closed bool
+	room   chan struct{} // closed and replaced when waiting falls below MaxWaiting
+
+	waiting     atomic.Int64   // bytes appended whose outcome is open
+	outstanding sync.WaitGroup // chunks that the sink has
 
 	work   chan struct{} // there may be something queued
-	eager  chan struct{} // EagerBytes may be queued, or the group ends
+	asks   chan struct{} // the eager size may be queued, or the group ends
 	failed chan struct{}
 	done   chan struct{} // the goroutine has ended
 	cancel context.CancelFunc
 }
 
 type item struct {
-	end  journal.Position
-	size int64 // of the batch, in bytes
-	w    Waiter
+	end journal.Position
+	p   id.Partition
+	v   batch.View
+	w   Waiter
 }
 
 // New starts the group's goroutine; Close ends it. Nobody else appends to j.
@@ -105,24 +132,12 @@ func New(j *journal.Journal, sink Sink, cfg Config) *Group {
 	cfg = cfg.withDefaults()
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Group{
-		j: j, sink: sink, cfg: cfg, log: cfg.Logger, cancel: cancel,
-		work: make(chan struct{}, 1), eager: make(chan struct{}, 1), failed: make(chan struct{}), done: make(chan struct{}),
+		j: j, sink: sink, cfg: cfg, log: cfg.Logger, cancel: cancel, room: make(chan struct{}),
+		work: make(chan struct{}, 1), asks: make(chan struct{}, 1), failed: make(chan struct{}), done: make(chan struct{}),
 	}
+	g.eager, g.most = sink.Sizes()
 	go g.run(ctx)
 	return g
-}
-
-// LocalSink is durability on this disk: one fsync for each group.
-func LocalSink(j *journal.Journal) Sink { return localSink{j} }
-
-type localSink struct{ j *journal.Journal }
-
-func (s localSink) Commit(_ context.Context, upTo journal.Position) error {
-	end, err := s.j.Sync()
-	if err == nil && end.Compare(upTo) < 0 {
-		err = fmt.Errorf("sync reached %s, want %s", end, upTo)
-	}
-	return err
 }
 
 // Append queues a stamped batch for the journal, and w to be told of it, under one
@@ -142,21 +157,48 @@ func (g *Group) Append(p id.Partition, v batch.View, w Waiter) error {
 	if err != nil {
 		if errors.Is(err, journal.ErrFailed) {
 			g.fail(err)
-			wake(g.work)
 		}
 		return err
 	}
 	size := int64(len(v))
-	g.queue = append(g.queue, item{end, size, w})
+	g.queue = append(g.queue, item{end, p, v, w})
 	g.queued += size
+	g.waiting.Add(size)
 	if len(g.queue) == 1 {
 		wake(g.work)
 	}
-	if g.queued >= g.cfg.EagerBytes && g.queued-size < g.cfg.EagerBytes {
-		wake(g.eager)
+	if g.queued >= g.eager && g.queued-size < g.eager {
+		wake(g.asks)
 	}
 	return nil
 }
+
+// Room waits until less than Config.MaxWaiting bytes wait for their commit, so that a
+// slow sink slows down who appends and not fills the memory. It fails when ctx ends, with
+// the cause, and at once when the group has failed.
+func (g *Group) Room(ctx context.Context) error {
+	for g.waiting.Load() >= g.cfg.MaxWaiting {
+		g.mu.Lock()
+		room, err := g.room, g.err
+		g.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if g.waiting.Load() < g.cfg.MaxWaiting {
+			return nil
+		}
+		select {
+		case <-room:
+		case <-g.failed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %d bytes to be committed: %w", g.waiting.Load(), context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+// Waiting is how many bytes of batches wait for their commit.
+func (g *Group) Waiting() int64 { return g.waiting.Load() }
 
 // wake makes the receiver of c look again; it never waits.
 func wake(c chan struct{}) {
@@ -174,7 +216,8 @@ func (g *Group) fail(err error) {
 	g.err = fmt.Errorf("group commit has failed: %w", err)
 	g.log.Error("group commit has failed; nothing is accepted any more", "error", err)
 	close(g.failed)
-	wake(g.eager)
+	wake(g.asks)
+	wake(g.work)
 }
 
 // Failed is closed when a write or commit has failed; nothing is accepted from then on.
@@ -195,7 +238,7 @@ func (g *Group) Close(ctx context.Context) error {
 	g.closed = true
 	g.mu.Unlock()
 	wake(g.work)
-	wake(g.eager)
+	wake(g.asks)
 	select {
 	case <-g.done:
 		g.cancel()
@@ -208,47 +251,46 @@ func (g *Group) Close(ctx context.Context) error {
 
 func (g *Group) run(ctx context.Context) {
 	defer close(g.done)
-	var last time.Time // start of the last commit
 	for range g.work {
-		for g.pace(last) {
-			last = time.Now()
-			if !g.commitNext(ctx) {
-				break
-			}
+		for g.pace() && g.commitNext(ctx) {
 		}
 		g.mu.Lock()
 		end := g.err != nil || g.closed && len(g.queue) == 0
 		g.mu.Unlock()
 		if end {
+			g.outstanding.Wait()
 			g.drain()
 			return
 		}
 	}
 }
 
-// pace waits until the next commit may start: Interval after last, or EagerBytes, or
-// the end of the group. It returns false if there is nothing to commit.
-func (g *Group) pace(last time.Time) bool {
+// pace waits until the sink takes the next group, or the end of this one. It returns
+// false if there is nothing to commit.
+func (g *Group) pace() bool {
 	for {
 		g.mu.Lock()
-		idle := g.err != nil || len(g.queue) == 0
-		now := g.closed || g.queued >= g.cfg.EagerBytes
+		idle, closed, queued := g.err != nil || len(g.queue) == 0, g.closed, g.queued
 		g.mu.Unlock()
-		wait := g.cfg.Interval - time.Since(last)
-		if idle || now || wait <= 0 {
+		if idle || closed {
 			return !idle
+		}
+		now, wait := g.sink.Ready(queued)
+		if now {
+			return true
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-		case <-g.eager:
+		case <-g.asks:
+		case <-g.sink.Wake():
 		}
 		timer.Stop()
 	}
 }
 
-// commitNext takes what is queued through one write and one commit. It returns false
-// if nothing was queued or the group has failed.
+// commitNext takes what is queued through one write and hands it to the sink. It returns
+// false if nothing was queued or the group has failed.
 func (g *Group) commitNext(ctx context.Context) bool {
 	g.mu.Lock()
 	idle := g.err != nil || len(g.queue) == 0
@@ -263,40 +305,58 @@ func (g *Group) commitNext(ctx context.Context) bool {
 		g.fail(err)
 		return false
 	}
-	group := g.take(upTo)
-	for _, it := range group {
-		it.w.Written()
+	c := g.take(upTo)
+	for i := range c.items {
+		c.items[i].w.Written()
 	}
-	err = g.sink.Commit(ctx, upTo)
+	g.outstanding.Add(1)
+	g.sink.Commit(ctx, c, func(err error) { g.settle(c, err) })
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err == nil
+}
+
+// settle tells those who wait for a chunk.
+func (g *Group) settle(c Chunk, err error) {
+	defer g.outstanding.Done()
 	if err != nil {
 		g.mu.Lock()
 		g.fail(err)
 		err = g.err
 		g.mu.Unlock()
 	}
-	for _, it := range group {
-		it.w.Committed(err)
+	for i := range c.items {
+		c.items[i].w.Committed(err)
 	}
-	clear(group)
-	g.spare = group
-	return err == nil
-}
-
-// take removes from the queue what lies before upTo.
-func (g *Group) take(upTo journal.Position) []item {
+	clear(c.items)
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.spare = c.items
+	if left := g.waiting.Add(-c.Bytes); left < g.cfg.MaxWaiting && left+c.Bytes >= g.cfg.MaxWaiting {
+		close(g.room)
+		g.room = make(chan struct{})
+	}
+}
+
+// take removes from the queue what lies before upTo, as far as the sink takes it at once.
+func (g *Group) take(upTo journal.Position) Chunk {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var c Chunk
 	n := 0
-	for n < len(g.queue) && g.queue[n].end.Compare(upTo) <= 0 {
-		n++
+	for ; n < len(g.queue) && g.queue[n].end.Compare(upTo) <= 0; n++ {
+		size := int64(len(g.queue[n].v))
+		if n > 0 && c.Bytes+size > g.most {
+			break
+		}
+		c.Bytes += size
+		c.UpTo = g.queue[n].end
 	}
-	group := g.queue[:n:n]
-	for _, it := range group {
-		g.queued -= it.size
-	}
+	c.items = g.queue[:n:n]
+	g.queued -= c.Bytes
 	g.queue = append(g.spare[:0], g.queue[n:]...)
 	g.spare = nil
-	return group
+	return c
 }
 
 // drain tells those who are still queued that the group failed.
@@ -306,6 +366,7 @@ func (g *Group) drain() {
 	g.queue = nil
 	g.mu.Unlock()
 	for _, it := range queue {
+		g.waiting.Add(-int64(len(it.v)))
 		it.w.Committed(err)
 	}
 }

@@ -53,7 +53,7 @@ func (w *waiter) Committed(err error) {
 
 func TestCommitInOrder(t *testing.T) {
 	j := openJournal(t, vfs.NewMem())
-	g := wal.New(j, wal.LocalSink(j), wal.Config{})
+	g := wal.New(j, wal.LocalSink(j, wal.LocalConfig{}), wal.Config{})
 	var (
 		log  []int
 		mu   sync.Mutex
@@ -98,16 +98,16 @@ type heldSink struct {
 	commits        atomic.Int32
 }
 
-func (s *heldSink) Commit(ctx context.Context, upTo journal.Position) error {
+func (s *heldSink) Commit(ctx context.Context, c wal.Chunk, done func(error)) {
 	s.commits.Add(1)
 	s.entered <- struct{}{}
 	<-s.leave
-	return s.Sink.Commit(ctx, upTo)
+	s.Sink.Commit(ctx, c, done)
 }
 
 func TestWhatWaitsSharesOneCommit(t *testing.T) {
 	j := openJournal(t, vfs.NewMem())
-	sink := &heldSink{Sink: wal.LocalSink(j), entered: make(chan struct{}), leave: make(chan struct{})}
+	sink := &heldSink{Sink: wal.LocalSink(j, wal.LocalConfig{}), entered: make(chan struct{}), leave: make(chan struct{})}
 	g := wal.New(j, sink, wal.Config{})
 	var log []int
 	waiters := make([]*waiter, 50)
@@ -142,7 +142,7 @@ func TestErrorPoisons(t *testing.T) {
 				return nil
 			})
 			j := openJournal(t, fs)
-			g := wal.New(j, wal.LocalSink(j), wal.Config{})
+			g := wal.New(j, wal.LocalSink(j, wal.LocalConfig{}), wal.Config{})
 			var log []int
 			first := &waiter{log: &log, done: make(chan struct{})}
 			require.NoError(t, g.Append(partition(0), newBatch(0), first))
@@ -167,7 +167,7 @@ func TestErrorPoisons(t *testing.T) {
 
 func TestCloseGivesUpWithItsContext(t *testing.T) {
 	j := openJournal(t, vfs.NewMem())
-	sink := &heldSink{Sink: wal.LocalSink(j), entered: make(chan struct{}), leave: make(chan struct{})}
+	sink := &heldSink{Sink: wal.LocalSink(j, wal.LocalConfig{}), entered: make(chan struct{}), leave: make(chan struct{})}
 	g := wal.New(j, sink, wal.Config{})
 	var log []int
 	w := &waiter{log: &log, done: make(chan struct{})}

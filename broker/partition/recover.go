@@ -1,0 +1,235 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/tiering/batch"
+	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/journal"
+	"github.com/forebaylog/forebay/tiering/producers"
+	"github.com/forebaylog/forebay/tiering/wal"
+)
+
+// recoveries is how many partitions are recovered at once.
+const recoveries = 64
+
+// Open recovers every partition that the broker leads. Without Config.Streams the hot
+// segments are the truth: each log is the end of its chain, the producers of its last
+// sealed segment, and then what the hot segments hold beyond. With it the hot segments are
+// empty, and Acquire does the work. Until Open returns nothing is served.
+func Open(ctx context.Context, cfg Config, hot Replayer) (*Set, error) {
+	s := &Set{cfg: cfg, logs: make(map[id.Partition]*Log)}
+	var err error
+	if cfg.Streams == nil {
+		err = s.replay(ctx, hot)
+	} else {
+		err = s.Acquire(ctx, s.Missing())
+	}
+	if err != nil {
+		return nil, err
+	}
+	background, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	s.idle.Go(func() { s.sweep(background) })
+	return s, nil
+}
+
+// replay recovers from the chains and the hot segments.
+func (s *Set) replay(ctx context.Context, hot Replayer) error {
+	for _, c := range s.Missing() {
+		l, err := s.recover(ctx, c.Partition, c.State.Epoch)
+		if err != nil {
+			return err
+		}
+		s.logs[l.id] = l
+	}
+	from := func(p id.Partition) id.Offset {
+		if l, ok := s.logs[p]; ok {
+			return l.next
+		}
+		return math.MaxInt64
+	}
+	err := hot.Replay(ctx, from, func(p id.Partition, e journal.Entry, v batch.View) error {
+		l := s.logs[p]
+		if e.Base != l.next && !s.cfg.Damaged {
+			return fmt.Errorf("replay %s: found offset %d where %d follows: a hot segment is missing; restore it, or see forebay verify", p, e.Base, l.next)
+		}
+		if e.Base != l.next {
+			s.cfg.Logger.Error("open a log with a damaged range; reads of it will fail", "partition", p.String(), "from", l.next, "to", e.Base)
+		}
+		l.apply(v)
+		return nil
+	})
+	for _, l := range s.logs {
+		l.committed = l.next // what survived a restart on this disk was synced or is now
+	}
+	return err
+}
+
+// recover builds the log of one partition from its chain.
+func (s *Set) recover(ctx context.Context, p id.Partition, epoch id.Epoch) (*Log, error) {
+	l := &Log{id: p, tiers: &s.cfg.Tiers, epoch: epoch}
+	end, last, sealed, err := s.cfg.Tiers.Chain.End(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("recover %s: %w", p, err)
+	}
+	if !sealed {
+		return l, nil
+	}
+	l.next = end
+	states, err := s.sealedProducers(ctx, p, last.Object, last.ObjectSize)
+	if err != nil {
+		return nil, fmt.Errorf("recover the producers of %s: %w", p, err)
+	}
+	l.producers.Restore(states)
+	return l, nil
+}
+
+func (s *Set) sealedProducers(ctx context.Context, p id.Partition, object string, size int64) ([]producers.State, error) {
+	footer, err := s.cfg.Tiers.Cold.Footer(ctx, object, size)
+	if err != nil {
+		return nil, err
+	}
+	run, ok := footer.Run(p)
+	if !ok {
+		return nil, fmt.Errorf("pack %s has no run of it", object)
+	}
+	return run.Producers, nil
+}
+
+// Claim is a partition that the metadata gives to this broker and that has no log yet.
+type Claim struct {
+	Partition id.Partition
+	State     metalog.PartitionState
+}
+
+// Missing lists the partitions that the metadata gives to this broker and that have no
+// log under the epoch of now.
+func (s *Set) Missing() []Claim {
+	var claims []Claim
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, t := range s.cfg.Image().Topics() {
+		for i, state := range t.Partitions {
+			p := id.Partition{Topic: t.ID, Index: int32(i)}
+			if _, ok := s.logs[p]; !ok && state.Leader == s.cfg.Node {
+				claims = append(claims, Claim{p, state})
+			}
+		}
+	}
+	return claims
+}
+
+// Acquire recovers the claimed partitions from their chains and from the streams of their
+// earlier leaders, and opens their logs. One that fails does not hold up the others: it is
+// claimed again by the next Missing, and the errors are returned together.
+//
+// The streams are read before the chains: what is gone from a stream is in a chain by then.
+func (s *Set) Acquire(ctx context.Context, claims []Claim) error {
+	streams, err := s.readStreams(ctx, claims)
+	if err != nil {
+		return fmt.Errorf("recover %d partitions: %w", len(claims), err)
+	}
+	var mu sync.Mutex
+	var errs []error
+	var g errgroup.Group
+	g.SetLimit(recoveries)
+	for _, c := range claims {
+		g.Go(func() error {
+			l, err := s.acquire(ctx, c, streams)
+			if err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, err)
+				return nil
+			}
+			s.put(l)
+			return nil
+		})
+	}
+	_ = g.Wait() // its functions return nil
+	return errors.Join(errs...)
+}
+
+// readStreams reads each stream once that the tails of claims name, as far as they go.
+func (s *Set) readStreams(ctx context.Context, claims []Claim) (map[id.Session][]wal.Object, error) {
+	through := map[id.Session]uint64{}
+	for _, c := range claims {
+		for _, t := range c.State.Tails {
+			through[t.Session] = max(through[t.Session], t.Through)
+		}
+	}
+	var mu sync.Mutex
+	streams := make(map[id.Session][]wal.Object, len(through))
+	g, ctx := errgroup.WithContext(ctx)
+	for session, last := range through {
+		g.Go(func() error {
+			objects, err := s.cfg.Streams(ctx, session, last)
+			if err != nil {
+				return fmt.Errorf("stream of session %s: %w", session, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			streams[session] = objects
+			return nil
+		})
+	}
+	return streams, g.Wait()
+}
+
+// acquire builds the log of one partition: its chain, and behind it what the streams have.
+func (s *Set) acquire(ctx context.Context, c Claim, streams map[id.Session][]wal.Object) (*Log, error) {
+	l, err := s.recover(ctx, c.Partition, c.State.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range c.State.Tails {
+		for _, o := range streams[t.Session] {
+			if o.Seq > t.Through {
+				break
+			}
+			if err := l.adopt(o); err != nil {
+				return nil, fmt.Errorf("recover %s from the stream of session %s, slot %d: %w", c.Partition, t.Session, o.Seq, err)
+			}
+		}
+	}
+	l.committed = l.next
+	return l, nil
+}
+
+// adopt adds the partition's run of a WAL object, if it has one beyond the log's end.
+func (l *Log) adopt(o wal.Object) error {
+	run, ok := o.Footer.Run(l.id)
+	if !ok || run.Next <= l.next {
+		return nil
+	}
+	if run.Base > l.next {
+		return fmt.Errorf("%w: offsets %d to %d; the object there begins at %d", ErrGap, l.next, run.Base, run.Base)
+	}
+	l.adopted = append(l.adopted, chain.SegmentOf(run, o.Name, o.Size))
+	l.producers.Merge(run.Producers)
+	for _, e := range run.Epochs {
+		l.addEpoch(e.Epoch, max(e.Start, l.next))
+	}
+	l.next = run.Next
+	return nil
+}
+
+// put opens a log, unless the metadata has gone on meanwhile or there is one.
+func (s *Set) put(l *Log) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state, ok := s.cfg.Image().Partition(l.id)
+	if _, open := s.logs[l.id]; open || s.done || !ok || state.Leader != s.cfg.Node || state.Epoch != l.epoch {
+		return
+	}
+	s.logs[l.id] = l
+}
