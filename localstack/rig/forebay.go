@@ -38,6 +38,8 @@ type ForebayConfig struct {
 	Env    []string // added to the environment, NAME=value
 	Args   []string // added to the command line
 	Wrap   []string // a command that ends by executing what follows it; none if empty
+	// Command is the subcommand with the flags that only it has, forebay dev on Dir if empty.
+	Command []string
 }
 
 // BuildForebay builds the binary of the module that holds dir and returns its path, in out.
@@ -55,7 +57,7 @@ func BuildForebay(ctx context.Context, out string) (string, error) {
 	return binary, nil
 }
 
-// LaunchForebay starts `forebay dev` and returns without waiting until it is ready.
+// LaunchForebay starts a broker and returns without waiting until it is ready.
 func LaunchForebay(ctx context.Context, cfg ForebayConfig) (*Node, error) {
 	for _, addr := range []*string{&cfg.Addr, &cfg.Admin} {
 		if *addr == "" {
@@ -66,8 +68,11 @@ func LaunchForebay(ctx context.Context, cfg ForebayConfig) (*Node, error) {
 			*addr = free
 		}
 	}
-	line := append(slices.Clone(cfg.Wrap), cfg.Binary, "dev", "--dir", cfg.Dir, "--kafka-addr", cfg.Addr, "--admin-addr", cfg.Admin)
-	line = append(line, cfg.Args...)
+	command := cfg.Command
+	if len(command) == 0 {
+		command = []string{"dev", "--dir", cfg.Dir}
+	}
+	line := slices.Concat(cfg.Wrap, []string{cfg.Binary}, command, []string{"--kafka-addr", cfg.Addr, "--admin-addr", cfg.Admin}, cfg.Args)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Env = append(os.Environ(), cfg.Env...)
 	p, err := StartProcess("forebay", cmd)
@@ -79,7 +84,7 @@ func LaunchForebay(ctx context.Context, cfg ForebayConfig) (*Node, error) {
 	return n, nil
 }
 
-// StartForebay starts `forebay dev` and waits until it is ready.
+// StartForebay starts a broker and waits until it is ready.
 func StartForebay(ctx context.Context, cfg ForebayConfig) (*Node, error) {
 	return started(ctx)(LaunchForebay(ctx, cfg))
 }

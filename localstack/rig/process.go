@@ -95,8 +95,8 @@ func (p *Process) Stop(limit time.Duration) (time.Duration, error) {
 	if !p.Running() {
 		return 0, nil
 	}
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && p.Running() {
-		return 0, fmt.Errorf("stop %s: %w", p.name, err)
+	if err := p.signal(syscall.SIGTERM); err != nil && p.Running() {
+		return 0, err
 	}
 	select {
 	case <-p.done:
@@ -107,6 +107,19 @@ func (p *Process) Stop(limit time.Duration) (time.Duration, error) {
 		}
 		return limit, fmt.Errorf("stop %s: still running %s after SIGTERM, killed", p.name, limit)
 	}
+}
+
+// Pause stops the process where it is, with SIGSTOP, until Resume.
+func (p *Process) Pause() error { return p.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on.
+func (p *Process) Resume() error { return p.signal(syscall.SIGCONT) }
+
+func (p *Process) signal(s syscall.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("send %s to %s: %w", s, p.name, err)
+	}
+	return nil
 }
 
 // Await tries ready every few milliseconds until it returns nil. It gives up when the

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/seeded"
 	"github.com/forebaylog/forebay/tiering/batch"
 )
 
@@ -60,7 +61,7 @@ func (t *Table) Check(v batch.View, now time.Time) (Verdict, error) {
 	t.tick(now)
 	p := v.ProducerID()
 	s := t.producers[p]
-	if p == id.NoProducer || s == nil {
+	if p == id.NoProducer || s == nil || seeded.Enabled(seeded.Dedup) {
 		return Verdict{}, nil
 	}
 	if dup := s.find(v); dup != nil {

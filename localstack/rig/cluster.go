@@ -1,0 +1,183 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/forebaylog/forebay/localstack/faultproxy"
+)
+
+// Backend is a service that brokers work on: an object store or a table service.
+type Backend struct {
+	Addr  string   // host:port that it listens on
+	Env   []string // what brokers need in their environment to use it, NAME=value
+	Close func() error
+}
+
+// Place is where one broker runs, the same each time that it is started.
+type Place struct {
+	ID    int32
+	Rack  string
+	Name  string // broker-ID, by which the proxies know it
+	Dir   string // data directory
+	Addr  string // Kafka address
+	Admin string // admin address
+	Store string // host:port of its own way to the object store; empty without one
+	Table string // host:port of its own way to the table service; empty without one
+}
+
+// Launch starts the broker of a place and returns without waiting until it is ready. env
+// is added to its environment.
+type Launch func(ctx context.Context, at Place, env []string) (*Node, error)
+
+// ClusterConfig says what a cluster is made of.
+type ClusterConfig struct {
+	Dir     string // of the brokers' directories and the backends', made if absent
+	Brokers int
+	Launch  Launch
+	// Store and Table start what the brokers work on, in a directory of their own; nil if
+	// brokers have it embedded.
+	Store, Table func(ctx context.Context, dir string) (*Backend, error)
+	Seed         uint64 // of the proxies' dice
+}
+
+// Cluster is some brokers, and the services that they work on behind proxies that can fail.
+type Cluster struct {
+	// Store and Table are the proxies; nil if brokers have the service embedded. Clients of
+	// theirs are the brokers, by the names of their places.
+	Store, Table *faultproxy.Proxy
+
+	brokers  []*Broker
+	env      []string
+	backends []*Backend
+}
+
+// StartCluster starts the services and the brokers, and waits until all are ready. ctx
+// bounds the life of all processes.
+func StartCluster(ctx context.Context, cfg ClusterConfig) (_ *Cluster, err error) {
+	c := &Cluster{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	if c.Store, err = c.startBackend(ctx, cfg, "store", cfg.Store); err != nil {
+		return nil, err
+	}
+	if c.Table, err = c.startBackend(ctx, cfg, "table", cfg.Table); err != nil {
+		return nil, err
+	}
+	for i := range cfg.Brokers {
+		place, err := c.place(cfg, int32(i+1))
+		if err != nil {
+			return nil, err
+		}
+		c.brokers = append(c.brokers, &Broker{Place: place, env: c.env, launch: cfg.Launch})
+	}
+	return c, c.StartAll(ctx)
+}
+
+func (c *Cluster) startBackend(ctx context.Context, cfg ClusterConfig, name string, start func(context.Context, string) (*Backend, error)) (*faultproxy.Proxy, error) {
+	if start == nil {
+		return nil, nil
+	}
+	dir := filepath.Join(cfg.Dir, name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("start the %s of a cluster: %w", name, err)
+	}
+	b, err := start(ctx, dir)
+	if err != nil {
+		return nil, fmt.Errorf("start the %s of a cluster: %w", name, err)
+	}
+	c.backends = append(c.backends, b)
+	c.env = append(c.env, b.Env...)
+	return faultproxy.New(b.Addr, cfg.Seed), nil
+}
+
+// place finds free addresses for a broker.
+func (c *Cluster) place(cfg ClusterConfig, id int32) (p Place, err error) {
+	p = Place{ID: id, Rack: fmt.Sprintf("rack-%d", id), Name: fmt.Sprintf("broker-%d", id)}
+	p.Dir = filepath.Join(cfg.Dir, p.Name)
+	if p.Addr, err = FreeAddr(); err != nil {
+		return p, err
+	}
+	if p.Admin, err = FreeAddr(); err != nil {
+		return p, err
+	}
+	if c.Store != nil {
+		if p.Store, err = c.Store.Listen(p.Name); err != nil {
+			return p, err
+		}
+	}
+	if c.Table != nil {
+		p.Table, err = c.Table.Listen(p.Name)
+	}
+	return p, err
+}
+
+// Brokers returns the brokers, running or not, in the order of their ids.
+func (c *Cluster) Brokers() []*Broker { return c.brokers }
+
+// Addrs returns the Kafka addresses of all brokers.
+func (c *Cluster) Addrs() []string {
+	addrs := make([]string, 0, len(c.brokers))
+	for _, b := range c.brokers {
+		addrs = append(addrs, b.Addr)
+	}
+	return addrs
+}
+
+// StartAll starts every broker that does not run, all at once, and waits until they are ready.
+func (c *Cluster) StartAll(ctx context.Context) error {
+	var started []*Broker
+	for _, b := range c.brokers {
+		if b.Running() {
+			continue
+		}
+		if err := b.Launch(ctx); err != nil {
+			return err
+		}
+		started = append(started, b)
+	}
+	for _, b := range started {
+		if err := b.AwaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// KillAll kills every broker.
+func (c *Cluster) KillAll() error {
+	var errs []error
+	for _, b := range c.brokers {
+		errs = append(errs, b.Kill())
+	}
+	return errors.Join(errs...)
+}
+
+// WipeAll deletes the data directories of all brokers, which must have ended.
+func (c *Cluster) WipeAll() error {
+	var errs []error
+	for _, b := range c.brokers {
+		errs = append(errs, b.Wipe())
+	}
+	return errors.Join(errs...)
+}
+
+// Close kills the brokers and ends the services. Data directories stay.
+func (c *Cluster) Close() error {
+	errs := []error{c.KillAll()}
+	for _, p := range []*faultproxy.Proxy{c.Store, c.Table} {
+		if p != nil {
+			errs = append(errs, p.Close())
+		}
+	}
+	for _, b := range c.backends {
+		errs = append(errs, b.Close())
+	}
+	return errors.Join(errs...)
+}
