@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebaylog/forebay/broker/partition"
+	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/batch"
 )
@@ -286,5 +287,32 @@ func (p *produce) answered() {
 			}
 		}
 	}
+	p.tellLeaders()
 	p.c.reply(p.resp)
+}
+
+// tellLeaders adds who leads the partitions that this broker does not.
+func (p *produce) tellLeaders() {
+	if p.req.Version < produceLeaderVersion {
+		return
+	}
+	hints := leaderHints{img: p.b.meta.Image(), listener: p.c.listener().Name}
+	for i := range p.resp.Topics {
+		rt := &p.resp.Topics[i]
+		topic := id.Topic(rt.TopicID)
+		if t, ok := hints.img.Topic(rt.Topic); ok && p.req.Version < 13 {
+			topic = t.ID
+		}
+		for j := range rt.Partitions {
+			op := &rt.Partitions[j]
+			if leader, ok := hints.of(op.ErrorCode, id.Partition{Topic: topic, Index: op.Partition}); ok {
+				op.CurrentLeader.LeaderID, op.CurrentLeader.LeaderEpoch = int32(leader.id), int32(leader.epoch)
+			}
+		}
+	}
+	for _, n := range hints.nodes {
+		node := kmsg.NewProduceResponseBroker()
+		node.NodeID, node.Host, node.Port, node.Rack = int32(n.id), n.host, n.port, n.rack
+		p.resp.Brokers = append(p.resp.Brokers, node)
+	}
 }
