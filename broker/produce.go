@@ -185,8 +185,10 @@ func (p *produce) append(ctx context.Context, topic *metalog.Topic, rp *kmsg.Pro
 		return err
 	}
 	config := p.b.topicConfig(topic)
-	if partition.Acks(p.req.Acks) == partition.AcksAll && config.MinInSyncReplicas > int32(topic.ReplicationFactor) {
-		return fmt.Errorf("produce to %q: min.insync.replicas is %d, replicas are %d: %w", topic.Name, config.MinInSyncReplicas, topic.ReplicationFactor, kerr.NotEnoughReplicas)
+	if partition.Acks(p.req.Acks) == partition.AcksAll {
+		if err := p.b.checkAcksAll(topic, config); err != nil {
+			return fmt.Errorf("produce to %q: %w", topic.Name, err)
+		}
 	}
 	now := p.c.received
 	v, err := p.onlyBatch(rp.Records)
@@ -219,6 +221,17 @@ func (p *produce) append(ctx context.Context, topic *metalog.Topic, rp *kmsg.Pro
 	}
 	op.BaseOffset, op.LogStartOffset, op.LogAppendTime = int64(done.Base), int64(done.Start), done.Timestamp
 	p.b.storage.traffic.produced(v)
+	return nil
+}
+
+// checkAcksAll reports whether acks=all of a topic can be answered with what it promises.
+func (b *Broker) checkAcksAll(topic *metalog.Topic, config topicConfig) error {
+	if config.MinInSyncReplicas > int32(topic.ReplicationFactor) {
+		return fmt.Errorf("min.insync.replicas is %d, replicas are %d: %w", config.MinInSyncReplicas, topic.ReplicationFactor, kerr.NotEnoughReplicas)
+	}
+	if b.cluster == nil { // the metadata may be those of a cluster; there any class is served by the object store
+		return b.cfg.checkDurability(config.Durability)
+	}
 	return nil
 }
 
