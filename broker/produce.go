@@ -75,7 +75,7 @@ func (p *produce) deadline(ctx context.Context) (context.Context, context.Cancel
 		return ctx, func() {}
 	}
 	most := time.Duration(p.req.TimeoutMillis) * time.Millisecond
-	if p.req.Acks == int16(partition.AcksAll) {
+	if p.req.Acks != int16(partition.AcksNone) {
 		p.open = map[*kmsg.ProduceResponseTopicPartition]struct{}{}
 		p.timer = time.AfterFunc(most, p.timeout)
 	}
