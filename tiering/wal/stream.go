@@ -42,7 +42,7 @@ type StreamConfig struct {
 	IndexEvery int
 	// Await returns nil when the lease of the session is valid, waits while it is not, and
 	// fails when it is lost: nothing is acknowledged meanwhile. Nil: it always is.
-	Await  func(context.Context) error
+	Await func(context.Context) error
 	// OnPut and OnSlot, if not nil, are told how long each object took to be stored and each
 	// slot to be taken, retries included. They must not block.
 	OnPut, OnSlot func(time.Duration)
