@@ -20,6 +20,7 @@ import (
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/session"
 	"github.com/forebaylog/forebay/infra/vfs"
 )
 
@@ -80,7 +81,7 @@ func tuneCollector() {
 }
 
 // run opens the parts and a broker on them, until the command's context ends or the
-// broker fails. A broker that was declared dead by others is opened anew.
+// broker fails. A broker that was declared dead by others is opened anew, as soon as that can be.
 func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Registerer) (nodeParts, error)) (err error) {
 	ctx := r.cmd.Context()
 	tuneCollector()
@@ -110,23 +111,43 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 	defer func() { err = errors.Join(err, parts.close()) }()
 	cfg.Metadata, cfg.Offsets, cfg.Objects, cfg.FS, cfg.DataDir, cfg.Cluster = parts.control, parts.offsets, parts.objects, parts.fs, parts.dataDir, parts.cluster
 	r.admin.serve(prometheus.Gatherers{registry, prometheus.GathererFunc(r.gather)})
-	for {
-		failed := r.serve(ctx, log, cfg, parts)
-		if !errors.Is(failed, broker.ErrSessionLost) || ctx.Err() != nil {
+	for again := false; ; {
+		served, failed := r.serve(ctx, log, cfg, parts)
+		switch {
+		case ctx.Err() != nil:
+			return failed
+		case errors.Is(failed, broker.ErrSessionLost):
+			losses.Inc()
+			again = true
+			log.Warn("opening anew with another session", "cause", failed)
+		case again && !served && reopens(failed):
+			log.Warn("cannot open anew yet, trying again", "err", failed)
+			select {
+			case <-time.After(reopenPause):
+			case <-ctx.Done():
+			}
+		default:
 			return failed
 		}
-		losses.Inc()
-		log.Warn("opening anew with another session", "cause", failed)
 	}
 }
 
-// serve runs one broker.
-func (r *nodeRun) serve(ctx context.Context, log *slog.Logger, cfg broker.Config, parts nodeParts) error {
+// reopenPause is the pause between attempts to open a broker anew.
+const reopenPause = time.Second
+
+// reopens reports whether a broker that has served before may open later all the same: what
+// ended its session, such as a table that is away, may last longer than the session.
+func reopens(failed error) bool {
+	return !errors.Is(failed, session.ErrInUse) && !errors.Is(failed, broker.ErrForeign)
+}
+
+// serve runs one broker. It reports whether the broker got as far as to serve.
+func (r *nodeRun) serve(ctx context.Context, log *slog.Logger, cfg broker.Config, parts nodeParts) (served bool, err error) {
 	own := prometheus.NewRegistry()
 	cfg.Registerer = own
 	node, err := broker.Open(ctx, cfg)
 	if err != nil {
-		return err
+		return false, err
 	}
 	r.metrics.Store(own)
 	r.admin.node.Store(node)
@@ -143,9 +164,9 @@ func (r *nodeRun) serve(ctx context.Context, log *slog.Logger, cfg broker.Config
 	closed := node.Close(closing)
 	if failed != nil && closed != nil {
 		log.Warn("closing after a failure", "err", closed)
-		return failed
+		return true, failed
 	}
-	return errors.Join(failed, closed)
+	return true, errors.Join(failed, closed)
 }
 
 // gather returns the metrics of the broker that runs.
