@@ -18,6 +18,9 @@ import (
 // A fetch that finds too little is parked as a partition.Wait: no goroutine, one
 // timer. When it is woken the connection's writer reads once more and answers.
 //
+// From version 16 on an answer of NOT_LEADER_OR_FOLLOWER or FENCED_LEADER_EPOCH tells who
+// leads (KIP-951).
+//
 // Deviations: diverging epochs (version 12, KIP-595) are reported for the last
 // fetched epoch as Kafka does, but followers do not exist: a replica id other
 // than -1 is served as a consumer. PreferredReadReplica is always -1.

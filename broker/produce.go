@@ -21,6 +21,8 @@ import (
 // Produce (key 0), versions 3 to 13; 0 to 2 are advertised, for clients that draw
 // conclusions from the range, and refused.
 //
+// From version 10 on an answer of NOT_LEADER_OR_FOLLOWER tells who leads (KIP-951).
+//
 // Deviations: the records are kept as they were sent, so that the topic config
 // compression.type does not compress them again; transactions are refused with
 // INVALID_TXN_STATE.
