@@ -1,6 +1,7 @@
 package kv_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"sync"
@@ -62,6 +63,18 @@ func TestDynamoCannotOpen(t *testing.T) {
 			change: func(cfg *kv.DynamoConfig, _ *fakeDynamo) { cfg.Endpoint = closedEndpoint(t) },
 			want:   kv.ErrUnreachable, says: []string{"127.0.0.1", "connection refused", "check the region, the endpoint"},
 		},
+		"no connection in time": {
+			change: func(cfg *kv.DynamoConfig, _ *fakeDynamo) {
+				cfg.Endpoint, cfg.AttemptTimeout = muteEndpoint(t), 50*time.Millisecond
+			},
+			want: kv.ErrUnreachable, says: []string{"no connection to https://127.0.0.1", "within 50ms"},
+		},
+		"no time": {
+			change: func(cfg *kv.DynamoConfig, _ *fakeDynamo) {
+				cfg.Endpoint, cfg.OpenTimeout = muteEndpoint(t), 50*time.Millisecond
+			},
+			want: context.DeadlineExceeded, says: []string{"not sent to https://127.0.0.1"},
+		},
 		"no credentials": {
 			change: func(*kv.DynamoConfig, *fakeDynamo) { t.Setenv("AWS_ACCESS_KEY_ID", "") },
 			want:   kv.ErrNoCredentials, says: []string{"AWS_ACCESS_KEY_ID"},
@@ -99,6 +112,15 @@ func closedEndpoint(t *testing.T) string {
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
 	return "http://" + l.Addr().String()
+}
+
+// muteEndpoint is a server that takes connections and never says a word of TLS.
+func muteEndpoint(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	return "https://" + l.Addr().String()
 }
 
 // TestDynamoClockCorrected: the SDK takes the server's time from the refusal, and the request
