@@ -2,9 +2,16 @@ package kv_test
 
 import (
 	"context"
+	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -141,6 +148,34 @@ func TestDynamoOpenInTime(t *testing.T) {
 	cfg.OpenTimeout = 100 * time.Millisecond
 	_, err := kv.OpenDynamoDB(ctx, cfg)
 	require.ErrorContains(t, err, "CREATING")
+}
+
+// TestDynamoCABundle: certificates are checked against AWS_CA_BUNDLE, and HTTP/2 is not used
+// although the server has it.
+func TestDynamoCABundle(t *testing.T) {
+	f := newFakeDynamo(t)
+	var protocol atomic.Value
+	secure := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		protocol.Store(r.Proto)
+		f.serve(w, r)
+	}))
+	secure.EnableHTTP2 = true
+	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	secure.StartTLS()
+	defer secure.Close()
+	cfg := f.config(kv.DynamoConfig{MaxAttempts: 1})
+	cfg.Endpoint = secure.URL
+	_, err := kv.OpenDynamoDB(ctx, cfg)
+	require.ErrorIs(t, err, kv.ErrUnreachable)
+	require.ErrorContains(t, err, "certificate")
+
+	bundle := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600))
+	t.Setenv("AWS_CA_BUNDLE", bundle)
+	s, err := kv.OpenDynamoDB(ctx, cfg)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	require.Equal(t, "HTTP/1.1", protocol.Load())
 }
 
 func TestParseDynamoURL(t *testing.T) {
