@@ -37,9 +37,10 @@ race: ## unit tests under the race detector
 fuzz: ## every fuzz target for FUZZTIME (default 5s)
 	@tools/fuzz $(FUZZTIME)
 
-e2e: ## the built binary with kcat, franz-go and Apache Kafka's own tools
+e2e: ## the built binary with kcat, franz-go and Apache Kafka's own tools; the object store drivers with MinIO
 	@tools/install system
-	FOREBAY_JARS="$$(tools/install java)" go test -tags e2e -count=1 -timeout 20m $(TESTFLAGS) ./localstack/e2e/...
+	FOREBAY_JARS="$$(tools/install java)" FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio" \
+		go test -tags e2e -p 1 -count=1 -timeout 20m $(TESTFLAGS) ./localstack/e2e/...
 
 bench: ## Forebay beside Apache Kafka on this machine; BENCHFLAGS are handed on
 	@tools/install system
@@ -57,7 +58,7 @@ deadcode: ## functions that no main and no test reaches
 vuln: ## known vulnerabilities in what is called (needs the open network)
 	$(GOBIN_TOOLS)/govulncheck ./...
 
-tools: ## installs what lint, e2e and bench need (apt-get as root; Go tools and jars into the cache)
+tools: ## installs what lint, e2e and bench need (apt-get as root; the rest into the cache)
 	@tools/install all
 
 clean: ## removes what the commands above made in the checkout

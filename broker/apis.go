@@ -29,9 +29,13 @@ func apis() []api {
 		{key: kmsg.DescribeLogDirs, min: 1, max: 4, handle: synchronous(handleDescribeLogDirs)},
 		{key: kmsg.CreatePartitions, min: 0, max: 3, handle: synchronous(handleCreatePartitions)},
 		{key: kmsg.DeleteGroups, min: 0, max: 2, handle: handleDeleteGroups},
+		{key: kmsg.ElectLeaders, min: 0, max: 2, handle: handleElectLeaders},
 		{key: kmsg.IncrementalAlterConfigs, min: 0, max: 1, handle: synchronous(handleIncrementalAlterConfigs)},
+		{key: kmsg.AlterPartitionAssignments, min: 0, max: 1, handle: synchronous(handleAlterPartitionReassignments)},
+		{key: kmsg.ListPartitionReassignments, min: 0, max: 0, handle: synchronous(handleListPartitionReassignments)},
 		{key: kmsg.OffsetDelete, min: 0, max: 0, handle: handleOffsetDelete},
 		{key: kmsg.DescribeCluster, min: 0, max: 2, handle: synchronous(handleDescribeCluster)},
+		{key: kmsg.UnregisterBroker, min: 0, max: 0, handle: synchronous(handleUnregisterBroker)},
 		{key: kmsg.ListConfigResources, min: 0, max: 1, handle: synchronous(handleListConfigResources)},
 		{key: kmsg.DescribeTopicPartitions, min: 0, max: 0, handle: synchronous(handleDescribeTopicPartitions)},
 	}

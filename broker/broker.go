@@ -21,6 +21,7 @@ type Broker struct {
 	log     *slog.Logger
 	metrics *metrics
 	meta    *metalog.Log
+	cluster *cluster          // nil on a node alone
 	static  map[string]string // broker configs that cfg stands for
 	parts
 
@@ -91,6 +92,9 @@ func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
 		}
 		b.closers = append(b.closers, p)
 	}
+	if b.cluster != nil {
+		b.cluster.start()
+	}
 	for _, l := range b.listeners {
 		b.accepting.Go(func() { b.accept(l) })
 	}
@@ -129,7 +133,7 @@ func (b *Broker) closing() bool {
 	}
 }
 
-// Close stops accepting, answers what is in flight, closes the connections, and
+// Close gives a cluster's partitions to the other brokers, stops accepting, answers what is in flight, closes the connections, and
 // then stops the parts. Requests that are not answered within ctx or
 // Limits.ShutdownGrace lose their connection. It may be called more than once.
 func (b *Broker) Close(ctx context.Context) error {
@@ -139,6 +143,10 @@ func (b *Broker) Close(ctx context.Context) error {
 
 func (b *Broker) close(ctx context.Context) error {
 	var errs []error
+	if b.cluster != nil && b.storage != nil && b.storage.logs != nil {
+		errs = append(errs, b.cluster.leave(ctx))
+		b.cluster.stop()
+	}
 	b.mu.Lock()
 	close(b.draining)
 	b.mu.Unlock()
@@ -152,6 +160,9 @@ func (b *Broker) close(ctx context.Context) error {
 	b.drainConns(ctx)
 	for i := len(b.closers) - 1; i >= 0; i-- {
 		errs = append(errs, b.closers[i].close(ctx))
+	}
+	if b.cluster != nil {
+		errs = append(errs, b.cluster.close(ctx))
 	}
 	if b.meta != nil {
 		errs = append(errs, b.meta.Close(ctx))

@@ -15,6 +15,7 @@ import (
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/infra/vfs"
+	"github.com/forebaylog/forebay/tiering/wal"
 )
 
 // Protocol is the security protocol of a listener, by Kafka's name.
@@ -94,6 +95,7 @@ type Config struct {
 	FS       vfs.FS         // below DataDir
 	DataDir  string         // hot segments and index; "" keeps them in memory
 
+	Cluster  *Cluster // nil: this node alone, its hot segments the only copy until they are sealed
 	Storage  Storage
 	Defaults Defaults
 	Groups   Groups
@@ -116,6 +118,13 @@ func (cfg Config) withDefaults() Config {
 	cfg.Defaults = cfg.Defaults.withDefaults()
 	cfg.Groups = cfg.Groups.withDefaults()
 	cfg.Limits = cfg.Limits.withDefaults()
+	if cfg.Cluster != nil {
+		c := cfg.Cluster.withDefaults()
+		cfg.Cluster = &c
+		if c.WAL != nil {
+			cfg.Objects = objstore.Route(cfg.Objects, wal.ObjectPrefix, c.WAL)
+		}
+	}
 	cfg.Listeners = append([]Listener(nil), cfg.Listeners...)
 	for i := range cfg.Listeners {
 		setDefault(&cfg.Listeners[i].Protocol, Plaintext)

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/placement"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
@@ -68,7 +69,7 @@ func growth(rt *kmsg.CreatePartitionsRequestTopic) *change {
 // placeMore assigns added further partitions of t, as the client says or in turn.
 func placeMore(img *metalog.Image, t *metalog.Topic, rt *kmsg.CreatePartitionsRequestTopic, added int) ([]metalog.Assignment, error) {
 	if rt.Assignment == nil {
-		return place(img, startOf(t.Name), len(t.Partitions), added, t.ReplicationFactor)
+		return placement.Place(img, startOf(t.Name), len(t.Partitions), added, t.ReplicationFactor)
 	}
 	if len(rt.Assignment) != added {
 		return nil, fmt.Errorf("assignment of %d partitions to topic %q, which gets %d more: %w", len(rt.Assignment), t.Name, added, kerr.InvalidReplicaAssignment)

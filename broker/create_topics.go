@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebaylog/forebay/broker/config"
+	"github.com/forebaylog/forebay/broker/placement"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
@@ -172,7 +173,7 @@ func (b *Broker) placeTopic(img *metalog.Image, t *newTopic) (int16, []metalog.A
 	if rf <= 0 {
 		return 0, nil, fmt.Errorf("topic %q with replication factor %d: must be at least 1, or -1 for the default: %w", t.name, rf, kerr.InvalidReplicationFactor)
 	}
-	placed, err := place(img, startOf(t.name), 0, int(n), rf)
+	placed, err := placement.Place(img, startOf(t.name), 0, int(n), rf)
 	return rf, placed, err
 }
 

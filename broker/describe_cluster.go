@@ -8,8 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// DescribeCluster (key 60), versions 0 to 2. No broker is ever fenced: one that is
-// not alive is not registered.
+// DescribeCluster (key 60), versions 0 to 2. The controller is the live broker with the
+// lowest id. No deviations.
 
 // The types of endpoints that a client may ask for.
 const (
@@ -23,7 +23,7 @@ func handleDescribeCluster(_ context.Context, b *Broker, c *call) kmsg.Response 
 	resp := responseTo[*kmsg.DescribeClusterResponse](req)
 	resp.Brokers = []kmsg.DescribeClusterResponseBroker{}
 	img := b.meta.Image()
-	resp.ClusterID, resp.ControllerID = img.ClusterID(), int32(b.cfg.NodeID)
+	resp.ClusterID, resp.ControllerID = img.ClusterID(), controller(img)
 	if c.version >= 1 && req.EndpointType != brokerEndpoints {
 		err := fmt.Errorf("endpoints of type %d: %w", req.EndpointType, kerr.UnsupportedEndpointType)
 		if req.EndpointType == controllerEndpoints {
@@ -35,9 +35,10 @@ func handleDescribeCluster(_ context.Context, b *Broker, c *call) kmsg.Response 
 	if req.IncludeClusterAuthorizedOperations {
 		resp.ClusterAuthorizedOperations = clusterOperations
 	}
-	for _, e := range b.endpoints(img, c.listener().Name) {
+	for _, e := range endpoints(img, c.listener().Name, req.IncludeFencedBrokers) {
 		rb := kmsg.NewDescribeClusterResponseBroker()
 		rb.NodeID, rb.Host, rb.Port, rb.Rack = int32(e.id), e.host, e.port, e.rack
+		rb.IsFenced = e.fenced
 		resp.Brokers = append(resp.Brokers, rb)
 	}
 	return resp

@@ -97,15 +97,12 @@ func topicPartitions(img *metalog.Image, t *metalog.Topic, c *call, from, n int)
 	rt := kmsg.NewDescribeTopicPartitionsResponseTopic()
 	rt.Topic, rt.TopicID, rt.IsInternal, rt.AuthorizedOperations = &t.Name, t.ID, internalTopics[t.Name], topicOperations
 	rt.Partitions = make([]kmsg.DescribeTopicPartitionsResponseTopicPartition, n)
+	view := replicaView{img: img}
 	for i := range rt.Partitions {
 		p := &t.Partitions[from+i]
 		rp := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 		rp.Partition, rp.LeaderID, rp.LeaderEpoch = int32(from+i), int32(p.Leader), int32(p.Epoch)
-		rp.Replicas = []int32{}
-		for _, r := range p.Replicas {
-			rp.Replicas = append(rp.Replicas, int32(r))
-		}
-		rp.ISR, rp.OfflineReplicas = rp.Replicas, []int32{}
+		rp.Replicas, rp.ISR, rp.OfflineReplicas = view.of(p)
 		rp.EligibleLeaderReplicas, rp.LastKnownELR = []int32{}, []int32{}
 		if code := leaderError(img, p, c); code != 0 {
 			rp.ErrorCode, rp.LeaderID = code, int32(metalog.NoBroker)

@@ -12,9 +12,11 @@ import (
 
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/broker/partition"
+	"github.com/forebaylog/forebay/broker/placement"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/session"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/journal"
 	"github.com/forebaylog/forebay/tiering/producers"
@@ -37,6 +39,7 @@ var translation = []struct {
 	{config.ErrInvalid, kerr.InvalidConfig},
 	{config.ErrNotList, kerr.InvalidConfig},
 	{config.ErrReadOnly, kerr.InvalidRequest},
+	{placement.ErrTooFewBrokers, kerr.InvalidReplicationFactor},
 	{objstore.ErrNotFound, kerr.KafkaStorageError},
 
 	{batch.ErrTooLarge, kerr.MessageTooLarge},
@@ -58,6 +61,10 @@ var translation = []struct {
 	{journal.ErrFailed, kerr.KafkaStorageError},
 	{journal.ErrClosed, kerr.NotLeaderForPartition},
 	{wal.ErrClosed, kerr.NotLeaderForPartition},
+	{wal.ErrFenced, kerr.NotLeaderForPartition},
+	{session.ErrLost, kerr.NotLeaderForPartition},
+	{session.ErrClosed, kerr.NotLeaderForPartition},
+	{ErrSessionLost, kerr.NotLeaderForPartition},
 
 	{fs.ErrNotExist, kerr.KafkaStorageError},
 	{fs.ErrPermission, kerr.KafkaStorageError},

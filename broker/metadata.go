@@ -7,16 +7,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
 // Metadata (key 3), versions 0 to 13.
 //
-// Clients are told the endpoints of the listener that they asked on. Every replica
-// is in sync: what a replica does not hold it reads from the object store. A topic
-// that is created on the way is returned at once, where Kafka answers
-// UNKNOWN_TOPIC_OR_PARTITION and expects the client to ask again.
+// Clients are told the live brokers, with the endpoints of the listener that they asked
+// on; the controller is the one with the lowest id. Every live replica is in sync: what it
+// does not hold it reads from the object store. A topic that is created on the way is
+// returned at once, where Kafka answers UNKNOWN_TOPIC_OR_PARTITION and expects the client
+// to ask again.
 
 // Operations that a client may do where nothing restricts it, as bits by the code
 // of the operation (KIP-430).
@@ -33,8 +33,8 @@ func handleMetadata(ctx context.Context, b *Broker, c *call) kmsg.Response {
 	failed := b.autoCreate(ctx, req)
 	img := b.meta.Image()
 	cluster := img.ClusterID()
-	resp.ClusterID, resp.ControllerID = &cluster, int32(b.cfg.NodeID)
-	for _, e := range b.endpoints(img, c.listener().Name) {
+	resp.ClusterID, resp.ControllerID = &cluster, controller(img)
+	for _, e := range endpoints(img, c.listener().Name, false) {
 		rb := kmsg.NewMetadataResponseBroker()
 		rb.NodeID, rb.Host, rb.Port, rb.Rack = int32(e.id), e.host, e.port, e.rack
 		resp.Brokers = append(resp.Brokers, rb)
@@ -139,62 +139,16 @@ func describeTopic(img *metalog.Image, t *metalog.Topic, c *call, operations boo
 		rt.AuthorizedOperations = topicOperations
 	}
 	rt.Partitions = make([]kmsg.MetadataResponseTopicPartition, len(t.Partitions))
-	replicas := make([]int32, 0, len(t.Partitions)*int(t.ReplicationFactor))
+	view := replicaView{img: img, slab: make([]int32, 0, len(t.Partitions)*int(t.ReplicationFactor))}
 	for i := range t.Partitions {
 		p := &t.Partitions[i]
 		rp := kmsg.NewMetadataResponseTopicPartition()
 		rp.Partition, rp.Leader, rp.LeaderEpoch = int32(i), int32(p.Leader), int32(p.Epoch)
-		from := len(replicas)
-		for _, r := range p.Replicas {
-			replicas = append(replicas, int32(r))
-		}
-		rp.Replicas = replicas[from:len(replicas):len(replicas)]
-		rp.ISR, rp.OfflineReplicas = rp.Replicas, []int32{}
+		rp.Replicas, rp.ISR, rp.OfflineReplicas = view.of(p)
 		if code := leaderError(img, p, c); code != 0 {
 			rp.ErrorCode, rp.Leader = code, int32(metalog.NoBroker)
 		}
 		rt.Partitions[i] = rp
 	}
 	return rt
-}
-
-// leaderError is the code for a partition whose leader the client cannot reach: there is
-// none, or it has no endpoint on the client's listener.
-func leaderError(img *metalog.Image, p *metalog.PartitionState, c *call) int16 {
-	leader, ok := img.Broker(p.Leader)
-	if !ok {
-		return kerr.LeaderNotAvailable.Code
-	}
-	for i := range leader.Endpoints {
-		if leader.Endpoints[i].Listener == c.listener().Name {
-			return 0
-		}
-	}
-	return kerr.ListenerNotFound.Code
-}
-
-// endpoint is where the clients of one listener reach a broker.
-type endpoint struct {
-	id   id.Broker
-	host string
-	port int32
-	rack *string // nil: none
-}
-
-// endpoints lists the brokers that have the named listener.
-func (b *Broker) endpoints(img *metalog.Image, listener string) []endpoint {
-	var list []endpoint
-	for _, node := range img.Brokers() {
-		for _, e := range node.Endpoints {
-			if e.Listener != listener {
-				continue
-			}
-			ep := endpoint{id: node.ID, host: e.Host, port: e.Port}
-			if node.Rack != "" {
-				ep.rack = &node.Rack
-			}
-			list = append(list, ep)
-		}
-	}
-	return list
 }

@@ -17,11 +17,12 @@ type part interface {
 type parts struct {
 	storage *storage
 	groups  *groups
+	waits   *imageWaits
 }
 
 // openParts lists the subsystems in the order of opening; they close in reverse. A
 // function here runs when b.meta is open and the broker is registered, before any
 // client is accepted; it sets its field of parts.
 func openParts() []func(ctx context.Context, b *Broker) (part, error) {
-	return []func(ctx context.Context, b *Broker) (part, error){openStorage, openGroups}
+	return []func(ctx context.Context, b *Broker) (part, error){openStorage, openGroups, openImageWaits}
 }

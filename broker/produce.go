@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -40,14 +42,21 @@ type produce struct {
 	req  *kmsg.ProduceRequest
 	resp *kmsg.ProduceResponse
 	left atomic.Int64 // batches not yet answered, and one for the handler
+
+	// Of a request that waits for the object store, which may be away:
+	timer *time.Timer
+	mu    sync.Mutex
+	open  map[*kmsg.ProduceResponseTopicPartition]struct{} // appended and not answered; nil once the time is up
 }
 
-func handleProduce(_ context.Context, b *Broker, c *call) {
+func handleProduce(ctx context.Context, b *Broker, c *call) {
 	p := &produce{b: b, c: c, req: requestOf[*kmsg.ProduceRequest](c)}
 	p.resp = responseTo[*kmsg.ProduceResponse](p.req)
 	p.left.Store(1)
 	p.layOut()
-	failed := p.appendAll()
+	ctx, cancel := p.deadline(ctx)
+	failed := p.appendAll(ctx)
+	cancel()
 	if p.req.Acks == int16(partition.AcksNone) {
 		if failed != nil { // the client can be told in no other way
 			c.closeConn(fmt.Sprintf("refuse produce with acks=0: %v", failed))
@@ -57,6 +66,58 @@ func handleProduce(_ context.Context, b *Broker, c *call) {
 		return
 	}
 	p.answered()
+}
+
+// deadline bounds the request by its timeout, where commits may take long.
+func (p *produce) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	if p.b.cluster == nil {
+		return ctx, func() {}
+	}
+	most := time.Duration(p.req.TimeoutMillis) * time.Millisecond
+	if p.req.Acks == int16(partition.AcksAll) {
+		p.open = map[*kmsg.ProduceResponseTopicPartition]struct{}{}
+		p.timer = time.AfterFunc(most, p.timeout)
+	}
+	return context.WithTimeoutCause(ctx, most, kerr.RequestTimedOut)
+}
+
+// timeout answers, when the time is up, what is not committed: it may yet be, and a
+// producer that sends it again is told so by its sequence.
+func (p *produce) timeout() {
+	p.mu.Lock()
+	open := p.open
+	p.open = nil
+	p.mu.Unlock()
+	for op := range open {
+		p.refuse(op, fmt.Errorf("produce: not committed within %d ms: %w", p.req.TimeoutMillis, kerr.RequestTimedOut))
+		p.answered()
+	}
+}
+
+// settles reports whether the caller answers op: nobody else has.
+func (p *produce) settles(op *kmsg.ProduceResponseTopicPartition) bool {
+	if p.timer == nil {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, open := p.open[op]
+	delete(p.open, op)
+	return open
+}
+
+// opens takes note that op waits for its commit. It reports false when the time is up.
+func (p *produce) opens(op *kmsg.ProduceResponseTopicPartition) bool {
+	if p.timer == nil {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open == nil {
+		return false
+	}
+	p.open[op] = struct{}{}
+	return true
 }
 
 // layOut prepares the response, so that batches can be answered in any order.
@@ -76,7 +137,7 @@ func (p *produce) layOut() {
 }
 
 // appendAll appends every batch and returns the first error, if any.
-func (p *produce) appendAll() (first error) {
+func (p *produce) appendAll(ctx context.Context) (first error) {
 	for i := range p.req.Topics {
 		t := &p.req.Topics[i]
 		topic, err := p.topic(t)
@@ -84,7 +145,7 @@ func (p *produce) appendAll() (first error) {
 			op := &p.resp.Topics[i].Partitions[j]
 			failed := err
 			if failed == nil {
-				failed = p.append(topic, &t.Partitions[j], op)
+				failed = p.append(ctx, topic, &t.Partitions[j], op)
 			}
 			if failed != nil {
 				p.refuse(op, failed)
@@ -117,7 +178,7 @@ func (p *produce) topic(t *kmsg.ProduceRequestTopic) (*metalog.Topic, error) {
 
 // append validates one partition's batch and hands it to its log. The answer
 // follows through p.committed, unless there is an error.
-func (p *produce) append(topic *metalog.Topic, rp *kmsg.ProduceRequestTopicPartition, op *kmsg.ProduceResponseTopicPartition) error {
+func (p *produce) append(ctx context.Context, topic *metalog.Topic, rp *kmsg.ProduceRequestTopicPartition, op *kmsg.ProduceResponseTopicPartition) error {
 	log, err := p.b.storage.logOf(topic, rp.Partition)
 	if err != nil {
 		return err
@@ -137,12 +198,21 @@ func (p *produce) append(topic *metalog.Topic, rp *kmsg.ProduceRequestTopicParti
 	if len(v) < p.c.size/maxPinned {
 		v = bytes.Clone(v)
 	}
+	if err := p.b.storage.wal.Room(ctx); err != nil {
+		return err
+	}
+	if !p.opens(op) {
+		return fmt.Errorf("produce: %w", kerr.RequestTimedOut)
+	}
 	p.left.Add(1)
 	done, err := log.Append(partition.Append{
 		Batch: v, Acks: partition.Acks(p.req.Acks), Now: now, LogAppendTime: config.LogAppendTime,
 		Done: func(err error) { p.committed(op, err) },
 	})
 	if err != nil {
+		if !p.settles(op) {
+			return nil // answered when the time was up
+		}
 		p.left.Add(-1)
 		return err
 	}
@@ -175,6 +245,9 @@ func (p *produce) onlyBatch(records []byte) (batch.View, error) {
 // committed is called when a batch is answered, on the group commit's goroutine. It
 // may run while append still fills in the offsets, which it therefore leaves alone.
 func (p *produce) committed(op *kmsg.ProduceResponseTopicPartition, err error) {
+	if !p.settles(op) {
+		return
+	}
 	if err != nil {
 		p.refuse(op, err)
 	}
@@ -202,6 +275,9 @@ func (p *produce) refuse(op *kmsg.ProduceResponseTopicPartition, err error) {
 func (p *produce) answered() {
 	if p.left.Add(-1) > 0 || p.req.Acks == int16(partition.AcksNone) {
 		return
+	}
+	if p.timer != nil {
+		p.timer.Stop()
 	}
 	for i := range p.resp.Topics {
 		for j := range p.resp.Topics[i].Partitions {

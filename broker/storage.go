@@ -13,6 +13,7 @@ import (
 	"github.com/forebaylog/forebay/broker/partition"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/infra/session"
 	"github.com/forebaylog/forebay/infra/vfs"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/cold"
@@ -55,6 +56,11 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 		}
 	}()
 	cfg, jc, chains := b.cfg, s.journalConfig(), chain.Open(b.cfg.Chains)
+	if b.cluster != nil {
+		if err := wipe(jc); err != nil {
+			return nil, err
+		}
+	}
 	hot, recovery, err := journal.Open(ctx, jc)
 	if err != nil {
 		return nil, fmt.Errorf("open the hot tier: %w", err)
@@ -64,24 +70,67 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 		"bytes", recovery.Bytes, "scanned", recovery.Scanned, "cut", len(recovery.Cut), "corrupt", len(recovery.Corrupt),
 		"index_rebuilt", recovery.IndexRebuilt, "took", recovery.Duration.Round(time.Microsecond))
 	s.cold = cold.New(cfg.Objects, cold.Config{CacheBytes: cfg.Storage.CacheBytes, Logger: b.log})
-	s.wal = wal.New(hot, wal.LocalSink(hot, wal.LocalConfig{}), wal.Config{Logger: b.log})
-	tiers := partition.Tiers{WAL: s.wal, Hot: hot, Chain: chains, Cold: s.cold}
-	s.logs, err = partition.Open(ctx, partition.Config{Tiers: tiers, Node: cfg.NodeID, Image: b.meta.Image, Damaged: len(recovery.Corrupt) > 0, Now: cfg.Now, Logger: b.log}, hot)
-	if err != nil {
+	b.storage = s
+	s.wal = wal.New(hot, s.sink(), s.walConfig())
+	pc := partition.Config{
+		Tiers: partition.Tiers{WAL: s.wal, Hot: hot, Chain: chains, Cold: s.cold}, Node: cfg.NodeID, Image: b.meta.Image,
+		Damaged: len(recovery.Corrupt) > 0, Now: cfg.Now, Logger: b.log,
+	}
+	sc := seal.Config{
+		Journal: hot, FS: jc.FS, Chain: chains, Objects: cfg.Objects, Cold: s.cold, DiskBudget: cfg.Storage.HotBytes, Interval: cfg.Storage.SealInterval,
+		Cluster: b.meta.Image().ClusterID(), Node: cfg.NodeID, Now: cfg.Now, Logger: b.log,
+	}
+	if b.cluster != nil {
+		pc.Streams = b.cluster.streams
+	}
+	if s.logs, err = partition.Open(ctx, pc, hot); err != nil {
 		return nil, fmt.Errorf("recover partitions: %w", err)
 	}
-	s.sealer = seal.New(seal.Config{
-		Journal: hot, FS: jc.FS, Chain: chains, Objects: cfg.Objects, Cold: s.cold, DiskBudget: cfg.Storage.HotBytes, Interval: cfg.Storage.SealInterval,
-		Cluster: b.meta.Image().ClusterID(), Node: cfg.NodeID, Now: cfg.Now, Live: s.logs.Live, Logger: b.log,
-	})
+	sc.Live = s.logs.Live
+	if b.cluster != nil {
+		sc.Session, sc.Held, sc.Committed, sc.AfterPass = b.cluster.session.ID().String(), s.logs.Held, s.logs.Committed, b.cluster.afterPass
+	}
+	s.sealer = seal.New(sc)
 	if err := cfg.Registerer.Register(s); err != nil {
 		return nil, fmt.Errorf("register metrics of the tiers: %w", err)
 	}
 	s.unsub = b.meta.Subscribe(func(_, image *metalog.Image) { s.logs.Apply(image) })
+	s.logs.Apply(b.meta.Image()) // what changed since they were opened
 	s.idle.Go(func() { _ = s.sealer.Run(background) }) // it ends with background
 	s.idle.Go(func() { s.watch(background) })
-	b.storage = s
 	return s, nil
+}
+
+// sink is what makes records durable: the stream of the session, or this disk.
+func (s *storage) sink() wal.Sink {
+	if s.b.cluster != nil {
+		return s.b.cluster.stream
+	}
+	return wal.LocalSink(s.journal, wal.LocalConfig{})
+}
+
+func (s *storage) walConfig() wal.Config {
+	c := wal.Config{Logger: s.b.log}
+	if s.b.cluster != nil {
+		c.MaxWaiting = s.b.cluster.cfg.MaxWaiting
+	}
+	return c
+}
+
+// adopt seals what earlier leaders of this broker's partitions have committed and not sealed.
+func (s *storage) adopt(ctx context.Context) error {
+	var list []seal.Adoption
+	for _, a := range s.logs.Adoptions() {
+		list = append(list, seal.Adoption(a))
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	adopted, err := s.sealer.Adopt(ctx, list)
+	for _, a := range adopted {
+		s.logs.SealedTo(a.Partition, a.End)
+	}
+	return err
 }
 
 func (s *storage) journalConfig() journal.Config {
@@ -97,6 +146,20 @@ func (s *storage) journalConfig() journal.Config {
 	return jc
 }
 
+// wipe removes the hot segments of an earlier session: they are a cache, and what of them
+// was committed only their stream tells.
+func wipe(jc journal.Config) error {
+	for _, dir := range []string{jc.Dir, jc.IndexDir} {
+		if dir == "" {
+			continue
+		}
+		if err := jc.FS.RemoveAll(dir); err != nil {
+			return fmt.Errorf("empty the hot tier: %w", err)
+		}
+	}
+	return nil
+}
+
 // watch ends the broker when the group commit has failed: after a failed fsync
 // nothing may be assumed of what was written, so that only a restart, which reads
 // what is there, can go on.
@@ -104,7 +167,11 @@ func (s *storage) watch(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-s.wal.Failed():
-		s.b.fail(fmt.Errorf("commit to the hot tier: %w", s.wal.Err()))
+		err := fmt.Errorf("commit to the hot tier: %w", s.wal.Err())
+		if errors.Is(err, wal.ErrFenced) || errors.Is(err, session.ErrLost) {
+			err = fmt.Errorf("%w: %w", ErrSessionLost, err)
+		}
+		s.b.fail(err)
 	}
 }
 
@@ -157,6 +224,9 @@ func (s *storage) logByID(topic id.Topic, index int32) (*partition.Log, error) {
 }
 
 func (s *storage) logOf(t *metalog.Topic, index int32) (*partition.Log, error) {
+	if !s.b.valid() {
+		return nil, fmt.Errorf("find partition %d of topic %q: the session of this broker is not renewed: %w", index, t.Name, kerr.NotLeaderForPartition)
+	}
 	if index < 0 || int(index) >= len(t.Partitions) {
 		return nil, fmt.Errorf("find partition %d of topic %q, which has %d: %w", index, t.Name, len(t.Partitions), kerr.UnknownTopicOrPartition)
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/id"
-	"github.com/forebaylog/forebay/infra/metalog"
 )
 
 // wantTopic is a topic to create as the tests write it, -1 for the defaults.
@@ -247,43 +246,6 @@ func TestCreatePartitions(t *testing.T) {
 			require.Len(t, topic.Partitions, tc.parts)
 		})
 	}
-}
-
-// Partitions spread over the brokers, and every broker leads its share.
-func TestPlacement(t *testing.T) {
-	var records []metalog.Record
-	for i := range 3 {
-		records = append(records, metalog.BrokerRegistered{ID: idOf(i)})
-	}
-	img := metalog.NewImage("c", records...)
-	for _, tc := range []struct {
-		n  int
-		rf int16
-	}{{1, 1}, {7, 1}, {12, 3}, {100, 2}} {
-		placed, err := place(img, startOf("topic"), 0, tc.n, tc.rf)
-		require.NoError(t, err)
-		leads := make(map[int32]int)
-		for _, a := range placed {
-			require.Len(t, a.Replicas, int(tc.rf))
-			require.Equal(t, a.Leader, a.Replicas[0])
-			seen := make(map[int32]bool)
-			for _, r := range a.Replicas {
-				seen[int32(r)] = true
-			}
-			require.Len(t, seen, int(tc.rf))
-			leads[int32(a.Leader)]++
-		}
-		for _, n := range leads {
-			require.LessOrEqual(t, n, tc.n/3+1)
-		}
-		more, err := place(img, startOf("topic"), tc.n, 1, tc.rf)
-		require.NoError(t, err)
-		all, err := place(img, startOf("topic"), 0, tc.n+1, tc.rf)
-		require.NoError(t, err)
-		require.Equal(t, all[tc.n], more[0], "partitions added later go where they would have gone")
-	}
-	_, err := place(img, 0, 0, 1, 4)
-	require.ErrorIs(t, err, kerr.InvalidReplicationFactor)
 }
 
 func TestMetadata(t *testing.T) {
@@ -529,5 +491,3 @@ func configOf(t *testing.T, configs kadm.ResourceConfigs, name string) *kadm.Con
 	require.Fail(t, "no config "+name)
 	return nil
 }
-
-func idOf(i int) id.Broker { return id.Broker(i) }

@@ -120,6 +120,9 @@ func (s *Set) Missing() []Claim {
 	for _, t := range s.cfg.Image().Topics() {
 		for i, state := range t.Partitions {
 			p := id.Partition{Topic: t.ID, Index: int32(i)}
+			if s.cfg.Streams != nil && state.Epoch == 0 {
+				continue // never led before: Get opens it
+			}
 			if _, ok := s.logs[p]; !ok && state.Leader == s.cfg.Node {
 				claims = append(claims, Claim{p, state})
 			}

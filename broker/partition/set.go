@@ -113,7 +113,7 @@ func (s *Set) Apply(image *metalog.Image) {
 	s.mu.Lock()
 	for p, l := range s.logs {
 		state, ok := image.Partition(p)
-		if !ok || state.Leader != s.cfg.Node || s.cfg.Streams != nil && state.Epoch != l.epoch {
+		if !ok || state.Leader != s.cfg.Node || s.cfg.Streams != nil && state.Epoch != l.Watermarks().Epoch {
 			delete(s.logs, p)
 			gone = append(gone, l)
 			continue
@@ -142,8 +142,12 @@ func (s *Set) Freeze(ctx context.Context, ps []id.Partition) (ready []id.Partiti
 	for p, drained := range waits {
 		select {
 		case <-drained:
-			ready = append(ready, p)
 		case <-ctx.Done():
+		}
+		select {
+		case <-drained:
+			ready = append(ready, p)
+		default:
 			err = fmt.Errorf("await the commits of %s: %w", p, context.Cause(ctx))
 		}
 	}
@@ -167,6 +171,18 @@ func (s *Set) Thaw(ps []id.Partition) {
 func (s *Set) Live(p id.Partition) bool {
 	state, ok := s.cfg.Image().Partition(p)
 	return ok && state.Leader == s.cfg.Node
+}
+
+// Committed returns the high watermark of a partition that this broker leads, below which
+// its records may be sealed, and 0 for another.
+func (s *Set) Committed(p id.Partition) id.Offset {
+	s.mu.RLock()
+	l, ok := s.logs[p]
+	s.mu.RUnlock()
+	if !ok {
+		return 0
+	}
+	return l.Watermarks().High
 }
 
 // Wake completes every parked fetch, so that it is answered with what there is.

@@ -46,8 +46,30 @@ func openMemory() *dataDir {
 	return &dataDir{fs: vfs.NewMem(), control: kv.NewMem(), offsets: kv.NewMem(), objects: objstore.NewMem()}
 }
 
-// openDataDir opens the directory for this process alone, and makes it if it does not exist.
-func openDataDir(path string) (_ *dataDir, err error) {
+// openDataDir opens the directory of a node alone for this process, and makes it if it does not exist.
+func openDataDir(path string) (*dataDir, error) {
+	return openDir(path, func(d *dataDir) error {
+		if err := d.openTables(); err != nil {
+			return err
+		}
+		var err error
+		d.objects, err = objstore.OpenFile(d.fs, filepath.Join(path, objectsDir))
+		return err
+	})
+}
+
+// openCacheDir opens the directory of a broker of a cluster, which is a cache.
+func openCacheDir(path string) (*dataDir, error) {
+	return openDir(path, func(*dataDir) error { return nil })
+}
+
+// openTablesDir opens a directory that holds the tables of a cluster of one broker.
+func openTablesDir(path string) (*dataDir, error) {
+	return openDir(path, (*dataDir).openTables)
+}
+
+// openDir opens a directory for this process alone, and then what is in it.
+func openDir(path string, open func(*dataDir) error) (_ *dataDir, err error) {
 	d := &dataDir{path: path, fs: vfs.OS()}
 	defer func() {
 		if err != nil {
@@ -60,14 +82,15 @@ func openDataDir(path string) (_ *dataDir, err error) {
 	if d.lock, err = lockDir(d.fs, path); err != nil {
 		return nil, err
 	}
-	if d.control, err = kv.OpenBolt(filepath.Join(path, controlFile), kv.BoltOptions{}); err != nil {
-		return nil, err
+	return d, open(d)
+}
+
+func (d *dataDir) openTables() (err error) {
+	if d.control, err = kv.OpenBolt(filepath.Join(d.path, controlFile), kv.BoltOptions{}); err != nil {
+		return err
 	}
-	if d.offsets, err = kv.OpenBolt(filepath.Join(path, offsetsFile), kv.BoltOptions{}); err != nil {
-		return nil, err
-	}
-	d.objects, err = objstore.OpenFile(d.fs, filepath.Join(path, objectsDir))
-	return d, err
+	d.offsets, err = kv.OpenBolt(filepath.Join(d.path, offsetsFile), kv.BoltOptions{})
+	return err
 }
 
 // claim makes sure that the directory is ours: new, empty, or marked by us.

@@ -211,16 +211,16 @@ func TestListeners(t *testing.T) {
 	r := forebay(t, "", "topic", "list", "-b", n.addr)
 	require.Equal(t, exitOK, r.code, r.err)
 	tests := []struct {
-		flags devFlags
+		flags nodeFlags
 		says  string
 	}{
-		{devFlags{listeners: []string{"127.0.0.1:9092"}}, "want NAME://host:port"},
-		{devFlags{listeners: []string{"://x:1"}}, "want NAME://host:port"},
-		{devFlags{listeners: []string{"A://x:1", "a://y:2"}}, "the name A is used twice"},
-		{devFlags{listeners: []string{"A://x:1"}, advertisedListeners: []string{"B://y:1"}}, "B is not among the listeners"},
-		{devFlags{listeners: []string{"A://x:1"}, advertisedListeners: []string{"A://y"}}, "missing port"},
-		{devFlags{listeners: []string{"A://x:1"}, advertisedListeners: []string{"A://y:70000"}}, "want NAME://host:port"},
-		{devFlags{listeners: []string{"A://x:1"}, advertisedListeners: []string{"A://:1"}}, ""},
+		{nodeFlags{listeners: []string{"127.0.0.1:9092"}}, "want NAME://host:port"},
+		{nodeFlags{listeners: []string{"://x:1"}}, "want NAME://host:port"},
+		{nodeFlags{listeners: []string{"A://x:1", "a://y:2"}}, "the name A is used twice"},
+		{nodeFlags{listeners: []string{"A://x:1"}, advertisedListeners: []string{"B://y:1"}}, "B is not among the listeners"},
+		{nodeFlags{listeners: []string{"A://x:1"}, advertisedListeners: []string{"A://y"}}, "missing port"},
+		{nodeFlags{listeners: []string{"A://x:1"}, advertisedListeners: []string{"A://y:70000"}}, "want NAME://host:port"},
+		{nodeFlags{listeners: []string{"A://x:1"}, advertisedListeners: []string{"A://:1"}}, ""},
 	}
 	for _, tt := range tests {
 		listeners, err := parseListeners(tt.flags)

@@ -12,7 +12,7 @@ import (
 const defaultBroker = "127.0.0.1:9092"
 
 // parseListeners reads --listeners and --advertised-listeners, or --kafka-addr.
-func parseListeners(f devFlags) ([]broker.Listener, error) {
+func parseListeners(f nodeFlags) ([]broker.Listener, error) {
 	if len(f.listeners) == 0 {
 		f.listeners = []string{string(broker.Plaintext) + "://" + f.kafkaAddr}
 	}

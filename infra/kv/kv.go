@@ -30,7 +30,7 @@ var (
 	ErrClosed = errors.New("table closed")
 	// ErrLocked: another process has the table open.
 	ErrLocked = errors.New("table locked by another process")
-	// ErrForeign: the file is not a table of Forebay, or of a newer Forebay.
+	// ErrForeign: it is not a table of Forebay, or one of a newer Forebay.
 	ErrForeign = errors.New("not a Forebay table")
 	// ErrCorrupt: the stored bytes are damaged.
 	ErrCorrupt = errors.New("table damaged")

@@ -163,6 +163,10 @@ func TestFoldReplicasChanged(t *testing.T) {
 	}})
 	require.Equal(t, uint64(3), m.Ignored())
 	require.Equal(t, PartitionState{Leader: 1, Replicas: []id.Broker{2, 3}, Target: 2}, state(t, m, part(1, 0)))
+	topic, _ := m.Topic("orders")
+	require.Equal(t, int16(2), topic.ReplicationFactor, "that of partition 0")
+	topic, _ = then(m, ReplicasChanged{Changes: []ReplicasChange{{part(1, 1), []id.Broker{1, 2, 3}}}}).Topic("orders")
+	require.Equal(t, int16(2), topic.ReplicationFactor)
 	require.Equal(t, []id.Broker{2}, state(t, m, part(1, 1)).Replicas)
 	require.Equal(t, []id.Broker{2}, state(t, m, part(1, 2)).Replicas)
 }

@@ -64,6 +64,10 @@ func (f *folder) replicasChanged(r ReplicasChanged) bool {
 			continue
 		}
 		f.partition(c.Partition).Replicas = c.Replicas
+		if c.Partition.Index == 0 {
+			t, _ := f.img.TopicByID(c.Partition.Topic)
+			t.ReplicationFactor = int16(len(c.Replicas)) // t is the changed one by now
+		}
 	}
 	return true
 }

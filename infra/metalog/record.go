@@ -169,8 +169,9 @@ type ReplicasChange struct {
 	Replicas  []id.Broker // in order of preference
 }
 
-// ReplicasChanged gives partitions other replicas; leaders and epochs stay. Each change
-// applies, or not, on its own: not to an unknown partition, nor without a replica.
+// ReplicasChanged gives partitions other replicas; leaders and epochs stay. The number of
+// replicas of partition 0 becomes the replication factor of its topic. Each change applies, or
+// not, on its own: not to an unknown partition, nor without a replica.
 type ReplicasChanged struct {
 	Changes []ReplicasChange `json:"changes"`
 }

@@ -1,5 +1,5 @@
 // Package rig starts, watches and ends the processes that the end-to-end tests and the
-// benchmark work with: the built Forebay binary, Apache Kafka's server and its Java tools.
+// benchmark work with: the built Forebay binary, a MinIO server, Apache Kafka's server and its Java tools.
 //
 // It owns the processes it starts and no others, and ends them by their ids. It never keeps
 // state between runs: directories are handed in. Every type is safe for concurrent use.

@@ -26,6 +26,13 @@ const appendAttempts = 3
 // two uploads share an object name.
 func (s *Store) Append(ctx context.Context, links []Link) []error {
 	errs := make([]error, len(links))
+	ends := make(map[id.Partition]id.Offset, len(links)) // where chains are known to have ended
+	for _, link := range slices.Backward(links) {        // the first of each partition has the say
+		delete(ends, link.Partition)
+		if link.AtEnd {
+			ends[link.Partition] = link.Segment.Base
+		}
+	}
 	todo := make([]int, len(links))
 	for i := range todo {
 		todo[i] = i
@@ -42,34 +49,54 @@ func (s *Store) Append(ctx context.Context, links []Link) []error {
 			seen[links[i].Partition] = struct{}{}
 			round = append(round, i)
 		}
-		s.appendRound(ctx, links, round, errs)
+		s.appendRound(ctx, links, round, ends, errs)
 		todo = later
 	}
 	return errs
 }
 
 // appendRound appends links[i] for each i of round, of different partitions.
-func (s *Store) appendRound(ctx context.Context, links []Link, round []int, errs []error) {
-	ready := make([]int, 0, len(round))
+func (s *Store) appendRound(ctx context.Context, links []Link, round []int, ends map[id.Partition]id.Offset, errs []error) {
+	done := make([]bool, len(links))
+	var unsure []int
 	for _, i := range round {
-		done, err := s.check(ctx, links[i])
-		if errs[i] = err; err == nil && !done {
-			ready = append(ready, i)
+		link := links[i]
+		end, known := ends[link.Partition]
+		if err := link.Segment.Validate(); err != nil {
+			errs[i] = appendError(link, err)
+		} else if !known || end != link.Segment.Base {
+			unsure = append(unsure, i)
 		}
 	}
-	ready = s.index(ctx, links, ready, errs)
-	for attempt := 1; len(ready) > 0; attempt++ {
+	parallel(len(unsure), func(n int) {
+		i := unsure[n]
+		done[i], errs[i] = s.check(ctx, links[i])
+	})
+	ready := slices.DeleteFunc(slices.Clone(round), func(i int) bool { return done[i] || errs[i] != nil })
+	s.put(ctx, links, s.index(ctx, links, ready, errs), errs)
+	for _, i := range round {
+		delete(ends, links[i].Partition) // what comes after a link that failed is not at the end
+		if errs[i] == nil {
+			ends[links[i].Partition] = links[i].Segment.Next
+		}
+	}
+}
+
+// put writes the items of links[i] for each i of ready.
+func (s *Store) put(ctx context.Context, links []Link, ready []int, errs []error) {
+	for attempt := 1; len(ready) > 0 && attempt <= appendAttempts; attempt++ {
 		results := s.kv.Write(ctx, writes(links, ready)...)
+		applied := make([]bool, len(ready))
+		parallel(len(ready), func(n int) {
+			i := ready[n]
+			applied[n], errs[i] = s.outcome(ctx, links[i], results[n].Err)
+		})
 		var again []int
 		for n, i := range ready {
-			applied, err := s.outcome(ctx, links[i], results[n].Err)
-			if errs[i] = err; err == nil && !applied {
+			if errs[i] == nil && !applied[n] {
 				errs[i] = appendError(links[i], results[n].Err)
 				again = append(again, i)
 			}
-		}
-		if attempt == appendAttempts {
-			return
 		}
 		ready = again
 	}
@@ -83,11 +110,8 @@ func writes(links []Link, ready []int) []kv.Write {
 	return ws
 }
 
-// check reports whether link is in the chain already, or why it must not be.
+// check reports whether link, which is valid, is in the chain already, or why it must not be.
 func (s *Store) check(ctx context.Context, link Link) (done bool, err error) {
-	if err := link.Segment.Validate(); err != nil {
-		return false, appendError(link, err)
-	}
 	end, _, _, err := s.End(ctx, link.Partition)
 	switch base := link.Segment.Base; {
 	case err != nil:

@@ -9,9 +9,11 @@
 // never overlap: one of them gets ErrTaken and starts again from the new end.
 //
 // A chain starts at offset 0, and its last item must never be deleted while the
-// partition lives, for it says where the chain goes on. The package reads no
-// objects, but for Verify, keeps nothing in memory and starts no goroutine. A
-// Store is safe for concurrent use, also with others, elsewhere, on the same table.
+// partition lives, for it says where the chain goes on. Nor may an item go while a
+// sealer may still take its base for the end: it would append a second one there.
+// The package reads no objects, but for Verify, keeps nothing in memory and leaves
+// no goroutine behind. A Store is safe for concurrent use, also with others,
+// elsewhere, on the same table.
 package chain
 
 import (
@@ -20,6 +22,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
@@ -45,6 +49,10 @@ var (
 type Link struct {
 	Partition id.Partition
 	Segment   Segment
+	// AtEnd: the chain ended at the segment's base when the caller last read it or
+	// appended to it; Append need not ask. Never set it on a guess: below the end, but
+	// where no item is, it would break the chain.
+	AtEnd bool
 }
 
 // Store is the chains of all partitions in one table.
@@ -98,6 +106,39 @@ func (s *Store) End(ctx context.Context, p id.Partition) (id.Offset, Segment, bo
 		return 0, Segment{}, false, err
 	}
 	return seg.Next, seg, true, nil
+}
+
+// Ends reads where each chain ends, many at a time, and returns the answers in the order of ps.
+func (s *Store) Ends(ctx context.Context, ps []id.Partition) []Tail {
+	tails := make([]Tail, len(ps))
+	parallel(len(ps), func(i int) {
+		tails[i].End, tails[i].Last, _, tails[i].Err = s.End(ctx, ps[i])
+	})
+	return tails
+}
+
+// Tail is where a chain ends, or why that is not known.
+type Tail struct {
+	End  id.Offset // the base of the next link
+	Last Segment   // the zero Segment if the chain is empty
+	Err  error
+}
+
+// maxRequests is how many requests a call has under way at a time.
+const maxRequests = 32
+
+// parallel calls f with each number below n, maxRequests at a time, and returns when all have returned.
+func parallel(n int, f func(i int)) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(n, maxRequests) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // Find returns the segment that holds off. It fails with ErrNotSealed.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -28,7 +29,7 @@ func segment(base, next id.Offset, object string) Segment {
 }
 
 func link(p id.Partition, base, next id.Offset, object string) Link {
-	return Link{p, segment(base, next, object)}
+	return Link{Partition: p, Segment: segment(base, next, object)}
 }
 
 func appendAll(t *testing.T, s *Store, links ...Link) {
@@ -50,7 +51,7 @@ func TestAppendAndRead(t *testing.T) {
 	var want []Segment
 	for i := range id.Offset(30) { // past 9, 99: the keys are ordered as numbers
 		want = append(want, segment(i*7, i*7+7, fmt.Sprint("packs/", i)))
-		appendAll(t, s, Link{p, want[i]})
+		appendAll(t, s, Link{Partition: p, Segment: want[i]})
 	}
 	end, last, ok, err := s.End(ctx, p)
 	require.NoError(t, err)
@@ -125,6 +126,96 @@ func TestAppendOfManySharesWrites(t *testing.T) {
 	for i, p := range ps {
 		require.Equal(t, partition(i), p)
 	}
+}
+
+// TestAppendAtEndReadsNothing: neither for the first link of a chain nor for what follows.
+func TestAppendAtEndReadsNothing(t *testing.T) {
+	var reads atomic.Int64
+	mem := kv.NewMem()
+	s := Open(kv.Inject(mem, func(op kv.Op) kv.Fault {
+		if op.Kind == kv.OpGet || op.Kind == kv.OpQuery {
+			reads.Add(1)
+		}
+		return kv.FaultNone
+	}))
+	var links []Link
+	for i := range 50 {
+		l := link(partition(i), 0, 5, "a")
+		l.AtEnd = true
+		links = append(links, l, link(partition(i), 5, 6, "a"))
+	}
+	appendAll(t, s, links...)
+	require.Zero(t, reads.Load())
+
+	// What was the end is none any more: one read tells whose item is there.
+	stale := link(partition(7), 0, 5, "b")
+	stale.AtEnd = true
+	next := link(partition(7), 5, 8, "b")
+	next.AtEnd = true // it was not when the call began
+	errs := s.Append(ctx, []Link{stale, next})
+	require.ErrorIs(t, errs[0], ErrTaken)
+	require.ErrorIs(t, errs[1], ErrTaken)
+	repeated := links[14]
+	repeated.AtEnd = true
+	appendAll(t, s, repeated)
+	segs, err := Open(mem).Segments(ctx, partition(7), 0, 0)
+	require.NoError(t, err)
+	require.Equal(t, []Segment{segment(0, 5, "a"), segment(5, 6, "a")}, segs)
+}
+
+// TestAtEndCountsForTheFirstLinkOnly: one that follows a link that failed would leave a gap.
+func TestAtEndCountsForTheFirstLinkOnly(t *testing.T) {
+	table := &faultyTable{Store: kv.NewMem()}
+	s, p := Open(table), partition(1)
+	table.before = func(w kv.Write) error {
+		if w.Key == segmentKey(p, 0) {
+			return errors.New("injected")
+		}
+		return nil
+	}
+	a, b := link(p, 0, 10, "a"), link(p, 10, 20, "a")
+	a.AtEnd, b.AtEnd = true, true
+	errs := s.Append(ctx, []Link{a, b})
+	require.ErrorContains(t, errs[0], "injected")
+	require.ErrorIs(t, errs[1], ErrGap)
+}
+
+func TestEndsAreReadManyAtATime(t *testing.T) {
+	var under, most atomic.Int64
+	together := make(chan struct{})
+	s := Open(&slowTable{kv.NewMem(), func() {
+		n := under.Add(1)
+		defer under.Add(-1)
+		if n == maxRequests && most.Swap(n) != n {
+			close(together)
+		}
+		<-together // never ends if they come one after the other
+		require.LessOrEqual(t, n, int64(maxRequests))
+	}})
+	ps := make([]id.Partition, 100)
+	for i := range ps {
+		ps[i] = partition(i)
+		l := link(ps[i], 0, id.Offset(i)+1, "a")
+		l.AtEnd = true
+		appendAll(t, s, l)
+	}
+	for i, tail := range s.Ends(ctx, ps) {
+		require.NoError(t, tail.Err)
+		require.Equal(t, id.Offset(i)+1, tail.End)
+		require.Equal(t, segment(0, id.Offset(i)+1, "a"), tail.Last)
+	}
+	require.Empty(t, s.Ends(ctx, nil))
+}
+
+// slowTable calls a function in each query.
+type slowTable struct {
+	kv.Store
+	query func()
+}
+
+func (s *slowTable) Query(ctx context.Context, part string, r kv.Range) ([]kv.Item, error) {
+	s.query()
+	return s.Store.Query(ctx, part, r)
 }
 
 // TestFailedLinkHoldsBackTheNext: links of one partition must not overlap or leave
@@ -234,6 +325,7 @@ func TestSealersRace(t *testing.T) {
 					return
 				}
 				a := link(p, end, end+1+id.Offset(rng.IntN(9)), fmt.Sprintf("packs/%d-%d-a", n, i))
+				a.AtEnd = rng.IntN(2) == 0
 				b := link(p, a.Segment.Next, a.Segment.Next+3, fmt.Sprintf("packs/%d-%d-b", n, i))
 				try(s, a, b)
 			}

@@ -147,7 +147,7 @@ func (v *verifier) chain(ctx context.Context, p id.Partition) error {
 			v.sum.Segments++
 			v.sum.Records += seg.Records
 			v.sum.Bytes += seg.Length
-			v.links[seg.Object] = append(v.links[seg.Object], Link{p, seg})
+			v.links[seg.Object] = append(v.links[seg.Object], Link{Partition: p, Segment: seg})
 		}
 		if len(items) < r.Limit {
 			return nil

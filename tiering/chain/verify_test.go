@@ -50,7 +50,7 @@ func (s *sealed) pack(t *testing.T, name string, base id.Offset, partitions int)
 	require.NoError(t, err)
 	for i := range footer.Runs {
 		run := &footer.Runs[i]
-		s.links[name] = append(s.links[name], Link{run.Partition, SegmentOf(run, name, int64(object.Len()))})
+		s.links[name] = append(s.links[name], Link{Partition: run.Partition, Segment: SegmentOf(run, name, int64(object.Len()))})
 	}
 	require.NoError(t, s.objects.Put(ctx, name, &object))
 	appendAll(t, Open(s.table), s.links[name]...)

@@ -137,3 +137,63 @@ func crashAt(t *testing.T, n int, options []vfs.CrashOption) (what string, crash
 	again.close()
 	return c.what, c.after != nil
 }
+
+// TestCrashAtEveryOperationOfAnAdoption does the same with a leader that adopts: the next
+// one finds the WAL objects as they were and adopts the rest.
+func TestCrashAtEveryOperationOfAnAdoption(t *testing.T) {
+	seen, ends := map[string]bool{}, map[id.Offset]bool{}
+	for n := 0; ; n++ {
+		what, end, crashed := crashAdoptionAt(t, n)
+		if !crashed {
+			require.Greater(t, n, 30)
+			break
+		}
+		var kind string
+		_, err := fmt.Sscan(what, &kind)
+		require.NoError(t, err)
+		seen[kind], ends[end] = true, true
+	}
+	for _, kind := range []string{"create", "write", "sync", "link", "syncdir", "table"} {
+		require.True(t, seen[kind], "no crash at a %s", kind)
+	}
+	require.Greater(t, len(ends), 2, "between packs as well")
+}
+
+func crashAdoptionAt(t *testing.T, n int) (what string, end id.Offset, crashed bool) {
+	t.Helper()
+	mem := kv.NewMem()
+	c := &crasher{mem: vfs.NewMem(), left: -1}
+	tiny := func(cfg *Config) { cfg.DiskBudget = 1; cfg.MaxPackBytes = 60 << 10 }
+	w := newWorld(t, c.fs(), c.table(mem), tiny)
+	w.fill(4, 60)
+	require.NoError(t, w.sealer.SealAll(ctx))
+	w.overlap()
+	for range 6 {
+		w.fillWAL(6, 40)
+	}
+	c.arm(n)
+	_, err := w.sealer.Adopt(ctx, w.adoptions())
+	c.arm(-1)
+	w.close()
+	left := c.after
+	if left == nil {
+		require.NoError(t, err)
+		left = c.mem
+	}
+
+	again := &world{
+		t: t, fs: left, table: mem, now: w.now, rng: w.rng,
+		want: maps.Clone(w.want), next: maps.Clone(w.next), seqs: w.seqs, wal: w.wal, walObjects: w.walObjects,
+	}
+	again.reopen(tiny)
+	_, end = again.checkSealed(partition(1))
+	for p := range again.want {
+		again.checkSealed(p)
+	}
+	adopted, err := again.sealer.Adopt(ctx, again.adoptions())
+	require.NoError(t, err, "after a crash at %s", c.what)
+	again.allAdopted(adopted)
+	again.verify()
+	again.close()
+	return c.what, end, c.after != nil
+}

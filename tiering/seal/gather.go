@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -63,17 +64,16 @@ func (g *gatherer) close() {
 	clear(g.files)
 }
 
-// piece is a batch that is to be read or, once read, its unchecked bytes.
-type piece struct {
-	item
-	p   id.Partition
-	raw []byte
-	err error
+// fill implements source.
+func (g *gatherer) fill(pl *plan) int64 {
+	if pl.bytes/int64(pl.batches) >= largeBatch {
+		return smallFill
+	}
+	return largeFill
 }
 
-// load reads the pieces, each of which then has its bytes, valid until the next
-// load, or an error.
-func (g *gatherer) load(pieces []piece) {
+// load implements source: each piece then has its bytes, unchecked, or an error.
+func (g *gatherer) load(_ context.Context, pieces []piece) {
 	g.order = g.order[:0]
 	var useful int64
 	for i := range pieces {
@@ -137,22 +137,25 @@ func (g *gatherer) read(seg id.Segment, b []byte, off, least int64) error {
 	return nil
 }
 
-// view checks what was read for pc, and goes to the journal if it does not come out right.
+// view implements source: it checks what was read for pc, and goes to the journal if that
+// does not come out right.
 func (g *gatherer) view(pc *piece) (batch.View, error) {
-	if pc.err == nil {
-		if v, err := pc.parse(pc.raw); err == nil {
-			return v, nil
-		}
-	}
-	v, err := g.journal.Batch(pc.p, journal.Entry{
-		Base: pc.base, Next: pc.next, Epoch: pc.epoch, Segment: pc.segment, Pos: pc.pos, Length: int32(pc.length),
-	})
+	v, err := batch.View(nil), pc.err
 	if err == nil {
-		v, err = pc.parse(v)
+		v, err = pc.parse(pc.raw)
+	}
+	if err != nil {
+		v, err = g.journal.Batch(pc.p, journal.Entry{
+			Base: pc.base, Next: pc.next, Epoch: pc.epoch, Segment: pc.segment, Pos: pc.pos, Length: int32(pc.length),
+		})
+		if err == nil {
+			v, err = pc.parse(v)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the hot batch of %s at offset %d: %w", pc.p, pc.base, err)
 	}
+	pc.base = pc.next
 	return v, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/pack"
 	"github.com/forebaylog/forebay/tiering/producers"
 )
@@ -14,10 +15,29 @@ import (
 // still tells of.
 const producerExpiry = 24 * time.Hour
 
+// source is where the batches of a plan come from.
+type source interface {
+	// fill is how many bytes of pieces are best loaded at a time.
+	fill(pl *plan) int64
+	// load brings the pieces into memory, where they stay until the next load. What goes wrong is told by view.
+	load(ctx context.Context, pieces []piece)
+	// view returns the batch of pc, which is loaded, that begins at its base, checked;
+	// with it gone the base is that of the next one.
+	view(pc *piece) (batch.View, error)
+}
+
+// piece is an item that is to be loaded or, once it is, its bytes.
+type piece struct {
+	item
+	p   id.Partition
+	raw []byte
+	err error
+}
+
 // packer writes a plan into a pack.
 type packer struct {
 	s    *Sealer
-	g    *gatherer
+	src  source
 	skip map[id.Partition]error
 	pack *pack.Writer
 
@@ -26,6 +46,8 @@ type packer struct {
 
 	state runState
 	p     id.Partition // of the latest run
+	next  id.Offset    // of it: where the next batch has to begin
+	epoch id.Epoch     // of it: the least that the next batch may have
 	runs  int
 
 	table   producers.Table // as of the run's last batch
@@ -43,10 +65,7 @@ const (
 
 // write writes the whole object.
 func (w *packer) write(ctx context.Context, pl *plan) (*pack.Footer, error) {
-	fill := int64(largeFill)
-	if pl.bytes/int64(pl.batches) >= largeBatch {
-		fill = smallFill
-	}
+	fill := w.src.fill(pl)
 	for _, r := range pl.runs {
 		for _, it := range r.items {
 			if w.filled+it.length > fill && len(w.pieces) > 0 {
@@ -76,7 +95,7 @@ func (w *packer) write(ctx context.Context, pl *plan) (*pack.Footer, error) {
 
 // flush reads the pieces and writes them.
 func (w *packer) flush(ctx context.Context) error {
-	w.g.load(w.pieces)
+	w.src.load(ctx, w.pieces)
 	for i := range w.pieces {
 		if err := w.add(ctx, &w.pieces[i]); err != nil {
 			return err
@@ -86,32 +105,54 @@ func (w *packer) flush(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// add appends one batch to its run, which it begins if need be. A batch or a
-// run that cannot be had ends the run and is no error of the pack.
+// add appends the batches of a piece to its run, which it begins if need be. A batch or
+// a run that cannot be had ends the run and is no error of the pack.
 func (w *packer) add(ctx context.Context, pc *piece) error {
 	if pc.p != w.p {
 		if err := w.endRun(); err != nil {
 			return err
 		}
+		t := w.s.tails[pc.p]
+		w.p, w.next, w.epoch = pc.p, t.end, t.last.LastEpoch
 	}
-	if w.state == runGivenUp {
-		return nil
+	for w.state != runGivenUp && pc.base < pc.next {
+		v, cause := w.src.view(pc)
+		if cause == nil {
+			cause = w.follows(v)
+		}
+		if cause == nil && w.state == runEnded {
+			cause = w.beginRun(ctx, pc.p)
+		}
+		if cause != nil {
+			err := w.endRun()
+			w.state, w.skip[pc.p] = runGivenUp, cause
+			return err
+		}
+		if err := w.append(v); err != nil {
+			return err
+		}
 	}
-	v, cause := w.g.view(pc)
-	if cause == nil && w.state == runEnded {
-		cause = w.beginRun(ctx, pc.p)
+	return nil
+}
+
+// follows tells what is wrong with v as the next batch of the run.
+func (w *packer) follows(v batch.View) error {
+	if v.BaseOffset() != w.next || v.LeaderEpoch() < w.epoch {
+		return fmt.Errorf("seal %s: %w: offset %d of epoch %d is followed by a batch at %d of epoch %d",
+			w.p, ErrHole, w.next, w.epoch, v.BaseOffset(), v.LeaderEpoch())
 	}
-	if cause != nil {
-		err := w.endRun()
-		w.p, w.state, w.skip[pc.p] = pc.p, runGivenUp, cause
-		return err
-	}
+	return nil
+}
+
+// append appends a batch to the run that is open.
+func (w *packer) append(v batch.View) error {
 	if err := w.pack.Append(v); err != nil {
-		return fmt.Errorf("pack the batch of %s at offset %d: %w", pc.p, pc.base, err)
+		return fmt.Errorf("pack the batch of %s at offset %d: %w", w.p, v.BaseOffset(), err)
 	}
 	if txn, ok := w.table.Apply(v); ok {
 		w.aborted = append(w.aborted, txn)
 	}
+	w.next, w.epoch = v.NextOffset(), v.LeaderEpoch()
 	return nil
 }
 
@@ -135,7 +176,7 @@ func (w *packer) beginRun(ctx context.Context, p id.Partition) error {
 	if err := w.pack.BeginRun(p); err != nil {
 		return fmt.Errorf("begin the run of %s: %w", p, err)
 	}
-	w.p, w.state, w.aborted = p, runOpen, nil
+	w.state, w.aborted = runOpen, nil
 	w.runs++
 	return nil
 }

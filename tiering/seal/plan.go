@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/forebaylog/forebay/infra/id"
@@ -28,13 +29,13 @@ type run struct {
 	items []item
 }
 
-// item is one hot batch.
+// item is what a source reads in one piece: a hot batch, or what is not sealed of a run.
 type item struct {
 	base, next id.Offset
-	epoch      id.Epoch
-	segment    id.Segment
-	pos        int64 // of its frame in the segment file
-	length     int64 // of the batch
+	length     int64      // of the batches, in bytes; of a run: at most
+	epoch      id.Epoch   // of a hot batch
+	segment    id.Segment // of a hot batch
+	pos        int64      // of a hot batch: of its frame in the segment file; of a run: see runReader
 }
 
 func (pl *plan) full(limit int64) bool {
@@ -49,18 +50,15 @@ func (s *Sealer) unsealed() []journal.SegmentInfo {
 	})
 }
 
-// plan chooses what goes into the next pack out of segs, which are unsealed: the
-// oldest of them that fit, one at least. It leaves out the partitions in skip and
-// adds those that it cannot read, with what is wrong.
-func (s *Sealer) plan(ctx context.Context, segs []journal.SegmentInfo, skip map[id.Partition]error) (plan, error) {
+// plan chooses what goes into the next pack out of segs, which are unsealed and the
+// chains of which were seen: the oldest of them that fit, one at least. It leaves out
+// the partitions in skip and adds those that it cannot read, with what is wrong.
+func (s *Sealer) plan(segs []journal.SegmentInfo, skip map[id.Partition]error) plan {
 	var pl plan
 	for len(segs) > 0 && len(pl.runs) == 0 {
-		n, ends, err := s.choose(ctx, segs, skip)
-		if err != nil {
-			return plan{}, err
-		}
+		n, pending := s.choose(segs, skip)
 		upTo := segs[n-1].ID
-		for _, p := range sortedPartitions(ends) {
+		for _, p := range sortedPartitions(pending) {
 			if pl.full(s.cfg.MaxPackBytes) {
 				break
 			}
@@ -74,14 +72,12 @@ func (s *Sealer) plan(ctx context.Context, segs []journal.SegmentInfo, skip map[
 		}
 		segs = segs[n:]
 	}
-	return pl, ctx.Err()
+	return pl
 }
 
 // choose returns how many of segs, oldest first, go into one pack, one at least, and
-// the partitions of which they hold unsealed batches.
-func (s *Sealer) choose(
-	ctx context.Context, segs []journal.SegmentInfo, skip map[id.Partition]error,
-) (n int, pending map[id.Partition]struct{}, err error) {
+// the partitions of which they hold batches that are to be sealed.
+func (s *Sealer) choose(segs []journal.SegmentInfo, skip map[id.Partition]error) (n int, pending map[id.Partition]struct{}) {
 	var bytes int64
 	pending = map[id.Partition]struct{}{}
 	for _, seg := range segs {
@@ -90,19 +86,17 @@ func (s *Sealer) choose(
 		}
 		n++
 		for p, extent := range seg.Partitions {
-			if _, skipped := skip[p]; skipped || !s.cfg.Live(p) {
+			t, seen := s.tails[p]
+			_, skipped := skip[p]
+			if !seen || skipped || extent.Next <= t.end {
 				continue
 			}
-			t, err := s.tailOf(ctx, p)
-			if err != nil {
-				return 0, nil, err
-			}
-			if extent.Next > t.end {
+			if s.cfg.Live(p) && !s.cfg.Held(p) && s.cfg.Committed(p) > t.end {
 				pending[p] = struct{}{}
 			}
 		}
 	}
-	return n, pending, nil
+	return n, pending
 }
 
 func sortedPartitions(set map[id.Partition]struct{}) []id.Partition {
@@ -120,6 +114,7 @@ func sortedPartitions(set map[id.Partition]struct{}) []id.Partition {
 func (s *Sealer) collect(p id.Partition, upTo id.Segment, pl *plan) (run, error) {
 	r := run{p: p, tail: s.tails[p]}
 	next, epoch := r.tail.end, r.tail.last.LastEpoch
+	committed := s.cfg.Committed(p)
 	for e, err := range s.cfg.Journal.Entries(p, next) {
 		if errors.Is(err, journal.ErrNotHot) {
 			break
@@ -133,7 +128,7 @@ func (s *Sealer) collect(p id.Partition, upTo id.Segment, pl *plan) (run, error)
 		if e.Epoch < epoch {
 			return r, fmt.Errorf("seal %s: the batch at offset %d has leader epoch %d, the one before it %d", p, e.Base, e.Epoch, epoch)
 		}
-		if e.Segment > upTo || pl.full(s.cfg.MaxPackBytes) {
+		if e.Segment > upTo || e.Next > committed || pl.full(s.cfg.MaxPackBytes) {
 			break
 		}
 		r.items = append(r.items, item{
@@ -149,41 +144,36 @@ func (s *Sealer) collect(p id.Partition, upTo id.Segment, pl *plan) (run, error)
 	return r, nil
 }
 
-// tailOf returns the end of the chain of p as it was last seen.
-func (s *Sealer) tailOf(ctx context.Context, p id.Partition) (tail, error) {
-	if t, ok := s.tails[p]; ok {
-		return t, nil
-	}
-	end, last, _, err := s.cfg.Chain.End(ctx, p)
-	if err != nil {
-		return tail{}, err
-	}
-	t := tail{end, last}
-	s.tails[p] = t
-	return t, nil
-}
-
-// markSealed notes which of segs hold no batch of a live partition that is not in its chain.
-func (s *Sealer) markSealed(ctx context.Context, segs []journal.SegmentInfo) error {
+// markSealed sees the chains of all that segs hold and notes which of them hold no batch
+// of a live partition that is not in its chain.
+func (s *Sealer) markSealed(ctx context.Context, segs []journal.SegmentInfo, skip map[id.Partition]error) {
+	live := map[id.Partition]struct{}{}
 	for _, seg := range segs {
-		done := true
-		for p, extent := range seg.Partitions {
-			if !s.cfg.Live(p) {
-				continue
-			}
-			t, err := s.tailOf(ctx, p)
-			if err != nil {
-				return err
-			}
-			if done = extent.Next <= t.end; !done {
-				break
+		for p := range seg.Partitions {
+			if s.cfg.Live(p) {
+				live[p] = struct{}{}
 			}
 		}
-		if done {
+	}
+	s.seeTails(ctx, slices.Collect(maps.Keys(live)), skip)
+	for _, seg := range segs {
+		if s.holdsNothing(seg, live) {
 			s.sealed[seg.ID] = struct{}{}
 		}
 	}
-	return nil
+}
+
+// holdsNothing reports whether all that seg holds of the live partitions is in their chains.
+func (s *Sealer) holdsNothing(seg journal.SegmentInfo, live map[id.Partition]struct{}) bool {
+	for p, extent := range seg.Partitions {
+		if _, ok := live[p]; !ok {
+			continue
+		}
+		if t, seen := s.tails[p]; !seen || extent.Next > t.end {
+			return false
+		}
+	}
+	return true
 }
 
 // byPlace orders items as they lie on the disk.

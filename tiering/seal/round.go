@@ -25,37 +25,43 @@ var errStalled = errors.New("another sealer is always faster")
 // pass is one round: it seals what is rolled and then releases what it may. What
 // cannot be sealed keeps its hot segments and is reported.
 func (s *Sealer) pass(ctx context.Context) error {
-	err := s.sealRolled(ctx)
+	skip := map[id.Partition]error{}
+	err := s.sealRolled(ctx, skip)
 	s.noteLag()
-	return errors.Join(s.release(), err)
+	if err == nil {
+		err = s.afterPass(ctx)
+	}
+	return errors.Join(s.release(), skipped(skip), err)
 }
 
-func (s *Sealer) sealRolled(ctx context.Context) error {
+func (s *Sealer) sealRolled(ctx context.Context, skip map[id.Partition]error) error {
 	g := newGatherer(s.cfg.FS, s.cfg.Journal)
 	defer g.close()
-	skip := map[id.Partition]error{}
-	for stalls := 0; stalls < maxStalls; {
+	return s.drain(ctx, g, skip, func() plan {
+		s.markSealed(ctx, s.unsealed(), skip)
 		segs := s.unsealed()
 		g.see(segs)
-		pl, err := s.plan(ctx, segs, skip)
-		if err != nil {
-			return err
+		return s.plan(segs, skip)
+	})
+}
+
+// drain seals one plan after the other until there is nothing in the next one. Partitions
+// that could not be sealed are in skip then.
+func (s *Sealer) drain(ctx context.Context, src source, skip map[id.Partition]error, next func() plan) error {
+	for stalls := 0; stalls < maxStalls; {
+		pl := next()
+		if len(pl.runs) == 0 || ctx.Err() != nil {
+			return ctx.Err()
 		}
-		if len(pl.runs) == 0 {
-			return errors.Join(s.markSealed(ctx, segs), skipped(skip))
-		}
-		progress, err := s.sealOne(ctx, g, &pl, skip)
+		progress, err := s.sealOne(ctx, src, &pl, skip)
 		if err != nil {
 			return err
 		}
 		if stalls++; progress {
 			stalls = 0
 		}
-		if err := s.markSealed(ctx, segs); err != nil {
-			return err
-		}
 	}
-	return errors.Join(skipped(skip), errStalled)
+	return errStalled
 }
 
 // skipped sums up the partitions that a round left out.
@@ -68,10 +74,10 @@ func skipped(skip map[id.Partition]error) error {
 }
 
 // sealOne uploads one pack and commits its runs. It reports whether it got anywhere.
-func (s *Sealer) sealOne(ctx context.Context, g *gatherer, pl *plan, skip map[id.Partition]error) (bool, error) {
+func (s *Sealer) sealOne(ctx context.Context, src source, pl *plan, skip map[id.Partition]error) (bool, error) {
 	known := len(skip)
 	name := s.objectName()
-	footer, size, err := s.upload(ctx, g, pl, name, skip)
+	footer, size, err := s.upload(ctx, src, pl, name, skip)
 	if errors.Is(err, errNoRuns) {
 		return len(skip) > known, nil
 	}
@@ -81,15 +87,17 @@ func (s *Sealer) sealOne(ctx context.Context, g *gatherer, pl *plan, skip map[id
 	s.count(func(st *Stats) { st.Packs++ })
 	links := make([]chain.Link, len(footer.Runs))
 	for i := range footer.Runs {
-		links[i] = chain.Link{Partition: footer.Runs[i].Partition, Segment: chain.SegmentOf(&footer.Runs[i], name, size)}
+		// A run begins where its chain once ended: at its tail.
+		links[i] = chain.Link{Partition: footer.Runs[i].Partition, Segment: chain.SegmentOf(&footer.Runs[i], name, size), AtEnd: true}
 	}
-	done, err := s.commit(ctx, links)
-	return done > 0 || len(skip) > known, err
+	done := s.commit(ctx, links, skip)
+	return done > 0 || len(skip) > known, nil
 }
 
-// commit appends links to the chains and returns how many are there now. That others
-// took a place is no error: the next plan starts from where they ended.
-func (s *Sealer) commit(ctx context.Context, links []chain.Link) (done int, failed error) {
+// commit appends links to the chains and returns how many are there now. It adds to skip
+// those that the table failed. That others took a place is no error: the next plan
+// starts from where they ended.
+func (s *Sealer) commit(ctx context.Context, links []chain.Link, skip map[id.Partition]error) (done int) {
 	for part := range slices.Chunk(links, commitLinks) {
 		for i, err := range s.cfg.Chain.Append(ctx, part) {
 			p, seg := part[i].Partition, part[i].Segment
@@ -102,11 +110,11 @@ func (s *Sealer) commit(ctx context.Context, links []chain.Link) (done int, fail
 			case errors.Is(err, chain.ErrTaken):
 				s.count(func(st *Stats) { st.Taken++ })
 			default:
-				failed = err
+				skip[p] = err
 			}
 		}
 	}
-	return done, failed
+	return done
 }
 
 // noteLag counts what is rolled but not sealed.

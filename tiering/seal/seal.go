@@ -10,11 +10,15 @@
 // Hot segments are dropped only once all they hold is in the chains, oldest first,
 // and only as far as the disk budget asks for: until then they are a cache.
 //
+// A partition that comes to this broker may have records beyond its chain's end that
+// lie in the WAL objects of another broker. Adopt seals these in the same way; until it
+// has, the partition is held, and nothing hot of it is sealed.
+//
 // The package never reads a batch's records, never changes one, and never touches
 // the active segment. What it keeps in memory is derived from the chains. A
-// partition that cannot be sealed, because its hot batches are damaged, keeps its
-// hot segments and does not hold up the others. All methods are safe for
-// concurrent use; one round runs at a time.
+// partition that cannot be sealed, because its batches are damaged or its chain does
+// not answer, keeps its hot segments and does not hold up the others. All methods are
+// safe for concurrent use; one round runs at a time.
 package seal
 
 import (
@@ -23,6 +27,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -37,8 +42,8 @@ import (
 
 // Errors of this package.
 var (
-	// ErrHole: offsets are neither in the chain nor in a hot segment.
-	ErrHole = errors.New("offsets are neither hot nor sealed")
+	// ErrHole: offsets are neither in the chain nor where what follows it should be.
+	ErrHole = errors.New("offsets are neither sealed nor there to be sealed")
 	// ErrClosed: the Sealer was closed.
 	ErrClosed = errors.New("sealer closed")
 )
@@ -66,7 +71,7 @@ type Config struct {
 	FS      vfs.FS // where the journal's segment files are: the machine's
 	Chain   *chain.Store
 	Objects objstore.Store
-	Cold    *cold.Reader // reads the footers of earlier packs
+	Cold    *cold.Reader // reads the footers of earlier packs, and the WAL objects that are adopted
 
 	// DiskBudget is how many bytes the hot segments may take before those that are
 	// sealed are dropped: 1 GiB.
@@ -80,8 +85,23 @@ type Config struct {
 	Session string    // the broker's session, likewise; may be empty
 	Node    id.Broker // this broker, for the packs' headers and names
 	Now     func() time.Time
-	Live    func(id.Partition) bool // whether the partition still exists; nil: all do
-	Logger  *slog.Logger            // nil discards
+	Logger  *slog.Logger // nil discards
+
+	// Live reports whether there is anything of the partition to be sealed here: it exists
+	// and this broker leads it. What is hot of others may be dropped. nil: all are live.
+	Live func(id.Partition) bool
+	// Held reports whether what lies below a live partition's hot batches is still to be
+	// adopted. What is hot of it is neither sealed nor dropped. nil: none is held.
+	Held func(id.Partition) bool
+	// Committed returns the offset below which the batches of a live partition are
+	// committed. Beyond it they may be none of its log's: another leader may put others in
+	// their place, and so they are neither sealed nor dropped. nil: all that is rolled is committed.
+	Committed func(id.Partition) id.Offset
+	// AfterPass is called within a round, after it has sealed what it could and unless it was
+	// broken off; nil: nothing is. sealedTo returns an offset up to which the partition's
+	// chain reaches at least: as last seen for those that are live, else read anew.
+	// It is safe for concurrent use and valid until AfterPass returns. An error fails the round.
+	AfterPass func(ctx context.Context, sealedTo func(context.Context, id.Partition) (id.Offset, error)) error
 }
 
 func (c Config) withDefaults() Config {
@@ -103,6 +123,12 @@ func (c Config) withDefaults() Config {
 	if c.Live == nil {
 		c.Live = func(id.Partition) bool { return true }
 	}
+	if c.Held == nil {
+		c.Held = func(id.Partition) bool { return false }
+	}
+	if c.Committed == nil {
+		c.Committed = func(id.Partition) id.Offset { return math.MaxInt64 }
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -122,22 +148,18 @@ type Sealer struct {
 	tails  map[id.Partition]tail   // ends of chains, as last seen
 	sealed map[id.Segment]struct{} // hot segments all of whose batches are in the chains
 
-	mu     sync.Mutex
-	closed bool
-	stats  Stats
+	mu        sync.Mutex
+	closed    bool
+	stats     Stats
+	forgotten map[id.Partition]struct{} // tails that the next round must not go by
 }
 
-// tail is the end of a chain. It may be behind the table's but is never ahead of it.
-type tail struct {
-	end  id.Offset
-	last chain.Segment // of which Object is empty if the chain is
-}
-
-// New returns a Sealer that does nothing until Run or SealAll is called.
+// New returns a Sealer that does nothing until Run, SealAll or Adopt is called.
 func New(cfg Config) *Sealer {
 	return &Sealer{
 		cfg: cfg.withDefaults(), closing: make(chan struct{}),
 		round: make(chan struct{}, 1), tails: map[id.Partition]tail{}, sealed: map[id.Segment]struct{}{},
+		forgotten: map[id.Partition]struct{}{},
 	}
 }
 
@@ -200,7 +222,7 @@ func (s *Sealer) SealAll(ctx context.Context) error {
 	})
 }
 
-// Close ends Run and SealAll, which may leave an orphan behind, and waits for
+// Close ends Run, SealAll and Adopt, which may leave an orphan behind, and waits for
 // them as long as ctx lets it.
 func (s *Sealer) Close(ctx context.Context) error {
 	s.mu.Lock()
@@ -247,6 +269,7 @@ func (s *Sealer) takeRound(ctx context.Context, f func(context.Context) error) e
 		return context.Cause(ctx)
 	}
 	defer func() { <-s.round }()
+	s.forgetTails()
 	err := f(ctx)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -26,7 +26,7 @@ func (s *Sealer) objectName() string {
 // upload streams the plan into one object and returns what is in it. It adds to skip
 // the partitions that could not be read to the end; what precedes the place is in.
 func (s *Sealer) upload(
-	ctx context.Context, g *gatherer, pl *plan, name string, skip map[id.Partition]error,
+	ctx context.Context, src source, pl *plan, name string, skip map[id.Partition]error,
 ) (*pack.Footer, int64, error) {
 	pr, pw := io.Pipe()
 	stored := make(chan error, 1)
@@ -35,7 +35,7 @@ func (s *Sealer) upload(
 		pr.CloseWithError(errors.Join(errUpload, err)) // nobody reads on
 		stored <- err
 	}()
-	w := packer{s: s, g: g, skip: skip, pack: pack.NewWriter(pw, pack.Header{
+	w := packer{s: s, src: src, skip: skip, pack: pack.NewWriter(pw, pack.Header{
 		Cluster: s.cfg.Cluster, Session: s.cfg.Session, Node: s.cfg.Node, Created: s.cfg.Now(),
 	})}
 	footer, err := w.write(ctx, pl)

@@ -50,6 +50,9 @@ type world struct {
 	want map[id.Partition][]batch.View
 	next map[id.Partition]id.Offset
 	seqs map[id.Producer]int32
+
+	wal        map[id.Partition][]chain.Segment // the runs in WAL objects
+	walObjects int
 }
 
 const (
@@ -98,6 +101,15 @@ func (w *world) open(segmentBytes int64, options ...func(*Config)) {
 	}
 	w.sealer = New(cfg)
 	w.t.Cleanup(w.close)
+}
+
+// newCold returns another reader, with caches of its own.
+func (w *world) newCold() *cold.Reader { return w.newColdOf(w.objects) }
+
+func (w *world) newColdOf(objects objstore.Store) *cold.Reader {
+	r := cold.New(objects, cold.Config{ChunkBytes: 16 << 10})
+	w.t.Cleanup(func() { require.NoError(w.t, r.Close(ctx)) })
+	return r
 }
 
 // close closes what open opened. It may be called again.
@@ -158,22 +170,8 @@ func (w *world) fill(n, batches int) {
 // what is still hot below the chain's end is the same.
 func (w *world) check() {
 	w.t.Helper()
-	for p, want := range w.want {
-		end, _, _, err := w.chain.End(ctx, p)
-		require.NoError(w.t, err)
-		segs, err := w.chain.Segments(ctx, p, 0, 0)
-		require.NoError(w.t, err)
-		var next id.Offset
-		for _, seg := range segs {
-			require.Equal(w.t, next, seg.Base)
-			for v, err := range w.cold.Batches(ctx, p, seg, seg.Base) {
-				require.NoError(w.t, err)
-				require.Equal(w.t, next, v.BaseOffset())
-				require.True(w.t, bytes.Equal(want[0], v), "offset %d of %s", next, p)
-				want, next = want[1:], v.NextOffset()
-			}
-		}
-		require.Equal(w.t, end, next)
+	for p := range w.want {
+		want, next := w.checkSealed(p)
 		for _, v := range want {
 			w.readHot(p, v)
 			next = v.NextOffset()
@@ -181,6 +179,27 @@ func (w *world) check() {
 		require.Equal(w.t, w.next[p], next)
 		w.checkHot(p)
 	}
+}
+
+// checkSealed reads the chain of p and returns what was appended beyond it, and its end.
+func (w *world) checkSealed(p id.Partition) (rest []batch.View, next id.Offset) {
+	w.t.Helper()
+	end, _, _, err := w.chain.End(ctx, p)
+	require.NoError(w.t, err)
+	segs, err := w.chain.Segments(ctx, p, 0, 0)
+	require.NoError(w.t, err)
+	rest = w.want[p]
+	for _, seg := range segs {
+		require.Equal(w.t, next, seg.Base)
+		for v, err := range w.cold.Batches(ctx, p, seg, seg.Base) {
+			require.NoError(w.t, err)
+			require.Equal(w.t, next, v.BaseOffset())
+			require.True(w.t, bytes.Equal(rest[0], v), "offset %d of %s", next, p)
+			rest, next = rest[1:], v.NextOffset()
+		}
+	}
+	require.Equal(w.t, end, next)
+	return rest, next
 }
 
 func (w *world) checkHot(p id.Partition) {

@@ -1,0 +1,73 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/forebaylog/forebay/infra/kv"
+	"github.com/forebaylog/forebay/infra/objstore"
+)
+
+// ErrForeign: the parts that a broker was given belong to different clusters.
+var ErrForeign = errors.New("belongs to another cluster")
+
+// identityObject holds the cluster's id in the bucket, identityKey in the offsets table.
+const (
+	identityObject = "cluster-id"
+	maxIdentity    = 256
+)
+
+var identityKey = kv.Key{Part: "cluster", Sort: "id"}
+
+// checkIdentity makes sure that control table, offsets table and bucket are of one cluster.
+// The control table says which; the others are marked when they are first used.
+func (b *Broker) checkIdentity(ctx context.Context) error {
+	cluster := b.meta.Image().ClusterID()
+	for _, part := range []struct {
+		what string
+		read func(context.Context, string) (string, error)
+	}{
+		{"the object store", b.bucketIdentity},
+		{"the offsets table", b.offsetsIdentity},
+	} {
+		found, err := part.read(ctx, cluster)
+		if err != nil {
+			return fmt.Errorf("find out which cluster %s belongs to: %w", part.what, err)
+		}
+		if found != cluster {
+			return fmt.Errorf("%s %w: it is of cluster %s, the control table is of cluster %s; check --object-store and --metadata, or start with empty ones",
+				part.what, ErrForeign, found, cluster)
+		}
+	}
+	return nil
+}
+
+func (b *Broker) bucketIdentity(ctx context.Context, cluster string) (string, error) {
+	found := make([]byte, maxIdentity)
+	n, err := b.cfg.Objects.ReadAt(ctx, identityObject, found, 0)
+	if errors.Is(err, objstore.ErrNotFound) {
+		err = b.cfg.Objects.Put(ctx, identityObject, bytes.NewReader([]byte(cluster)))
+		if err == nil {
+			return cluster, nil
+		}
+		if errors.Is(err, objstore.ErrExists) {
+			n, err = b.cfg.Objects.ReadAt(ctx, identityObject, found, 0)
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return string(found[:n]), err
+}
+
+func (b *Broker) offsetsIdentity(ctx context.Context, cluster string) (string, error) {
+	err := kv.Settle(ctx, b.cfg.Offsets, kv.Write{Key: identityKey, Value: []byte(cluster)})[0].Err
+	if err == nil || !errors.Is(err, kv.ErrConflict) {
+		return cluster, err
+	}
+	item, err := b.cfg.Offsets.Get(ctx, identityKey)
+	return string(item.Value), err
+}

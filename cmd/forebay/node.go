@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/forebaylog/forebay/broker"
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/kv"
+	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/vfs"
+)
+
+// nodeFlags are the settings of every node, alone or in a cluster.
+type nodeFlags struct {
+	kafkaAddr           string
+	adminAddr           string
+	listeners           []string
+	advertisedListeners []string
+	nodeID              int32
+	rack                string
+	storage             broker.Storage
+	set                 []string
+}
+
+func (f *nodeFlags) register(flags *pflag.FlagSet) {
+	flags.StringVar(&f.kafkaAddr, "kafka-addr", "127.0.0.1:9092", "address for Kafka clients, unless --listeners is given")
+	flags.StringVar(&f.adminAddr, "admin-addr", "127.0.0.1:8080", "address of /healthz, /readyz and /metrics; empty for none")
+	flags.StringSliceVar(&f.listeners, "listeners", nil, "listeners as NAME://host:port, as Kafka's listeners")
+	flags.StringSliceVar(&f.advertisedListeners, "advertised-listeners", nil, "what clients are told, as NAME://host:port, as Kafka's advertised.listeners")
+	flags.Int32Var(&f.nodeID, "node-id", 1, "Kafka's node id")
+	flags.StringVar(&f.rack, "rack", "", "rack, or availability zone, of the node")
+	flags.Int64Var(&f.storage.SegmentBytes, "segment-bytes", 0, "size at which a hot segment is rolled (default 128 MiB)")
+	flags.DurationVar(&f.storage.SegmentAge, "segment-age", 0, "age at which a hot segment is rolled (default 10m)")
+	flags.Int64Var(&f.storage.TailBytes, "tail-bytes", 0, "newest records kept in memory (default 32 MiB)")
+	flags.Int64Var(&f.storage.HotBytes, "hot-bytes", 0, "sealed hot segments kept on disk as cache (default 1 GiB)")
+	flags.Int64Var(&f.storage.CacheBytes, "cache-bytes", 0, "memory for reads from packs (default 64 MiB)")
+	flags.StringArrayVar(&f.set, "set", nil, "broker setting as name=value, under Kafka's name; may be repeated")
+}
+
+// nodeParts is what a node stands on.
+type nodeParts struct {
+	control, offsets kv.Store
+	objects          objstore.Store
+	fs               vfs.FS
+	dataDir          string
+	cluster          *broker.Cluster
+	close            func() error
+	welcome          func(net.Addr, *adminServer) // says that the node is ready
+}
+
+// nodeRun runs a node for as long as its command does.
+type nodeRun struct {
+	cmd          *cobra.Command
+	flags        nodeFlags
+	closeTimeout time.Duration // for a clean end
+	admin        *adminServer
+	metrics      atomic.Pointer[prometheus.Registry] // of the broker that runs
+}
+
+// tuneCollector trades a little processor time for memory: the heap is mostly
+// buffers of records, which cost the collector next to nothing to mark, so that it
+// may run twice as often as usual. GOGC in the environment overrides it.
+func tuneCollector() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+}
+
+// run opens the parts and a broker on them, until the command's context ends or the
+// broker fails. A broker that was declared dead by others is opened anew.
+func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Registerer) (nodeParts, error)) (err error) {
+	ctx := r.cmd.Context()
+	tuneCollector()
+	log, err := logger(r.cmd, r.cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	cfg := broker.Config{NodeID: id.Broker(r.flags.nodeID), Rack: r.flags.rack, Storage: r.flags.storage, Logger: log}
+	if cfg.Listeners, err = parseListeners(r.flags); err != nil {
+		return err
+	}
+	if err := applySettings(&cfg, r.flags.set); err != nil {
+		return err
+	}
+	if r.admin, err = listenAdmin(ctx, r.flags.adminAddr); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.admin.close()) }()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	parts, err := open(ctx, log, registry)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, parts.close()) }()
+	cfg.Metadata, cfg.Offsets, cfg.Objects, cfg.FS, cfg.DataDir, cfg.Cluster = parts.control, parts.offsets, parts.objects, parts.fs, parts.dataDir, parts.cluster
+	r.admin.serve(prometheus.Gatherers{registry, prometheus.GathererFunc(r.gather)})
+	for {
+		failed := r.serve(ctx, log, cfg, parts)
+		if !errors.Is(failed, broker.ErrSessionLost) || ctx.Err() != nil {
+			return failed
+		}
+		log.Warn("opening anew with another session", "cause", failed)
+	}
+}
+
+// serve runs one broker.
+func (r *nodeRun) serve(ctx context.Context, log *slog.Logger, cfg broker.Config, parts nodeParts) error {
+	own := prometheus.NewRegistry()
+	cfg.Registerer = own
+	node, err := broker.Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	r.metrics.Store(own)
+	r.admin.ready.Store(true)
+	parts.welcome(node.Addrs()[0], r.admin)
+	var failed error
+	select {
+	case <-ctx.Done():
+		log.Info("stopping")
+	case failed = <-node.Failed():
+	}
+	r.admin.ready.Store(false)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.closeTimeout)
+	defer cancel()
+	closed := node.Close(closing)
+	if failed != nil && closed != nil {
+		log.Warn("closing after a failure", "err", closed)
+		return failed
+	}
+	return errors.Join(failed, closed)
+}
+
+// gather returns the metrics of the broker that runs.
+func (r *nodeRun) gather() ([]*dto.MetricFamily, error) {
+	if reg := r.metrics.Load(); reg != nil {
+		return reg.Gather()
+	}
+	return nil, nil
+}

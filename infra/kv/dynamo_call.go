@@ -1,0 +1,132 @@
+package kv
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+)
+
+// Operations of DynamoDB that are used, as Request names them.
+const (
+	opGet      = "GetItem"
+	opPut      = "PutItem"
+	opDelete   = "DeleteItem"
+	opQuery    = "Query"
+	opDescribe = "DescribeTable"
+	opCreate   = "CreateTable"
+)
+
+// call makes one request through the SDK, which does not repeat it.
+type call func(ctx context.Context) (*types.ConsumedCapacity, error)
+
+// read repeats a call that may be repeated whatever came of it.
+func (d *dynamo) read(ctx context.Context, op string, c call) error {
+	_, err := d.repeat(ctx, op, c, func(o outcome) bool { return o == outcomeBusy || o == outcomeUnknown })
+	return err
+}
+
+// repeat makes the call until its outcome is none that again accepts, with growing waits
+// of random length between, up to MaxAttempts times and while ctx lasts. The SDK must
+// not do it, as it would repeat a write whose reply was lost and then tell its
+// success as a conflict.
+func (d *dynamo) repeat(ctx context.Context, op string, c call, again func(outcome) bool) (outcome, error) {
+	for n := 1; ; n++ {
+		got, err := d.attempt(ctx, op, c)
+		if err == nil || !again(got) || n >= d.cfg.MaxAttempts {
+			return got, err
+		}
+		d.cfg.Logger.DebugContext(ctx, "table request failed, trying again", "table", d.cfg.Table, "operation", op, "attempt", n, "err", err)
+		pause(ctx, d.backoff(n))
+		if ctx.Err() != nil {
+			return got, fmt.Errorf("%w; last: %w", ctx.Err(), err)
+		}
+	}
+}
+
+// backoff returns the wait after the n-th attempt: half of it is certain, half is random, so
+// that those who failed together do not come back together.
+func (d *dynamo) backoff(n int) time.Duration {
+	wait := min(d.cfg.Backoff<<min(n-1, 20), maxBackoff)
+	return wait/2 + rand.N(wait/2+1)
+}
+
+// attempt makes one request and says what came of it.
+func (d *dynamo) attempt(ctx context.Context, op string, c call) (outcome, error) {
+	limited, cancel := context.WithTimeout(ctx, d.cfg.AttemptTimeout)
+	defer cancel()
+	trace := &requestTrace{}
+	began := time.Now()
+	used, err := c(context.WithValue(limited, requestTraceKey{}, trace))
+	took := time.Since(began)
+	got := outcomeApplied
+	if err != nil {
+		got, err = d.judge(ctx, limited, trace, err)
+	}
+	if d.cfg.Observe != nil && trace.made.Load() {
+		d.cfg.Observe(d.observed(op, used, took, got, err))
+	}
+	return got, err
+}
+
+func (d *dynamo) observed(op string, used *types.ConsumedCapacity, took time.Duration, got outcome, err error) Request {
+	r := Request{Table: d.cfg.Table, Operation: op, Duration: took, Err: err}
+	units := 0.0
+	switch {
+	case used != nil && used.CapacityUnits != nil:
+		units = *used.CapacityUnits
+	case got == outcomeConflict:
+		units = 1
+	}
+	if op == opPut || op == opDelete {
+		r.WriteUnits = units
+	} else {
+		r.ReadUnits = units
+	}
+	return r
+}
+
+// requestTrace is how far a request got; it travels in the context.
+type requestTrace struct {
+	made      atomic.Bool // the HTTP client was asked to send it
+	connected atomic.Bool // it had a connection, so it may have left
+}
+
+type requestTraceKey struct{}
+
+// tracingClient is the SDK's HTTP client. It notes how far each request got.
+type tracingClient struct{ http *http.Client }
+
+// Do implements dynamodb.HTTPClient.
+func (c tracingClient) Do(req *http.Request) (*http.Response, error) {
+	if trace, ok := req.Context().Value(requestTraceKey{}).(*requestTrace); ok {
+		trace.made.Store(true)
+		req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+			GotConn: func(httptrace.GotConnInfo) { trace.connected.Store(true) },
+		}))
+	}
+	return c.http.Do(req)
+}
+
+// newHTTPClient keeps a connection for each of the writes that a caller or two may have
+// under way. It speaks HTTP/1.1, as DynamoDB does: a lost connection costs one request.
+// The transport repeats no POST of which anything was sent.
+func newHTTPClient(concurrency int) *http.Client {
+	transport := &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		MaxIdleConnsPerHost: 2 * concurrency,
+		IdleConnTimeout:     30 * time.Second,
+		TLSHandshakeTimeout: 10 * time.Second,
+		Protocols:           new(http.Protocols),
+	}
+	transport.Protocols.SetHTTP1(true)
+	return &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
