@@ -66,14 +66,17 @@ type Sealed func(ctx context.Context, p id.Partition) (id.Offset, error)
 const Everything = id.Offset(1<<63 - 1)
 
 // Release removes the slots and objects at the start of the stream whose records are all
-// sealed.
+// sealed, but for those of the last slot: that one stays, to tell the next.
 //
 // Commit point: the floor of the slots. A crash before it changes nothing; after it the
 // objects are no part of the stream, and those that are still there are orphans.
 func (s *Stream) Release(ctx context.Context, sealed Sealed) error {
 	s.mu.Lock()
-	kept := slices.Clone(s.kept)
+	kept, last := slices.Clone(s.kept), s.next-1
 	s.mu.Unlock()
+	for len(kept) > 0 && kept[len(kept)-1].seq >= last {
+		kept = kept[:len(kept)-1]
+	}
 	list := make([]Object, 0, len(kept))
 	for _, e := range kept {
 		f, err := e.footer()
