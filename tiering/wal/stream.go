@@ -166,12 +166,17 @@ func (s *Stream) Sizes() (eager, most int64) { return s.cfg.MaxChunk, s.cfg.MaxC
 // Wake implements Sink.
 func (s *Stream) Wake() <-chan struct{} { return s.wakeGroup }
 
-// Ready implements Sink: there must be room for an upload, and a token unless the chunk is full.
+// smallInFlight is how many uploads may be under way for one that is not full to join them:
+// while two are, what comes gathers.
+const smallInFlight = 2
+
+// Ready implements Sink: there must be room for an upload and, unless the chunk is full, a token.
 func (s *Stream) Ready(queued int64) (bool, time.Duration) {
-	if len(s.slotsFree) == cap(s.slotsFree) {
+	full, busy := queued >= s.cfg.MaxChunk, len(s.slotsFree)
+	if busy == cap(s.slotsFree) || !full && busy >= smallInFlight {
 		return false, time.Second // woken when one ends
 	}
-	if queued >= s.cfg.MaxChunk {
+	if full {
 		return true, 0
 	}
 	wait := s.budget.wait(s.cfg.Now())
