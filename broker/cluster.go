@@ -186,7 +186,9 @@ func (c *cluster) acquire(ctx context.Context) error {
 	}
 	c.b.storage.sealer.Forget(ps...)
 	err := c.b.storage.logs.Acquire(ctx, claims)
-	c.b.log.Info("took over partitions", "partitions", len(claims), "took", time.Since(began).Round(time.Millisecond), "err", err)
+	if err == nil {
+		c.b.log.Info("took over partitions", "partitions", len(claims), "took", time.Since(began).Round(time.Millisecond))
+	}
 	c.adopts.send()
 	c.leaves.send()
 	return err
