@@ -140,6 +140,9 @@ func (l *Log) walk(ctx context.Context, sealed func(chain.Segment) (bool, error)
 		}
 		if gone == nil {
 			for e, err := range l.tiers.Hot.Entries(l.id, at) {
+				if err == nil && e.Base > at && tries < walkTries { // what is between was sealed since
+					err = fmt.Errorf("offset %d of %s: %w", at, l.id, journal.ErrNotHot)
+				}
 				if errors.Is(err, journal.ErrNotHot) {
 					gone = err
 					break
