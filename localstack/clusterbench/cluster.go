@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/forebaylog/forebay/localstack/faultproxy"
 	"github.com/forebaylog/forebay/localstack/rig"
 )
 
@@ -26,6 +28,7 @@ type bench struct {
 	dir     string
 	minio   *rig.MinIO
 	tables  *rig.Dynalite
+	tally   *faultproxy.Proxy // before the tables; it does nothing but count
 	cluster *rig.Cluster
 	figures []figure
 }
@@ -47,6 +50,15 @@ func start(ctx context.Context, cfg config, dir string, p part) (_ *bench, err e
 	if b.tables, err = rig.StartDynalite(ctx, os.Getenv("FOREBAY_NODE")); err != nil {
 		return nil, err
 	}
+	b.tally = faultproxy.New(strings.TrimPrefix(b.tables.Endpoint, "http://"), 0)
+	endpoint := b.tables.Endpoint
+	if p.tally {
+		addr, err := b.tally.Listen("brokers")
+		if err != nil {
+			return nil, err
+		}
+		endpoint = "http://" + addr
+	}
 	b.cluster, err = rig.StartCluster(ctx, rig.ClusterConfig{
 		Dir: b.dir, Brokers: brokers,
 		Launch: func(ctx context.Context, at rig.Place, _ []string) (*rig.Node, error) {
@@ -55,7 +67,7 @@ func start(ctx context.Context, cfg config, dir string, p part) (_ *bench, err e
 				Command: slices.Concat([]string{
 					"broker", "--node-id", strconv.Itoa(int(at.ID)), "--rack", at.Rack, "--data-dir", at.Dir,
 					"--object-store", b.minio.URL("bench"), "--wal-put-rate", strconv.FormatFloat(cfg.putRate, 'f', -1, 64),
-					"--metadata", "dynamodb://bench?region=us-east-1&create=true&endpoint=" + b.tables.Endpoint,
+					"--metadata", "dynamodb://bench?region=us-east-1&create=true&endpoint=" + endpoint,
 				}, p.flags),
 			})
 		},
@@ -73,6 +85,9 @@ func (b *bench) close(failed error) error {
 			}
 		}
 		errs = append(errs, b.cluster.Close())
+	}
+	if b.tally != nil {
+		errs = append(errs, b.tally.Close())
 	}
 	if b.tables != nil {
 		errs = append(errs, b.tables.Kill())

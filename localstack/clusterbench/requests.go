@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,7 +19,8 @@ func requests(ctx context.Context, b *bench) error {
 		return err
 	}
 	idle := time.Duration(3*b.seconds) * time.Second
-	if err := b.counted(ctx, fmt.Sprintf("idle hour, %d partitions", b.partitions), time.Hour.Seconds()/idle.Seconds(), func() error { return sleep(ctx, idle) }); err != nil {
+	hours := (idle + settleTime).Hours() // the time between two looks at the counters
+	if err := b.counted(ctx, fmt.Sprintf("idle hour, %d partitions", b.partitions), 1/hours, func() error { return sleep(ctx, idle) }); err != nil {
 		return err
 	}
 	if err := b.createTopic(ctx, "bulk", 6); err != nil {
@@ -64,10 +67,28 @@ func (b *bench) counted(ctx context.Context, what string, scale float64, f func(
 	return nil
 }
 
-// counters sums the counters of requests and units over all brokers.
+// settleTime is how old the store's own counters may be.
+const settleTime = 12 * time.Second
+
+// counters sums the counters of requests and units over all brokers, and adds what the
+// store and the tally before the tables have counted themselves.
 func (b *bench) counters(ctx context.Context) (map[string]float64, error) {
-	sums := map[string]float64{}
-	err := b.eachSample(ctx, func(name string, value float64) {
+	sums := map[string]float64{"tables' own count": float64(b.tally.Counts()["passed"])}
+	text, err := b.minioMetrics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	eachSample(text, func(name string, value float64) {
+		if labels, ok := strings.CutPrefix(name, "minio_s3_requests_total{"); ok {
+			_, api, _ := strings.Cut(labels, `api="`)
+			api, _, _ = strings.Cut(api, `"`)
+			sums["store's own count of "+api] += value
+		}
+	})
+	err = b.eachSample(ctx, func(name string, value float64) {
+		if strings.HasPrefix(name, "forebay_table_requests_total") {
+			sums["table_requests_total, all"] += value
+		}
 		if strings.HasPrefix(name, "forebay_object_store_requests_total") || strings.HasPrefix(name, "forebay_table_capacity_units_total") ||
 			strings.HasPrefix(name, "forebay_object_store_bytes_total") {
 			_, labels, _ := strings.Cut(name, "{")
@@ -84,17 +105,43 @@ func (b *bench) eachSample(ctx context.Context, f func(name string, value float6
 		if err != nil {
 			return err
 		}
-		for line := range strings.Lines(text) {
-			if strings.HasPrefix(line, "#") {
-				continue
-			}
-			at := strings.LastIndexByte(line, ' ')
-			if value, err := strconv.ParseFloat(strings.TrimSpace(line[at+1:]), 64); err == nil {
-				f(line[:at], value)
-			}
-		}
+		eachSample(text, f)
 	}
 	return nil
+}
+
+// eachSample reads metrics in Prometheus's text format.
+func eachSample(text string, f func(name string, value float64)) {
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		at := strings.LastIndexByte(line, ' ')
+		if value, err := strconv.ParseFloat(strings.TrimSpace(line[at+1:]), 64); err == nil {
+			f(line[:at], value)
+		}
+	}
+}
+
+// minioMetrics reads the store's own counters, once they are up to date.
+func (b *bench) minioMetrics(ctx context.Context) (string, error) {
+	if err := sleep(ctx, settleTime); err != nil {
+		return "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.minio.Addr+"/minio/v2/metrics/cluster", nil)
+	if err != nil {
+		return "", fmt.Errorf("read the store's metrics: %w", err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("read the store's metrics: %w", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "", fmt.Errorf("read the store's metrics: %w", err)
+	}
+	return string(body), nil
 }
 
 // awaitMetric waits until the sum of a metric over all brokers is as wanted.
