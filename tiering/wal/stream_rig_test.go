@@ -275,8 +275,9 @@ func (r *streamRig) stored() map[string]bool {
 // noneMissing requires that the slots that can be read name no object that is gone.
 func (r *streamRig) noneMissing() {
 	r.t.Helper()
-	stored := r.stored()
-	for seq, slot := range r.payloads() {
+	slots := r.payloads()
+	stored := r.stored() // later, for the stream goes on
+	for seq, slot := range slots {
 		for _, o := range slot.Objects {
 			require.True(r.t, stored[o.Name], "slot %d names %s, which is gone", seq, o.Name)
 		}

@@ -201,7 +201,9 @@ func TestStoreAway(t *testing.T) {
 		require.Zero(t, r.group.Waiting())
 		require.Positive(t, r.stream.Stats().PutRetries)
 		r.complete(r.fence(), nil)
-	}, func(c *wal.StreamConfig, g *wal.Config) { c.InFlight, c.MaxChunk, g.MaxWaiting = 2, 4*size, maxWaiting*size })
+	}, func(c *wal.StreamConfig, g *wal.Config) {
+		c.InFlight, c.MaxChunk, g.MaxWaiting = 2, 4*size, maxWaiting*size
+	})
 }
 
 func TestTableAway(t *testing.T) {
