@@ -298,7 +298,7 @@ func (c *cluster) sweepStream(ctx context.Context, s id.Session) error {
 		return err
 	}
 	chains, ends := chain.Open(c.b.cfg.Chains), map[id.Partition]id.Offset{}
-	empty, err := wal.ReleaseStream(ctx, slots, c.b.cfg.Objects, objects, func(ctx context.Context, p id.Partition) (id.Offset, error) {
+	empty, err := wal.ReleaseStream(ctx, slots, c.b.cfg.Objects, s, objects, func(ctx context.Context, p id.Partition) (id.Offset, error) {
 		end, known := ends[p]
 		if known {
 			return end, nil

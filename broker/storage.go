@@ -95,7 +95,7 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 		return nil, fmt.Errorf("register metrics of the tiers: %w", err)
 	}
 	s.unsub = b.meta.Subscribe(func(_, image *metalog.Image) { s.logs.Apply(image) })
-	s.logs.Apply(b.meta.Image()) // what changed since they were opened
+	s.logs.Apply(b.meta.Image())                       // what changed since they were opened
 	s.idle.Go(func() { _ = s.sealer.Run(background) }) // it ends with background
 	s.idle.Go(func() { s.watch(background) })
 	return s, nil
