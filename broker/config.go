@@ -194,7 +194,7 @@ func (cfg Config) Validate() error {
 	reject(cfg.Limits.MaxQueuedBytes < int64(cfg.Limits.MaxRequestBytes), "limit of %d queued bytes: must hold one request of %d bytes",
 		cfg.Limits.MaxQueuedBytes, cfg.Limits.MaxRequestBytes)
 	for name, value := range cfg.Defaults.Configs {
-		errs = append(errs, validateDefault(name, value))
+		errs = append(errs, validateDefault(name, value), cfg.checkServed(map[string]*string{name: &value}))
 	}
 	names := make(map[string]bool)
 	for _, l := range cfg.Listeners {

@@ -92,6 +92,7 @@ func staticConfigs(cfg Config, listeners []*listener) map[string]string {
 		"group.max.session.timeout.ms":     number(cfg.Groups.MaxSessionTimeout.Milliseconds()),
 		"offset.metadata.max.bytes":        number(int64(cfg.Groups.OffsetMetadataMax)),
 		"offsets.retention.minutes":        number(int64(cfg.Groups.OffsetsRetention.Minutes())),
+		durabilityConfig:                   cfg.durability(),
 	}
 	if cfg.Rack != "" {
 		set["broker.rack"] = cfg.Rack

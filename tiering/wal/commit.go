@@ -193,6 +193,7 @@ func (s *Stream) committed(seq uint64, entries []indexed, index *ObjectRef, bega
 	}
 	s.stats.Slots++
 	s.stats.CommitTime += now.Sub(began)
+	s.cfg.OnSlot(now.Sub(began))
 	s.stats.LastSlotTime = now
 	s.noteIndex(seq, index, len(entries))
 }

@@ -45,9 +45,12 @@ type StreamConfig struct {
 	IndexEvery int
 	// Await returns nil when the lease of the session is valid, waits while it is not, and
 	// fails when it is lost: nothing is acknowledged meanwhile. Nil: it always is.
-	Await  func(context.Context) error
-	Now    func() time.Time
-	Logger *slog.Logger
+	Await func(context.Context) error
+	// OnPut and OnSlot, if not nil, are told how long each object took to be stored and each
+	// slot to be taken, retries included. They must not block.
+	OnPut, OnSlot func(time.Duration)
+	Now           func() time.Time
+	Logger        *slog.Logger
 }
 
 func (c StreamConfig) withDefaults() StreamConfig {
@@ -68,6 +71,12 @@ func (c StreamConfig) withDefaults() StreamConfig {
 	}
 	if c.Await == nil {
 		c.Await = func(context.Context) error { return nil }
+	}
+	if c.OnPut == nil {
+		c.OnPut = func(time.Duration) {}
+	}
+	if c.OnSlot == nil {
+		c.OnSlot = func(time.Duration) {}
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -277,7 +286,9 @@ func (s *Stream) put(u *upload) {
 	if err == nil {
 		s.stats.Objects++
 		s.stats.Bytes += u.size
-		s.stats.PutTime += s.cfg.Now().Sub(u.began)
+		took := s.cfg.Now().Sub(u.began)
+		s.stats.PutTime += took
+		s.cfg.OnPut(took)
 	}
 	s.mu.Unlock()
 	<-s.uploading
