@@ -21,9 +21,10 @@ test: ## everything: tools, lint, unit tests, race detector, fuzzing, end to end
 fmt: ## formats the Go code (gofumpt, goimports)
 	$(GOBIN_TOOLS)/golangci-lint fmt ./...
 
-lint: ## the linters, with the import rules of docs/architecture.md
+lint: ## the linters, with the import rules of docs/architecture.md, and the compose file
 	$(GOBIN_TOOLS)/golangci-lint config verify
 	$(GOBIN_TOOLS)/golangci-lint run ./...
+	go -C tools/compose run . "$(CURDIR)/localstack/docker-compose.yml"
 
 lint-selftest: ## seeded violations: proves that the import rules bite
 	FOREBAY_GOLANGCI=$(GOBIN_TOOLS)/golangci-lint go -C tools test -count=1 ./lintrules

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -40,6 +41,8 @@ type ForebayConfig struct {
 	Wrap   []string // a command that ends by executing what follows it; none if empty
 	// Command is the subcommand with the flags that only it has, forebay dev on Dir if empty.
 	Command []string
+	Name    string // by which messages call it; default forebay
+	Attachment
 }
 
 // BuildForebay builds the binary into the directory out, with flags for go build, and returns its path.
@@ -75,7 +78,7 @@ func LaunchForebay(ctx context.Context, cfg ForebayConfig) (*Node, error) {
 	line := slices.Concat(cfg.Wrap, []string{cfg.Binary}, command, []string{"--kafka-addr", cfg.Addr, "--admin-addr", cfg.Admin}, cfg.Args)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Env = append(os.Environ(), cfg.Env...)
-	p, err := StartProcess("forebay", cmd)
+	p, err := cfg.start(cmp.Or(cfg.Name, "forebay"), cmd)
 	if err != nil {
 		return nil, err
 	}
