@@ -234,7 +234,7 @@ func (m *groups) load(e *groupEntry) error {
 	m.unlock()
 	ctx, cancel := context.WithTimeout(m.ctx, groupLoadTimeout)
 	defer cancel()
-	entries, err := m.cfg.Table.Load(ctx, storedName(e.id))
+	entries, err := m.cfg.Table.Load(ctx, storedName(e.id), 0)
 	m.mu.Lock()
 	close(e.loading)
 	e.loading = nil
@@ -431,7 +431,7 @@ func openGroups(_ context.Context, b *Broker) (part, error) {
 			MaxSize: cfg.MaxSize, OffsetRetention: cfg.OffsetsRetention,
 		},
 		MetadataMax: cfg.OffsetMetadataMax,
-		Table:       offsets.Open(b.cfg.Offsets),
+		Table:       offsets.Open(b.cfg.Offsets, offsets.Sole),
 		Image:       b.meta.Image, Refresh: b.meta.Refresh,
 		Now: b.cfg.Now, Logger: b.log, Metrics: metrics,
 	})

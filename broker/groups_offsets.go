@@ -51,7 +51,7 @@ func (m *groups) pump(e *groupEntry) {
 		e.queue = e.queue[1:]
 		if !removal {
 			e.writing++
-			m.commits.Submit(storedName(e.id), op.commit, func(err error) { m.finish(e, op, err) })
+			m.commits.Submit(offsets.Batch{Group: storedName(e.id), Entries: op.commit}, func(err error) { m.finish(e, op, err) })
 			continue
 		}
 		e.erasing = true
@@ -64,9 +64,9 @@ func (m *groups) erase(groupID string, op *offsetOp) error {
 	ctx, cancel := context.WithTimeout(m.ctx, groupLoadTimeout)
 	defer cancel()
 	if op.all {
-		return m.cfg.Table.DeleteGroup(ctx, storedName(groupID))
+		return m.cfg.Table.DeleteGroup(ctx, storedName(groupID), 0)
 	}
-	return m.cfg.Table.Delete(ctx, storedName(groupID), op.remove...)
+	return m.cfg.Table.Delete(ctx, storedName(groupID), 0, op.remove...)
 }
 
 // finish leaves the outcome of a change to the loop. It may be called with the lock held or not.

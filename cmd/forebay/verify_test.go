@@ -91,11 +91,11 @@ func content(t *testing.T, dir string) string {
 		require.NoError(t, err)
 		all = append(all, p, segments)
 	}
-	table := offsets.Open(d.offsets)
+	table := offsets.Open(d.offsets, offsets.Sole)
 	groups, err := table.Groups(t.Context())
 	require.NoError(t, err)
 	for _, g := range groups {
-		entries, err := table.Load(t.Context(), g)
+		entries, err := table.Read(t.Context(), g)
 		require.NoError(t, err)
 		all = append(all, g, entries)
 	}
