@@ -29,11 +29,12 @@ type groupBench struct {
 	store *kv.Mem
 	table *offsets.Table
 	image atomic.Pointer[metalog.Image]
+	lapse atomic.Bool // the broker's lease has ended
 	reg   *prometheus.Registry
 	fault func(kv.Op) kv.Fault // set before use; nil: none
 }
 
-var topicT, topicU = id.NewTopic(), id.NewTopic()
+var topicT, topicU, topicShards = id.NewTopic(), id.NewTopic(), id.NewTopic()
 
 func topicCreated(name string, topic id.Topic) metalog.Record {
 	return metalog.TopicCreated{Name: name, ID: topic, Partitions: make([]metalog.Assignment, 4), ReplicationFactor: 1}
@@ -41,24 +42,49 @@ func topicCreated(name string, topic id.Topic) metalog.Record {
 
 func newGroupBench(t *testing.T, cfg group.Config) *groupBench {
 	h := &groupBench{t: t, store: kv.NewMem(), reg: prometheus.NewRegistry()}
-	h.image.Store(metalog.NewImage("c", topicCreated("t", topicT), topicCreated("u", topicU)))
+	h.setImage(topicCreated("t", topicT), topicCreated("u", topicU))
 	h.open(cfg)
 	return h
 }
 
+// setImage makes the metadata that of records, behind those by which broker 1 leads the one shard.
+func (h *groupBench) setImage(records ...metalog.Record) {
+	shard := metalog.TopicCreated{Name: offsetsTopic, ID: topicShards, Partitions: []metalog.Assignment{{Leader: 1}}, ReplicationFactor: 1}
+	all := append([]metalog.Record{metalog.BrokerRegistered{ID: 1}, metalog.BrokerRegistered{ID: 2}, shard}, records...)
+	h.image.Store(metalog.NewImage("c", all...))
+	if h.m != nil {
+		h.m.imageChanged(nil, nil)
+	}
+}
+
+// setLeaders makes these brokers lead the shard, one after the other.
+func (h *groupBench) setLeaders(leaders ...id.Broker) {
+	records := []metalog.Record{topicCreated("t", topicT), topicCreated("u", topicU)}
+	for i, leader := range leaders {
+		change := metalog.LeaderChange{Partition: id.Partition{Topic: topicShards}, Leader: leader, Epoch: id.Epoch(i + 1)}
+		records = append(records, metalog.LeadersChanged{Changes: []metalog.LeaderChange{change}})
+	}
+	h.setImage(records...)
+}
+
 // open starts a coordinator on what the last one left.
 func (h *groupBench) open(cfg group.Config) {
+	self, _ := h.image.Load().Broker(1)
+	led := &shards{
+		self: self, image: h.image.Load, refresh: func(context.Context) error { return nil },
+		lease: func() bool { return !h.lapse.Load() },
+	}
 	h.table = offsets.Open(kv.Inject(h.store, func(op kv.Op) kv.Fault {
 		if h.fault != nil {
 			return h.fault(op)
 		}
 		return kv.FaultNone
-	}), offsets.Sole)
+	}), led)
 	h.reg = prometheus.NewRegistry()
 	metrics, err := newGroupMetrics(h.reg)
 	require.NoError(h.t, err)
 	h.m = newGroups(groupsConfig{
-		Group: cfg, MetadataMax: 4096, Table: h.table, Image: h.image.Load,
+		Group: cfg, MetadataMax: 4096, Table: h.table, Shards: led, Image: h.image.Load,
 		Refresh: func(context.Context) error { return nil }, Now: time.Now, Logger: slog.New(slog.DiscardHandler), Metrics: metrics,
 	})
 	require.NoError(h.t, metrics.watch(h.reg, h.m))
@@ -412,8 +438,7 @@ func TestGroupsDropOffsetsOfDeletedTopics(t *testing.T) {
 		defer h.close()
 		h.commit("g", entry(topicT, 0, 1), entry(topicU, 0, 1))
 		again := id.NewTopic()
-		h.image.Store(metalog.NewImage("c", topicCreated("t", again), topicCreated("u", topicU)))
-		h.m.imageChanged(nil, nil)
+		h.setImage(topicCreated("t", again), topicCreated("u", topicU))
 		synctest.Wait()
 		require.Equal(t, id.Offset(-1), h.committed("g", topicT, 0))
 		require.Equal(t, id.Offset(1), h.committed("g", topicU, 0))

@@ -113,8 +113,11 @@ type group struct {
 	name    string
 	escaped string
 
-	mu       sync.Mutex
-	dropped  bool // the Table has forgotten it
+	// Guarded by Table.mu.
+	users  int      // who have locked it or are about to
+	forget id.Epoch // what is known up to this epoch is of no more use
+
+	mu       sync.Mutex // guards the rest, which is still while there are no users
 	loaded   bool
 	epoch    id.Epoch                    // under which it was loaded
 	index    kv.Version                  // of the index item as we read or wrote it last; "": there was none
@@ -145,48 +148,55 @@ func (t *Table) lock(name string) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
-		t.mu.Lock()
-		g, ok := t.groups[escaped]
-		if !ok {
-			g = &group{name: name, escaped: escaped}
-			t.groups[escaped] = g
-		}
-		t.mu.Unlock()
-		g.mu.Lock()
-		if !g.dropped {
-			return g, nil
-		}
-		g.mu.Unlock()
+	t.mu.Lock()
+	g, ok := t.groups[escaped]
+	if !ok {
+		g = &group{name: name, escaped: escaped, forget: -1}
+		t.groups[escaped] = g
 	}
+	g.users++
+	t.mu.Unlock()
+	g.mu.Lock()
+	return g, nil
 }
 
-// unlock gives a group back, and forgets one that was never loaded.
+// unlock gives a group back. The last one drops a group that is not loaded, or to be forgotten.
 func (t *Table) unlock(g *group) {
-	if !g.loaded {
-		t.drop(g)
-	}
 	g.mu.Unlock()
-}
-
-// drop is called by the one who has locked g.
-func (t *Table) drop(g *group) {
-	g.dropped = true
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.groups, g.escaped)
+	g.users--
+	t.drop(g)
 }
 
-// Forget drops what the Table knows of a group up to that epoch. A coordinator that was replaced,
-// or answered for a group that does not exist, calls it to free memory. It waits for a
-// write of the group that is under way.
+// drop is called with t.mu held.
+func (t *Table) drop(g *group) {
+	if g.users == 0 && (!g.loaded || g.epoch <= g.forget) {
+		delete(t.groups, g.escaped)
+	}
+}
+
+// Forget drops what the Table knows of a group up to that epoch, as soon as nobody uses
+// it; it does not wait. A coordinator that was replaced, or answered for a group that does
+// not exist, calls it to free memory.
 func (t *Table) Forget(group string, epoch id.Epoch) {
-	g, err := t.lock(group)
+	escaped, err := escapeGroup(group)
 	if err != nil {
 		return // there is no such group
 	}
-	defer t.unlock(g)
-	g.loaded = g.loaded && g.epoch > epoch
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if g, ok := t.groups[escaped]; ok {
+		g.forget = max(g.forget, epoch)
+		t.drop(g)
+	}
+}
+
+// Len returns how many groups the Table knows something of.
+func (t *Table) Len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.groups)
 }
 
 // held fails with ErrFenced if the epoch is known not to be the newest.
