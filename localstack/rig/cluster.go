@@ -39,7 +39,7 @@ type ClusterConfig struct {
 	Brokers int
 	Launch  Launch
 	// Store and Table start what the brokers work on, in a directory of their own; nil if
-	// brokers have it embedded.
+	// brokers have it embedded. Where both want a variable in the environment, it is the store's.
 	Store, Table func(ctx context.Context, dir string) (*Backend, error)
 	Seed         uint64 // of the proxies' dice
 }
@@ -64,10 +64,10 @@ func StartCluster(ctx context.Context, cfg ClusterConfig) (_ *Cluster, err error
 			err = errors.Join(err, c.Close())
 		}
 	}()
-	if c.Store, err = c.startBackend(ctx, cfg, "store", cfg.Store); err != nil {
+	if c.Table, err = c.startBackend(ctx, cfg, "table", cfg.Table); err != nil {
 		return nil, err
 	}
-	if c.Table, err = c.startBackend(ctx, cfg, "table", cfg.Table); err != nil {
+	if c.Store, err = c.startBackend(ctx, cfg, "store", cfg.Store); err != nil {
 		return nil, err
 	}
 	for i := range cfg.Brokers {
