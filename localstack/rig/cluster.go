@@ -44,7 +44,7 @@ type ClusterConfig struct {
 	Brokers int
 	Launch  Launch
 	// Store and Table start what the brokers work on, in a directory of their own; nil if
-	// brokers have it embedded.
+	// brokers have it embedded. Where both want a variable in the environment, it is the store's.
 	Store, Table func(ctx context.Context, dir string) (*Backend, error)
 	Seed         uint64 // of the proxies' dice
 	// Direct has brokers go to the services without proxies between.
@@ -75,11 +75,11 @@ func StartCluster(ctx context.Context, cfg ClusterConfig) (_ *Cluster, err error
 			err = errors.Join(err, c.Close())
 		}
 	}()
-	store, err := c.startBackend(ctx, cfg, "store", cfg.Store)
+	table, err := c.startBackend(ctx, cfg, "table", cfg.Table)
 	if err != nil {
 		return nil, err
 	}
-	table, err := c.startBackend(ctx, cfg, "table", cfg.Table)
+	store, err := c.startBackend(ctx, cfg, "store", cfg.Store) // its variables are the last to be set
 	if err != nil {
 		return nil, err
 	}

@@ -114,7 +114,7 @@ func (p *Process) Wait(ctx context.Context) error {
 
 // Kill ends the process with SIGKILL and waits for it. It is no error if it has ended.
 func (p *Process) Kill() error {
-	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, syscall.ESRCH) && p.Running() {
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) && p.Running() {
 		return fmt.Errorf("kill %s: %w", p.name, err)
 	}
 	<-p.done
@@ -128,7 +128,7 @@ func (p *Process) Stop(limit time.Duration) (time.Duration, error) {
 	if !p.Running() {
 		return 0, nil
 	}
-	if err := p.signal(syscall.SIGTERM); err != nil && p.Running() {
+	if err := p.signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) && p.Running() {
 		return 0, err
 	}
 	select {

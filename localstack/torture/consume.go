@@ -102,12 +102,7 @@ func (c *consumer) onFetched(_ context.Context, _ *kgo.Client, resp *kmsg.Offset
 			})
 		}
 	}
-	for _, t := range resp.Topics {
-		for _, p := range t.Partitions {
-			note(t.Topic, p.Partition, p.Offset, p.ErrorCode)
-		}
-	}
-	for _, g := range resp.Groups {
+	for _, g := range resp.Groups { // from version 8 on, and the client fills in Topics too
 		for _, t := range g.Topics {
 			for _, p := range t.Partitions {
 				note(t.Topic, p.Partition, p.Offset, p.ErrorCode)

@@ -60,6 +60,8 @@ type config struct {
 	dir        string
 	json       string
 	binary     string
+	minio      string // path of the MinIO server
+	node       string // directory that dynalite is installed in
 	bugs       []string
 	args       []string // added to the brokers' command lines
 }
@@ -85,6 +87,8 @@ func parse(args []string) (config, error) {
 	flags.StringVar(&c.dir, "dir", os.TempDir(), "where the directories of runs are made")
 	flags.StringVar(&c.json, "json", "", "write the reports to this file")
 	flags.StringVar(&c.binary, "binary", "", "a built forebay; it is built if empty")
+	flags.StringVar(&c.minio, "minio", os.Getenv("FOREBAY_MINIO"), "the MinIO server, as \"$(tools/install minio)/minio\"; default: FOREBAY_MINIO")
+	flags.StringVar(&c.node, "node", os.Getenv("FOREBAY_NODE"), "the directory of dynalite, as tools/install node prints it; default: FOREBAY_NODE")
 	flags.StringVar(&bugs, "bugs", "", "with -scenario seeded: the bugs to plant; default: all")
 	flags.StringVar(&brokerArgs, "broker-args", "", "more arguments for the brokers")
 	if err := flags.Parse(args); err != nil {

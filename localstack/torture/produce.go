@@ -42,7 +42,7 @@ func startProducer(l *load, number int, opts ...kgo.Opt) (*producer, error) {
 		number: number, rec: l.rec, to: l.partitions, rate: l.cfg.rate, key: maxKey,
 		rng: rand.New(rand.NewPCG(l.cfg.seed, uint64(number))), quits: make(chan struct{}), done: make(chan struct{}),
 	}
-	return p, p.start(l, opts)
+	return p, p.start(l, append(opts, kgo.ProducerBatchMaxBytes(maxMessage)))
 }
 
 // startRefused starts a producer whose records are all too large: what comes of them must

@@ -20,9 +20,10 @@ type recorder struct {
 	mu      sync.Mutex
 	history oracle.History
 	acked   int
-	watch   bool          // whether stalls are recorded
-	last    time.Duration // when the latest record was acknowledged, or the watch began
-	stall   time.Duration // longest time between two acknowledgements under watch
+	watch   bool                               // whether stalls are recorded
+	since   time.Duration                      // when the watch began
+	last    map[oracle.Partition]time.Duration // when the latest record was acknowledged under watch
+	stall   time.Duration                      // longest time between two acknowledgements of a partition under watch
 	highest map[oracle.Partition]int64
 	groups  map[string]*coverage
 	changed chan struct{} // closed at the next acknowledgement or poll
@@ -39,7 +40,7 @@ type coverage struct {
 func newRecorder() *recorder {
 	return &recorder{
 		began: time.Now(), history: oracle.History{Groups: map[string][]string{}}, highest: map[oracle.Partition]int64{},
-		groups: map[string]*coverage{}, changed: make(chan struct{}), faults: map[string]int64{},
+		last: map[oracle.Partition]time.Duration{}, groups: map[string]*coverage{}, changed: make(chan struct{}), faults: map[string]int64{},
 	}
 }
 
@@ -74,8 +75,8 @@ func (r *recorder) sent(n int, offset int64, err error) {
 	}
 	r.acked++
 	if r.watch {
-		r.stall = max(r.stall, s.Completed-r.last)
-		r.last = s.Completed
+		r.stall = max(r.stall, s.Completed-max(r.since, r.last[s.Partition]))
+		r.last[s.Partition] = s.Completed
 	}
 	if high, ok := r.highest[s.Partition]; !ok || offset > high {
 		r.highest[s.Partition] = offset
@@ -167,10 +168,12 @@ func (r *recorder) clientError(format string, args ...any) {
 func (r *recorder) watchStalls(on bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !on && r.watch {
-		r.stall = max(r.stall, r.now()-r.last)
+	for p := range r.highest {
+		if !on && r.watch {
+			r.stall = max(r.stall, r.now()-max(r.since, r.last[p]))
+		}
 	}
-	r.watch, r.last = on, r.now()
+	r.watch, r.since = on, r.now()
 }
 
 // awaitAcked waits until n more records are acknowledged.

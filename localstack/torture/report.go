@@ -23,8 +23,8 @@ type report struct {
 	Seconds    float64          `json:"seconds"`
 	Operations operations       `json:"operations"`
 	Faults     map[string]int64 `json:"faults"`
-	// LongestStall is the longest time without an acknowledgement while faults were
-	// injected and healed, in seconds.
+	// LongestStall is the longest time without an acknowledgement in a partition while
+	// faults were injected and healed, in seconds.
 	LongestStall float64          `json:"longest_stall_seconds"`
 	PeakRSS      int64            `json:"peak_rss_bytes,omitempty"` // of the largest broker
 	ClientErrors int              `json:"client_errors"`

@@ -95,6 +95,7 @@ func expect(ctx context.Context, cfg config, self, binary, dir, scenario, bug st
 	reports := filepath.Join(dir, scenario+"-"+bug+".json")
 	cmd := exec.CommandContext(ctx, self, "-scenario", scenario, "-target", cfg.target, "-binary", binary, "-dir", dir, "-json", reports,
 		"-seed", fmt.Sprint(cfg.seed), "-duration", cfg.duration.String(), "-brokers", fmt.Sprint(cfg.brokers),
+		"-groups", fmt.Sprint(cfg.groups), "-minio", cfg.minio, "-node", cfg.node,
 		"-broker-args", strings.Join(cfg.args, " "))
 	cmd.Env = append(os.Environ(), seededBug+"="+bug)
 	said, err := cmd.CombinedOutput()

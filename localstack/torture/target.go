@@ -50,8 +50,8 @@ func startProcesses(ctx context.Context, cfg config, dir string) (*processes, er
 	base := rig.ForebayConfig{Binary: cfg.binary, Args: append(append([]string{}, brokerArgs...), cfg.args...)}
 	cluster := rig.ClusterConfig{Dir: dir, Brokers: 1, Launch: rig.LaunchDev(base), Seed: cfg.seed}
 	if cfg.target == targetCluster {
-		cluster.Brokers, cluster.Launch = cfg.brokers, rig.LaunchBrokers(base, "forebay", "torture")
-		cluster.Store, cluster.Table = startStore(cfg), startTable(cfg)
+		cluster.Brokers, cluster.Launch = cfg.brokers, rig.LaunchBrokers(base, rig.MinIOBucket, "torture")
+		cluster.Store, cluster.Table = startStore(cfg.minio), startTable(cfg.node)
 	}
 	c, err := rig.StartCluster(ctx, cluster)
 	if err != nil {
