@@ -111,10 +111,11 @@ func (l *Log) batchesFrom(ctx context.Context, ts int64) iter.Seq2[batch.View, e
 }
 
 // walk visits the sealed segments, those in the WAL objects of earlier leaders behind
-// them, and then the hot batches, until a visit
-// returns false or an error. What is sealed and dropped meanwhile is gone on with in
-// the chain, which was written before.
+// them, and then the hot batches, until a visit returns false or an error. What is sealed
+// and dropped meanwhile is gone on with in the chain, which was written before: so only two
+// rounds that get nowhere say that it is gone.
 func (l *Log) walk(ctx context.Context, sealed func(chain.Segment) (bool, error), hot func(journal.Entry) (bool, error)) error {
+	stuck := false
 	for at := l.Watermarks().Start; at < l.Watermarks().End; {
 		from := at
 		for seg, err := range l.sealed(ctx, at) {
@@ -149,9 +150,10 @@ func (l *Log) walk(ctx context.Context, sealed func(chain.Segment) (bool, error)
 			}
 			at = e.Next
 		}
-		if at == from {
+		if at == from && stuck {
 			return dropped
 		}
+		stuck = at == from
 	}
 	return nil
 }
