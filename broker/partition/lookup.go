@@ -111,9 +111,9 @@ func (l *Log) batchesFrom(ctx context.Context, ts int64) iter.Seq2[batch.View, e
 }
 
 // walk visits the sealed segments, those in the WAL objects of earlier leaders behind
-// them, and then the hot batches, until a visit
-// returns false or an error. What is sealed and dropped meanwhile is gone on with in
-// the chain, which was written before.
+// them, and then the hot batches, until a visit returns false or an error. What is sealed
+// and dropped meanwhile is gone on with in the chain, which was written before: so only
+// several rounds that get nowhere say that it is gone.
 func (l *Log) walk(ctx context.Context, sealed func(chain.Segment) (bool, error), hot func(journal.Entry) (bool, error)) error {
 	for at, tries := l.Watermarks().Start, 0; at < l.Watermarks().End; tries++ {
 		from := at
@@ -156,7 +156,7 @@ func (l *Log) walk(ctx context.Context, sealed func(chain.Segment) (bool, error)
 				at = e.Next
 			}
 		}
-		if at == from && (gone == nil || tries >= walkTries) {
+		if at == from && tries >= walkTries {
 			return gone
 		}
 	}

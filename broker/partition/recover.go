@@ -219,7 +219,7 @@ func (l *Log) adopt(o wal.Object) error {
 	l.adopted = append(l.adopted, chain.SegmentOf(run, o.Name, o.Size))
 	l.producers.Merge(run.Producers)
 	for _, e := range run.Epochs {
-		l.addEpoch(e.Epoch, max(e.Start, l.next))
+		l.addEpoch(e.Epoch, e.Start) // which may be below the chain's end
 	}
 	l.next = run.Next
 	return nil
