@@ -7,7 +7,7 @@ FUZZTIME ?= 5s
 TESTFLAGS ?=
 GOBIN_TOOLS = $(shell tools/install go)
 
-.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e bench cover vuln deadcode tools clean
+.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e bench torture torture-seeded cover vuln deadcode tools clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,9 +21,10 @@ test: ## everything: tools, lint, unit tests, race detector, fuzzing, end to end
 fmt: ## formats the Go code (gofumpt, goimports)
 	$(GOBIN_TOOLS)/golangci-lint fmt ./...
 
-lint: ## the linters, with the import rules of docs/architecture.md
+lint: ## the linters, with the import rules of docs/architecture.md, and the compose file
 	$(GOBIN_TOOLS)/golangci-lint config verify
 	$(GOBIN_TOOLS)/golangci-lint run ./...
+	go -C tools/compose run . "$(CURDIR)/localstack/docker-compose.yml"
 
 lint-selftest: ## seeded violations: proves that the import rules bite
 	FOREBAY_GOLANGCI=$(GOBIN_TOOLS)/golangci-lint go -C tools test -count=1 ./lintrules
@@ -45,6 +46,16 @@ e2e: ## the built binary with kcat, franz-go and Apache Kafka's own tools; the o
 bench: ## Forebay beside Apache Kafka on this machine; BENCHFLAGS are handed on
 	@tools/install system
 	FOREBAY_JARS="$$(tools/install java)" go run ./localstack/bench $(BENCHFLAGS)
+
+torture: ## faults injected into a cluster under load, the short mix; TORTUREFLAGS are handed on
+	@tools/install system
+	FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio" \
+		go run ./localstack/torture -target cluster -short $(TORTUREFLAGS)
+
+torture-seeded: ## planted bugs: proves that the fault suite finds them
+	@tools/install system
+	FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio" \
+		go run ./localstack/torture -target cluster -scenario seeded -duration 20s $(TORTUREFLAGS)
 
 cover: ## unit tests with coverage, into bin/cover.html
 	@mkdir -p bin

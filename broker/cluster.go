@@ -202,7 +202,9 @@ func (c *cluster) acquire(ctx context.Context) error {
 		}
 	}
 	c.metrics.acquired(acquired, time.Since(began))
-	c.b.log.Info("took over partitions", "partitions", len(claims), "took", time.Since(began).Round(time.Millisecond), "err", err)
+	if err == nil {
+		c.b.log.Info("took over partitions", "partitions", len(claims), "took", time.Since(began).Round(time.Millisecond))
+	}
 	c.adopts.send()
 	c.leaves.send()
 	return err
@@ -319,7 +321,7 @@ func (c *cluster) sweepStream(ctx context.Context, s id.Session) error {
 		return err
 	}
 	chains, ends := chain.Open(c.b.cfg.Chains), map[id.Partition]id.Offset{}
-	empty, err := wal.ReleaseStream(ctx, slots, c.b.cfg.Objects, objects, func(ctx context.Context, p id.Partition) (id.Offset, error) {
+	empty, err := wal.ReleaseStream(ctx, slots, c.b.cfg.Objects, s, objects, func(ctx context.Context, p id.Partition) (id.Offset, error) {
 		end, known := ends[p]
 		if known {
 			return end, nil

@@ -170,13 +170,21 @@ func (p *produce) topic(t *kmsg.ProduceRequestTopic) (*metalog.Topic, error) {
 		if !ok {
 			return nil, kerr.UnknownTopicID
 		}
-		return topic, nil
+		return topic, writable(topic)
 	}
 	topic, ok := image.Topic(t.Topic)
 	if !ok {
 		return nil, kerr.UnknownTopicOrPartition
 	}
-	return topic, nil
+	return topic, writable(topic)
+}
+
+// writable refuses internal topics.
+func writable(topic *metalog.Topic) error {
+	if internalTopics[topic.Name] {
+		return fmt.Errorf("append to internal topic %q: %w", topic.Name, kerr.InvalidTopicException)
+	}
+	return nil
 }
 
 // append validates one partition's batch and hands it to its log. The answer

@@ -24,17 +24,16 @@ const recoveries = 64
 // Open recovers every partition that the broker leads. Without Config.Streams the hot
 // segments are the truth: each log is the end of its chain, the producers of its last
 // sealed segment, and then what the hot segments hold beyond. With it the hot segments are
-// empty, and Acquire does the work. Until Open returns nothing is served.
+// empty, and Acquire does the work; what cannot be recovered is left to its caller's next
+// try. Until Open returns nothing is served.
 func Open(ctx context.Context, cfg Config, hot Replayer) (*Set, error) {
 	s := &Set{cfg: cfg, logs: make(map[id.Partition]*Log)}
-	var err error
 	if cfg.Streams == nil {
-		err = s.replay(ctx, hot)
-	} else {
-		err = s.Acquire(ctx, s.Missing())
-	}
-	if err != nil {
-		return nil, err
+		if err := s.replay(ctx, hot); err != nil {
+			return nil, err
+		}
+	} else if err := s.Acquire(ctx, s.Missing()); err != nil {
+		cfg.Logger.Error("cannot recover every partition yet, trying again", "err", err)
 	}
 	background, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
@@ -220,7 +219,7 @@ func (l *Log) adopt(o wal.Object) error {
 	l.adopted = append(l.adopted, chain.SegmentOf(run, o.Name, o.Size))
 	l.producers.Merge(run.Producers)
 	for _, e := range run.Epochs {
-		l.addEpoch(e.Epoch, max(e.Start, l.next))
+		l.addEpoch(e.Epoch, e.Start) // which may be below the chain's end
 	}
 	l.next = run.Next
 	return nil

@@ -14,11 +14,13 @@ import (
 )
 
 func newInspect() *cobra.Command {
-	return newNoun("inspect", "Show what is in the files of a stopped broker",
-		`Show what is in the files of a broker that is stopped. Nothing is changed. If a file
-is damaged, what can be read is shown, the damage is named and the exit code is 4.
-'forebay verify' checks a whole data directory.`,
-		newInspectSegment(), newInspectIndex(), newInspectPack(), newInspectChain(), newInspectMetalog())
+	return newNoun("inspect", "Show what is in the files of a stopped broker, or in the stores of a cluster",
+		`Show what is in the files of a broker that is stopped, or in the stores of a cluster,
+whose brokers may be running. Nothing is changed. If something is damaged, what can be
+read is shown, the damage is named and the exit code is 4. 'forebay verify' checks a
+whole data directory.`,
+		newInspectSegment(), newInspectIndex(), newInspectPack(), newInspectChain(), newInspectMetalog(),
+		newInspectSessions(), newInspectStream())
 }
 
 // shownRecord is a record in the output of inspect. A key or value that is not

@@ -12,19 +12,21 @@ import (
 
 func newInspectChain() *cobra.Command {
 	var out output
-	var dir, topic string
+	var from source
+	var topic string
 	cmd := &cobra.Command{
-		Use:     "chain",
-		Short:   "Show the sealed segments of each partition",
-		Example: "  forebay inspect chain --dir forebay-data --topic events",
-		Args:    cobra.NoArgs,
+		Use:   "chain",
+		Short: "Show the sealed segments of each partition",
+		Example: `  forebay inspect chain --dir forebay-data --topic events
+  forebay inspect chain --metadata dynamodb://my-log?region=eu-central-1 --object-store s3://my-log/prod?region=eu-central-1`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withControl(cmd, dir, func(ctx context.Context, d *dataDir) error {
+			return from.with(cmd, func(ctx context.Context, d *dataDir) error {
 				return inspectChain(ctx, cmd, out, d, topic)
 			})
 		},
 	}
-	registerDir(cmd, &dir)
+	from.register(cmd)
 	cmd.Flags().StringVar(&topic, "topic", "", "only this topic, by name or id")
 	out.register(cmd.Flags())
 	return cmd

@@ -15,7 +15,7 @@ import (
 
 func newInspectMetalog() *cobra.Command {
 	var out output
-	var dir string
+	var from source
 	cmd := &cobra.Command{
 		Use:   "metalog",
 		Short: "Show the records of the metadata log",
@@ -24,10 +24,10 @@ was before is in a snapshot.`,
 		Example: "  forebay inspect metalog --dir forebay-data -o json | jq '.slots[].records[]'",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withControl(cmd, dir, func(ctx context.Context, d *dataDir) error { return inspectMetalog(ctx, cmd, out, d) })
+			return from.with(cmd, func(ctx context.Context, d *dataDir) error { return inspectMetalog(ctx, cmd, out, d) })
 		},
 	}
-	registerDir(cmd, &dir)
+	from.register(cmd)
 	out.register(cmd.Flags())
 	return cmd
 }

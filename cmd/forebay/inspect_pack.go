@@ -90,8 +90,7 @@ func inspectPack(cmd *cobra.Command, out output, file string, names topicNames, 
 		return err
 	}
 	doc := shownPack{file, footer.Cluster, footer.Session, int32(footer.Node), footer.Created.UnixMilli(), info.Size(), []shownRun{}}
-	runs := newTable("PARTITION", "BASE", "NEXT", "RECORDS", "POSITION", "LENGTH", "EPOCHS", "MAX TIME")
-	runs.title = fmt.Sprintf("Pack of cluster %s, node %d, created %s, %d bytes, %d runs", doc.Cluster, doc.Node, showMillis(doc.Created), doc.Size, len(footer.Runs))
+	runs := newRunTable(fmt.Sprintf("Pack of cluster %s, node %d, created %s, %d bytes, %d runs", doc.Cluster, doc.Node, showMillis(doc.Created), doc.Size, len(footer.Runs)))
 	tables := []*table{runs}
 	var found []error
 	for i := range footer.Runs {
@@ -104,9 +103,19 @@ func inspectPack(cmd *cobra.Command, out output, file string, names topicNames, 
 			tables = append(tables, recordTable(names.partition(r.Partition), shown.Records))
 		}
 		doc.Runs = append(doc.Runs, shown)
-		runs.add(names.partition(r.Partition), r.Base, r.Next, r.Records, r.Pos, r.Length, len(r.Epochs), showMillis(r.MaxTimestamp))
+		addRun(runs, names, r)
 	}
 	return errors.Join(out.print(cmd, doc, tables...), damaged(errors.Join(found...)))
+}
+
+func newRunTable(title string) *table {
+	t := newTable("PARTITION", "BASE", "NEXT", "RECORDS", "POSITION", "LENGTH", "EPOCHS", "MAX TIME")
+	t.title = title
+	return t
+}
+
+func addRun(t *table, names topicNames, r *pack.Run) {
+	t.add(names.partition(r.Partition), r.Base, r.Next, r.Records, r.Pos, r.Length, len(r.Epochs), showMillis(r.MaxTimestamp))
 }
 
 func showRun(r *pack.Run, names topicNames) shownRun {

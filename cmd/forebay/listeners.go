@@ -11,6 +11,9 @@ import (
 // defaultBroker is where forebay dev listens and where the other commands look for it.
 const defaultBroker = "127.0.0.1:9092"
 
+// defaultAdmin is the admin address of a node, and where forebay health looks for it.
+const defaultAdmin = "127.0.0.1:8080"
+
 // parseListeners reads --listeners and --advertised-listeners, or --kafka-addr.
 func parseListeners(f nodeFlags) ([]broker.Listener, error) {
 	if len(f.listeners) == 0 {

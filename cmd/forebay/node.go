@@ -38,7 +38,7 @@ type nodeFlags struct {
 
 func (f *nodeFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.kafkaAddr, "kafka-addr", "127.0.0.1:9092", "address for Kafka clients, unless --listeners is given")
-	flags.StringVar(&f.adminAddr, "admin-addr", "127.0.0.1:8080", "address of /healthz, /readyz and /metrics; empty for none")
+	flags.StringVar(&f.adminAddr, "admin-addr", defaultAdmin, "address of /healthz, /readyz and /metrics; empty for none")
 	flags.StringSliceVar(&f.listeners, "listeners", nil, "listeners as NAME://host:port, as Kafka's listeners")
 	flags.StringSliceVar(&f.advertisedListeners, "advertised-listeners", nil, "what clients are told, as NAME://host:port, as Kafka's advertised.listeners")
 	flags.Int32Var(&f.nodeID, "node-id", 1, "Kafka's node id")

@@ -21,7 +21,19 @@ import (
 // that cannot be opened are nil and their errors are in the map, by file; the
 // caller says what that means. Nothing is changed but for what a crash left of
 // unfinished objects, which is removed as the broker would.
-func openStopped(path string) (_ *dataDir, broken map[string]error, err error) {
+func openStopped(path string) (*dataDir, map[string]error, error) {
+	d, broken, err := openStoppedTables(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if d.objects, err = objstore.OpenFile(d.fs, filepath.Join(path, objectsDir)); err != nil {
+		return nil, nil, fmt.Errorf("open data directory %s: %w", path, errors.Join(err, d.close()))
+	}
+	return d, broken, nil
+}
+
+// openStoppedTables is openStopped for the tables alone.
+func openStoppedTables(path string) (_ *dataDir, broken map[string]error, err error) {
 	d := &dataDir{path: path, fs: vfs.OS()}
 	defer func() {
 		if err != nil {
@@ -47,8 +59,7 @@ func openStopped(path string) (_ *dataDir, broken map[string]error, err error) {
 		return table
 	}
 	d.control, d.offsets = open(controlFile), open(offsetsFile)
-	d.objects, err = objstore.OpenFile(d.fs, filepath.Join(path, objectsDir))
-	return d, broken, err
+	return d, broken, nil
 }
 
 // withControl opens a stopped data directory and its control table for f.

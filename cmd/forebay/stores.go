@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -109,7 +108,7 @@ func (s *stores) openTables(ctx context.Context, text string, log *slog.Logger, 
 		s.control, s.offsets = s.dir.control, s.dir.offsets
 		s.dir.control, s.dir.offsets = nil, nil // closed with the others
 	default:
-		return usageErrorf("unknown scheme %q: use dynamodb://table-prefix or bolt:///directory", scheme)
+		return unknownTables(scheme)
 	}
 	for _, table := range []kv.Store{s.control, s.offsets} {
 		if err := kv.Probe(ctx, table); err != nil {
@@ -121,9 +120,9 @@ func (s *stores) openTables(ctx context.Context, text string, log *slog.Logger, 
 
 // openBoltTables opens the tables of bolt:///directory, for a cluster of one broker.
 func openBoltTables(text string) (*dataDir, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Host != "" || u.Path == "" || u.RawQuery != "" {
-		return nil, usageErrorf("%q: want bolt:///directory", text)
+	path, err := boltPath(text)
+	if err != nil {
+		return nil, err
 	}
-	return openTablesDir(u.Path)
+	return openTablesDir(path)
 }

@@ -16,6 +16,8 @@ import (
 type URLOptions struct {
 	FS     vfs.FS // of file URLs; default vfs.OS()
 	Remote RemoteConfig
+	// ReadOnly has Put and Delete fail with fs.ErrPermission, and opening change nothing.
+	ReadOnly bool
 }
 
 // opener opens the URLs of a scheme.
@@ -72,6 +74,9 @@ func openURL(ctx context.Context, text string, opts URLOptions) (Store, error) {
 	s, err := o.open(ctx, u, opts)
 	if err != nil {
 		return nil, fmt.Errorf("URL %q: %w", text, err)
+	}
+	if opts.ReadOnly {
+		return readOnly{s}, nil
 	}
 	return s, nil
 }
@@ -136,6 +141,9 @@ func openFileURL(_ context.Context, u *url.URL, opts URLOptions) (Store, error) 
 	fsys := opts.FS
 	if fsys == nil {
 		fsys = vfs.OS()
+	}
+	if opts.ReadOnly {
+		return OpenFileReadOnly(fsys, u.Path)
 	}
 	return OpenFile(fsys, u.Path)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
+	"time"
 
 	"github.com/forebaylog/forebay/localstack/faultproxy"
 )
@@ -15,6 +17,8 @@ type Backend struct {
 	Addr  string   // host:port that it listens on
 	Env   []string // what brokers need in their environment to use it, NAME=value
 	Close func() error
+	// Process is the service's; nil if it has none of its own.
+	Process *Process
 }
 
 // Place is where one broker runs, the same each time that it is started.
@@ -23,6 +27,7 @@ type Place struct {
 	Rack  string
 	Name  string // broker-ID, by which the proxies know it
 	Dir   string // data directory
+	Log   string // file for what it writes; none if empty
 	Addr  string // Kafka address
 	Admin string // admin address
 	Store string // host:port of its own way to the object store; empty without one
@@ -39,15 +44,21 @@ type ClusterConfig struct {
 	Brokers int
 	Launch  Launch
 	// Store and Table start what the brokers work on, in a directory of their own; nil if
-	// brokers have it embedded.
+	// brokers have it embedded. Where both want a variable in the environment, it is the store's.
 	Store, Table func(ctx context.Context, dir string) (*Backend, error)
 	Seed         uint64 // of the proxies' dice
+	// Direct has brokers go to the services without proxies between.
+	Direct bool
+	// Addrs chooses the addresses of a broker; free ones if nil.
+	Addrs func(id int32) (kafka, admin string)
+	// Logs has what brokers write kept in files beside their directories, NAME.log.
+	Logs bool
 }
 
 // Cluster is some brokers, and the services that they work on behind proxies that can fail.
 type Cluster struct {
-	// Store and Table are the proxies; nil if brokers have the service embedded. Clients of
-	// theirs are the brokers, by the names of their places.
+	// Store and Table are the proxies; nil if brokers have the service embedded or go to it
+	// directly. Clients of theirs are the brokers, by the names of their places.
 	Store, Table *faultproxy.Proxy
 
 	brokers  []*Broker
@@ -64,14 +75,19 @@ func StartCluster(ctx context.Context, cfg ClusterConfig) (_ *Cluster, err error
 			err = errors.Join(err, c.Close())
 		}
 	}()
-	if c.Store, err = c.startBackend(ctx, cfg, "store", cfg.Store); err != nil {
+	table, err := c.startBackend(ctx, cfg, "table", cfg.Table)
+	if err != nil {
 		return nil, err
 	}
-	if c.Table, err = c.startBackend(ctx, cfg, "table", cfg.Table); err != nil {
+	store, err := c.startBackend(ctx, cfg, "store", cfg.Store) // its variables are the last to be set
+	if err != nil {
 		return nil, err
+	}
+	if !cfg.Direct {
+		c.Store, c.Table = proxy(store, cfg.Seed), proxy(table, cfg.Seed)
 	}
 	for i := range cfg.Brokers {
-		place, err := c.place(cfg, int32(i+1))
+		place, err := c.place(cfg, int32(i+1), store, table)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +96,8 @@ func StartCluster(ctx context.Context, cfg ClusterConfig) (_ *Cluster, err error
 	return c, c.StartAll(ctx)
 }
 
-func (c *Cluster) startBackend(ctx context.Context, cfg ClusterConfig, name string, start func(context.Context, string) (*Backend, error)) (*faultproxy.Proxy, error) {
+// startBackend starts a service in a directory of its own; nil if there is none to start.
+func (c *Cluster) startBackend(ctx context.Context, cfg ClusterConfig, name string, start func(context.Context, string) (*Backend, error)) (*Backend, error) {
 	if start == nil {
 		return nil, nil
 	}
@@ -94,28 +111,50 @@ func (c *Cluster) startBackend(ctx context.Context, cfg ClusterConfig, name stri
 	}
 	c.backends = append(c.backends, b)
 	c.env = append(c.env, b.Env...)
-	return faultproxy.New(b.Addr, cfg.Seed), nil
+	return b, nil
 }
 
-// place finds free addresses for a broker.
-func (c *Cluster) place(cfg ClusterConfig, id int32) (p Place, err error) {
+func proxy(b *Backend, seed uint64) *faultproxy.Proxy {
+	if b == nil {
+		return nil
+	}
+	return faultproxy.New(b.Addr, seed)
+}
+
+// place chooses the addresses for a broker.
+func (c *Cluster) place(cfg ClusterConfig, id int32, store, table *Backend) (p Place, err error) {
 	p = Place{ID: id, Rack: fmt.Sprintf("rack-%d", id), Name: fmt.Sprintf("broker-%d", id)}
 	p.Dir = filepath.Join(cfg.Dir, p.Name)
-	if p.Addr, err = FreeAddr(); err != nil {
-		return p, err
+	if cfg.Logs {
+		p.Log = p.Dir + ".log"
 	}
-	if p.Admin, err = FreeAddr(); err != nil {
-		return p, err
+	if cfg.Addrs != nil {
+		p.Addr, p.Admin = cfg.Addrs(id)
 	}
-	if c.Store != nil {
-		if p.Store, err = c.Store.Listen(p.Name); err != nil {
+	for _, addr := range []*string{&p.Addr, &p.Admin} {
+		if *addr != "" {
+			continue
+		}
+		if *addr, err = FreeAddr(); err != nil {
 			return p, err
 		}
 	}
-	if c.Table != nil {
-		p.Table, err = c.Table.Listen(p.Name)
+	if p.Store, err = way(store, c.Store, p.Name); err != nil {
+		return p, err
 	}
+	p.Table, err = way(table, c.Table, p.Name)
 	return p, err
+}
+
+// way is the address at which a broker finds a service.
+func way(b *Backend, through *faultproxy.Proxy, name string) (string, error) {
+	switch {
+	case b == nil:
+		return "", nil
+	case through == nil:
+		return b.Addr, nil
+	}
+	return through.Listen(name)
 }
 
 // Brokers returns the brokers, running or not, in the order of their ids.
@@ -166,6 +205,68 @@ func (c *Cluster) WipeAll() error {
 		errs = append(errs, b.Wipe())
 	}
 	return errors.Join(errs...)
+}
+
+// AwaitEnd waits until one of the processes has ended that run now, and returns it; nil if
+// ctx ends before.
+func (c *Cluster) AwaitEnd(ctx context.Context) *Process {
+	ctx, cancel := context.WithCancel(ctx)
+	first := make(chan *Process)
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	defer cancel()
+	for _, p := range c.processes() {
+		waiting.Go(func() {
+			select {
+			case <-p.Done():
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case first <- p:
+			case <-ctx.Done():
+			}
+		})
+	}
+	select {
+	case p := <-first:
+		return p
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// processes are all that were started last, whether they run or not.
+func (c *Cluster) processes() (all []*Process) {
+	for _, b := range c.backends {
+		if b.Process != nil {
+			all = append(all, b.Process)
+		}
+	}
+	for _, b := range c.brokers {
+		if node := b.Node(); node != nil {
+			all = append(all, node.Process)
+		}
+	}
+	return all
+}
+
+// Stop ends everything as a person would: with SIGTERM the brokers, one after the other, so
+// that each leaves its partitions to those that are left, and then the services. What still
+// runs after limit is killed, which is an error.
+func (c *Cluster) Stop(limit time.Duration) error {
+	var errs []error
+	for _, b := range c.brokers {
+		_, err := b.Stop(limit)
+		errs = append(errs, err)
+	}
+	for _, b := range c.backends {
+		if b.Process != nil {
+			_, err := b.Process.Stop(limit)
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(append(errs, c.Close())...)
 }
 
 // Close kills the brokers and ends the services. Data directories stay.

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -40,16 +41,18 @@ type ForebayConfig struct {
 	Wrap   []string // a command that ends by executing what follows it; none if empty
 	// Command is the subcommand with the flags that only it has, forebay dev on Dir if empty.
 	Command []string
+	Name    string // by which messages call it; default forebay
+	Attachment
 }
 
-// BuildForebay builds the binary of the module that holds dir and returns its path, in out.
-func BuildForebay(ctx context.Context, out string) (string, error) {
+// BuildForebay builds the binary into the directory out, with flags for go build, and returns its path.
+func BuildForebay(ctx context.Context, out string, flags ...string) (string, error) {
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return "", fmt.Errorf("find the module's root: %w", err)
 	}
 	binary := filepath.Join(out, "forebay")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/forebay")
+	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build", "-o", binary}, flags, []string{"./cmd/forebay"})...)
 	cmd.Dir = strings.TrimSpace(string(root))
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build forebay: %w\n%s", err, said)
@@ -75,7 +78,7 @@ func LaunchForebay(ctx context.Context, cfg ForebayConfig) (*Node, error) {
 	line := slices.Concat(cfg.Wrap, []string{cfg.Binary}, command, []string{"--kafka-addr", cfg.Addr, "--admin-addr", cfg.Admin}, cfg.Args)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Env = append(os.Environ(), cfg.Env...)
-	p, err := StartProcess("forebay", cmd)
+	p, err := cfg.start(cmp.Or(cfg.Name, "forebay"), cmd)
 	if err != nil {
 		return nil, err
 	}

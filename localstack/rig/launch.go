@@ -9,8 +9,7 @@ import (
 // LaunchDev starts every place as a node of its own, with everything embedded.
 func LaunchDev(base ForebayConfig) Launch {
 	return func(ctx context.Context, at Place, env []string) (*Node, error) {
-		cfg := base
-		cfg.Dir, cfg.Addr, cfg.Admin, cfg.Env = at.Dir, at.Addr, at.Admin, slices.Concat(base.Env, env)
+		cfg := base.at(at, env)
 		return LaunchForebay(ctx, cfg)
 	}
 }
@@ -19,8 +18,7 @@ func LaunchDev(base ForebayConfig) Launch {
 // whose objects are in bucket.
 func LaunchBrokers(base ForebayConfig, bucket, prefix string) Launch {
 	return func(ctx context.Context, at Place, env []string) (*Node, error) {
-		cfg := base
-		cfg.Dir, cfg.Addr, cfg.Admin, cfg.Env = at.Dir, at.Addr, at.Admin, slices.Concat(base.Env, env)
+		cfg := base.at(at, env)
 		cfg.Command = []string{
 			"broker", "--node-id", strconv.Itoa(int(at.ID)), "--rack", at.Rack, "--data-dir", at.Dir,
 			"--object-store", "minio://" + at.Store + "/" + bucket + "/" + prefix,
@@ -28,4 +26,11 @@ func LaunchBrokers(base ForebayConfig, bucket, prefix string) Launch {
 		}
 		return LaunchForebay(ctx, cfg)
 	}
+}
+
+// at is the configuration of a place.
+func (cfg ForebayConfig) at(p Place, env []string) ForebayConfig {
+	cfg.Name, cfg.Dir, cfg.Addr, cfg.Admin, cfg.Env = p.Name, p.Dir, p.Addr, p.Admin, slices.Concat(cfg.Env, env)
+	cfg.Log = p.Log
+	return cfg
 }

@@ -10,7 +10,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"os/exec"
 	"sync"
 	"syscall"
@@ -29,23 +31,54 @@ type Process struct {
 
 // StartProcess starts cmd with its output captured. Streams that cmd already has are left as they are.
 func StartProcess(name string, cmd *exec.Cmd) (*Process, error) {
+	return Attachment{}.start(name, cmd)
+}
+
+// Attachment says how a process is tied to the one that starts it.
+type Attachment struct {
+	// Log is a file that gets the process's output too, behind what it holds; none if empty.
+	Log string
+	// Apart puts the process into a process group of its own, so that Ctrl-C in a terminal
+	// reaches only who has started it.
+	Apart bool
+}
+
+// start starts cmd as StartProcess does.
+func (a Attachment) start(name string, cmd *exec.Cmd) (*Process, error) {
 	p := &Process{name: name, cmd: cmd, log: &tail{}, done: make(chan struct{})}
+	var out io.Writer = p.log
+	var file *os.File // nil: none, which may be closed
+	if a.Log != "" {
+		var err error
+		if file, err = os.OpenFile(a.Log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644); err != nil {
+			return nil, fmt.Errorf("start %s: %w", name, err)
+		}
+		out = io.MultiWriter(p.log, file)
+	}
 	if cmd.Stdout == nil {
-		cmd.Stdout = p.log
+		cmd.Stdout = out
 	}
 	if cmd.Stderr == nil {
-		cmd.Stderr = p.log
+		cmd.Stderr = out
+	}
+	if a.Apart {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	}
 	p.started = time.Now()
 	if err := cmd.Start(); err != nil {
+		_ = file.Close()
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	go func() {
 		defer close(p.done)
 		p.err = cmd.Wait()
+		_ = file.Close() // what was written is in the file
 	}()
 	return p, nil
 }
+
+// Name returns what the process was called when it was started.
+func (p *Process) Name() string { return p.name }
 
 // PID returns the process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
@@ -81,7 +114,7 @@ func (p *Process) Wait(ctx context.Context) error {
 
 // Kill ends the process with SIGKILL and waits for it. It is no error if it has ended.
 func (p *Process) Kill() error {
-	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, syscall.ESRCH) && p.Running() {
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) && p.Running() {
 		return fmt.Errorf("kill %s: %w", p.name, err)
 	}
 	<-p.done
@@ -95,7 +128,7 @@ func (p *Process) Stop(limit time.Duration) (time.Duration, error) {
 	if !p.Running() {
 		return 0, nil
 	}
-	if err := p.signal(syscall.SIGTERM); err != nil && p.Running() {
+	if err := p.signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) && p.Running() {
 		return 0, err
 	}
 	select {

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebaylog/forebay/infra/seeded"
+	"github.com/forebaylog/forebay/localstack/oracle"
+)
+
+// The whole way, on a machine in this process whose power is cut.
+func TestPowerLossFindsNothing(t *testing.T) {
+	cfg, err := parse([]string{"-seed", "1", "-duration", "1s", "-dir", t.TempDir()})
+	require.NoError(t, err)
+	s, err := findScenario("power-loss")
+	require.NoError(t, err)
+	rep, err := run(t.Context(), cfg, s)
+	require.NoError(t, err)
+	require.True(t, rep.Passed, "%v", rep.Anomalies)
+	require.Greater(t, rep.Operations.Acked, warmUp)
+	require.Equal(t, 2*rep.Operations.Acked, rep.Operations.Read, "everything was read twice")
+	require.Positive(t, rep.Operations.Failed, "records that are too large")
+	require.Positive(t, rep.Operations.Commits)
+	require.Positive(t, rep.Faults["power cut"])
+}
+
+func TestOutcomes(t *testing.T) {
+	for err, want := range map[error]oracle.Outcome{
+		nil:                            oracle.OK,
+		kerr.MessageTooLarge:           oracle.Fail,
+		kgo.ErrMaxBuffered:             oracle.Fail,
+		kerr.NotLeaderForPartition:     oracle.Info,
+		kerr.RequestTimedOut:           oracle.Info,
+		kgo.ErrRecordTimeout:           oracle.Info,
+		context.DeadlineExceeded:       oracle.Info,
+		fmt.Errorf("x: %w", io.EOF):    oracle.Info,
+		kerr.OutOfOrderSequenceNumber:  oracle.Info,
+		errors.New("anything unknown"): oracle.Info,
+	} {
+		require.Equal(t, want, outcomeOf(err), "%v", err)
+	}
+}
+
+func TestChoose(t *testing.T) {
+	names := func(args ...string) (list []string, err error) {
+		cfg, err := parse(args)
+		require.NoError(t, err)
+		chosen, err := choose(cfg, io.Discard)
+		for _, s := range chosen {
+			list = append(list, s.name)
+		}
+		return list, err
+	}
+	dev, err := names()
+	require.NoError(t, err)
+	require.Equal(t, []string{"kill9", "pause", "power-loss", "lost-ack", "bit-rot", "rolling", "churn"}, dev)
+	cluster, err := names("-target", "cluster")
+	require.NoError(t, err)
+	require.Len(t, cluster, len(scenarios))
+	two, err := names("-scenario", "pause,kill9")
+	require.NoError(t, err)
+	require.Equal(t, []string{"pause", "kill9"}, two)
+	_, err = names("-scenario", "wipe")
+	require.ErrorContains(t, err, "-target cluster")
+	_, err = names("-scenario", "nothing")
+	require.Error(t, err)
+
+	var total time.Duration
+	for _, s := range scenarios {
+		total += s.short
+	}
+	require.Less(t, total, 4*time.Minute, "the short mix with all that is around its faults must end within ten minutes")
+}
+
+func TestEverySeededBugHasAFinder(t *testing.T) {
+	for _, bug := range seeded.Bugs() {
+		f, ok := finders[bug]
+		require.True(t, ok, bug)
+		s, err := findScenario(f.scenario)
+		require.NoError(t, err)
+		require.True(t, f.cluster || !s.cluster, bug)
+	}
+}
+
+func TestBadCommandLine(t *testing.T) {
+	for _, args := range [][]string{{"-target", "moon"}, {"-nothing"}, {"-scenario", "wipe"}} {
+		require.Equal(t, exitBroken, mainCode(t.Context(), args, io.Discard, io.Discard), "%v", args)
+	}
+	var out strings.Builder
+	require.Equal(t, exitOK, mainCode(t.Context(), []string{"-list"}, &out, io.Discard))
+	require.Contains(t, out.String(), "kill9")
+}
+
+func TestRecorderKnowsWhatGroupsHaveNotSeen(t *testing.T) {
+	r, part := newRecorder(), oracle.Partition{Topic: "t"}
+	value := func(n int64) oracle.Value { return oracle.Value{Producer: 1, Sequence: n} }
+	got := func(values ...int64) oracle.Poll {
+		p := oracle.Poll{Partition: part}
+		for _, n := range values {
+			p.Records = append(p.Records, oracle.Record{Offset: n, Value: value(n)})
+		}
+		return p
+	}
+	for n := range int64(3) {
+		r.sent(r.send(value(n), part), n, nil)
+	}
+	r.sent(r.send(value(3), part), -1, kerr.MessageTooLarge)
+	r.join("g", "m1") // learns what was acknowledged before
+	r.join("g", "m2")
+	short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	require.Error(t, r.awaitSeen(short))
+	r.polled("g", got(0, 1))
+	n := r.send(value(4), part)
+	r.polled("g", got(4)) // before its acknowledgement
+	r.sent(n, 4, nil)
+	done := make(chan error)
+	go func() { done <- r.awaitSeen(t.Context()) }()
+	r.polled("g", got(2))
+	require.NoError(t, <-done)
+	require.EqualValues(t, 4, r.acknowledged(part))
+	require.EqualValues(t, -1, r.acknowledged(oracle.Partition{Topic: "u"}))
+	require.Equal(t, operations{Sends: 5, Acked: 4, Failed: 1, Polled: 4}, count(&r.history))
+}
+
+func TestLineLosesRepliesAndIsCut(t *testing.T) {
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer server.Close()
+	go func() { // answers everything
+		for {
+			conn, err := server.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _, _ = io.Copy(conn, conn) }()
+		}
+	}()
+	var losing, lost atomic.Int64
+	l := &line{losing: &losing, lost: &lost}
+	ask := func() error {
+		conn, err := l.dial(t.Context(), "tcp", server.Addr().String())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if _, err := conn.Write([]byte("x")); err != nil {
+			return err
+		}
+		_, err = conn.Read(make([]byte, 1))
+		return err
+	}
+	require.NoError(t, ask())
+	losing.Store(1000)
+	require.ErrorIs(t, ask(), errLost)
+	require.EqualValues(t, 1, lost.Load())
+	l.cut()
+	require.ErrorIs(t, ask(), errCut)
+}
