@@ -152,10 +152,19 @@ func (c *consumer) note(invoked time.Duration, p kgo.FetchTopicPartition) {
 func (c *consumer) commit(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	invoked := c.rec.now()
-	c.client.CommitOffsetsSync(ctx, c.client.UncommittedOffsets(), func(_ *kgo.Client, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+	invoked, offsets := c.rec.now(), c.client.UncommittedOffsets()
+	c.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
 		if err == nil {
 			noteCommit(c.rec, c.group, c.name, invoked, req, resp)
+			return
+		}
+		for topic, partitions := range offsets { // they may have been committed
+			for index, at := range partitions {
+				c.rec.committed(oracle.Commit{
+					Span: oracle.Span{Invoked: invoked}, Group: c.group, Consumer: c.name,
+					Partition: oracle.Partition{Topic: topic, Index: index}, Offset: at.Offset, Outcome: oracle.Info,
+				})
+			}
 		}
 	})
 }
