@@ -405,3 +405,22 @@ func TestEpochsOfAStraddlingRun(t *testing.T) {
 		require.Equal(t, end, got, "epoch %d", want)
 	}
 }
+
+// TestAcquireTailsOfOneSession: of two partitions with tails in one stream, that of the one
+// reaches no farther because the other's does.
+func TestAcquireTailsOfOneSession(t *testing.T) {
+	c := newClusterRig(t, 2)
+	c.commit("a", 1, one(c.plain(0, 1)))
+	end, want := c.next[c.part(0)], len(c.want[c.part(0)])
+	c.commit("a", 2, map[int][]batch.View{0: {c.plain(0, 2)}, 1: {c.plain(1, 1)}})
+	c.next[c.part(0)], c.want[c.part(0)] = end, c.want[c.part(0)][:want]
+	for i := range 2 {
+		c.fold(metalog.LeadersChanged{
+			Changes: []metalog.LeaderChange{{Partition: c.part(i), Leader: node, Epoch: 1}},
+			Tail:    &metalog.Tail{Session: "a", Through: uint64(i + 1)},
+		})
+	}
+	require.NoError(t, c.set.Acquire(context.Background(), c.set.Missing()))
+	c.whole(0)
+	c.whole(1)
+}
