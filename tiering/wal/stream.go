@@ -309,7 +309,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // Close ends the stream and waits for its goroutines, or until ctx ends. What is not
-// committed by then fails. Its Group should be closed before.
+// committed by then fails. Its Group should be closed before, unless nothing that it still
+// has counts. It may be called more than once.
 func (s *Stream) Close(ctx context.Context) error {
 	s.end()
 	done := make(chan struct{})
