@@ -182,6 +182,12 @@ func (c *cluster) follow(ctx context.Context) error {
 // tableTime bounds one look at the table, or one change of it.
 const tableTime = 10 * time.Second
 
+// Bounds of one attempt to recover partitions and, within it, to read a stream.
+const (
+	acquireTime = time.Minute
+	streamTime  = 30 * time.Second
+)
+
 // acquire recovers the partitions that have come to this broker.
 func (c *cluster) acquire(ctx context.Context) error {
 	claims := c.b.storage.logs.Missing()
@@ -194,7 +200,9 @@ func (c *cluster) acquire(ctx context.Context) error {
 		ps[i] = claims[i].Partition
 	}
 	c.b.storage.sealer.Forget(ps...)
-	err := c.b.storage.logs.Acquire(ctx, claims)
+	within, cancel := context.WithTimeout(ctx, acquireTime) // what was recovered by then is served, and what came since has its turn
+	err := c.b.storage.logs.Acquire(within, claims)
+	cancel()
 	acquired := 0
 	for _, p := range ps {
 		if _, ok := c.b.storage.logs.Get(p); ok {
@@ -212,6 +220,8 @@ func (c *cluster) acquire(ctx context.Context) error {
 
 // streams reads the stream of a session, for recovery.
 func (c *cluster) streams(ctx context.Context, s id.Session, through uint64) ([]wal.Object, error) {
+	ctx, cancel := context.WithTimeout(ctx, streamTime)
+	defer cancel()
 	return wal.ReadStream(ctx, wal.Slots(c.b.cfg.Metadata, s), c.b.cfg.Objects, through, c.b.storage.cold.Footer)
 }
 
