@@ -13,6 +13,7 @@ import (
 
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/pause"
 	"github.com/forebaylog/forebay/localstack/rig"
 )
 
@@ -39,12 +40,12 @@ func latency(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }()
 	table, err := b.openTable(ctx)
 	if err != nil {
 		return err
 	}
-	defer table.Close()
+	defer func() { _ = table.Close() }()
 	for _, rate := range []int{10, 100, 1000} {
 		puts, slots, err := rawCommits(ctx, store, table, rate, 100)
 		if err != nil {
@@ -55,7 +56,7 @@ func latency(ctx context.Context, b *bench) error {
 			return err
 		}
 		s := startSteady(ctx, cl, rate)
-		err = sleep(ctx, time.Duration(b.seconds)*time.Second)
+		err = pause.For(ctx, time.Duration(b.seconds)*time.Second)
 		times, ferr := s.end(ctx)
 		cl.Close()
 		if err != nil || ferr != nil {
@@ -143,7 +144,7 @@ func throughput(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }()
 	objects := b.records * 1024 / rawObject
 	before, err := rawPuts(ctx, store, "before", objects)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/pause"
 	"github.com/forebaylog/forebay/infra/seeded"
 	"github.com/forebaylog/forebay/infra/slotlog"
 	"github.com/forebaylog/forebay/tiering/batch"
@@ -155,7 +156,7 @@ func (s *Stream) takeSlot(uploads []*upload) error {
 		if s.count(func(st *StreamStats) { st.SlotRetries++ }).SlotRetries == 1 || wait >= maxBackoff {
 			s.cfg.Logger.Warn("cannot take a slot, trying again", "slot", seq, "session", string(s.cfg.Session), "error", err)
 		}
-		pause(s.life, wait)
+		_ = pause.For(s.life, wait) // when life has ended the next attempt tells
 	}
 }
 

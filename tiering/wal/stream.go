@@ -13,6 +13,7 @@ import (
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/pause"
 	"github.com/forebaylog/forebay/infra/slotlog"
 	"github.com/forebaylog/forebay/tiering/pack"
 )
@@ -273,7 +274,7 @@ func (s *Stream) put(u *upload) {
 		if s.count(func(st *StreamStats) { st.PutRetries++ }).PutRetries == 1 || wait >= maxBackoff {
 			s.cfg.Logger.Warn("cannot store a WAL object, trying again", "object", u.name, "bytes", u.size, "error", err)
 		}
-		if !pause(s.life, wait) {
+		if pause.For(s.life, wait) != nil {
 			break
 		}
 	}
@@ -294,18 +295,6 @@ func (s *Stream) put(u *upload) {
 	<-s.uploading
 	wake(s.progress)
 	wake(s.wakeGroup)
-}
-
-// pause waits for d; it reports false when ctx ends first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // Close ends the stream and waits for its goroutines, or until ctx ends. What is not
