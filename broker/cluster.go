@@ -182,12 +182,6 @@ func (c *cluster) follow(ctx context.Context) error {
 // tableTime bounds one look at the table, or one change of it.
 const tableTime = 10 * time.Second
 
-// Bounds of one attempt to recover partitions and, within it, to read a stream.
-const (
-	acquireTime = time.Minute
-	streamTime  = 30 * time.Second
-)
-
 // acquire recovers the partitions that have come to this broker.
 func (c *cluster) acquire(ctx context.Context) error {
 	claims := c.b.storage.logs.Missing()
@@ -200,9 +194,7 @@ func (c *cluster) acquire(ctx context.Context) error {
 		ps[i] = claims[i].Partition
 	}
 	c.b.storage.sealer.Forget(ps...)
-	within, cancel := context.WithTimeout(ctx, acquireTime) // what was recovered by then is served, and what came since has its turn
-	err := c.b.storage.logs.Acquire(within, claims)
-	cancel()
+	err := c.b.storage.logs.Acquire(ctx, claims)
 	acquired := 0
 	for _, p := range ps {
 		if _, ok := c.b.storage.logs.Get(p); ok {
@@ -217,6 +209,9 @@ func (c *cluster) acquire(ctx context.Context) error {
 	c.leaves.send()
 	return err
 }
+
+// streamTime bounds an attempt to read a stream.
+const streamTime = 30 * time.Second
 
 // streams reads the stream of a session, for recovery.
 func (c *cluster) streams(ctx context.Context, s id.Session, through uint64) ([]wal.Object, error) {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,8 +19,12 @@ import (
 	"github.com/forebaylog/forebay/tiering/wal"
 )
 
-// recoveries is how many partitions are recovered at once.
-const recoveries = 64
+// recoveries is how many partitions are recovered at once, and recoveryTime how long an
+// attempt may take: what was recovered by then is served, and what has come since has its turn.
+const (
+	recoveries   = 64
+	recoveryTime = time.Minute
+)
 
 // Open recovers every partition that the broker leads. Without Config.Streams the hot
 // segments are the truth: each log is the end of its chain, the producers of its last
@@ -136,6 +141,8 @@ func (s *Set) Missing() []Claim {
 //
 // The streams are read before the chains: what is gone from a stream is in a chain by then.
 func (s *Set) Acquire(ctx context.Context, claims []Claim) error {
+	ctx, cancel := context.WithTimeout(ctx, recoveryTime)
+	defer cancel()
 	streams := s.readStreams(ctx, claims)
 	failed := make([]error, len(claims))
 	var g errgroup.Group
