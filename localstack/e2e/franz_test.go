@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -41,7 +42,7 @@ func (e event) record(topic string) *kgo.Record {
 }
 
 func (franz) produce(ctx context.Context, addr, topic, codec string, events []event) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ProducerBatchCompression(compression(codec)),
+	client, err := kgo.NewClient(seeds(addr), kgo.ProducerBatchCompression(compression(codec)),
 		kgo.ProducerLinger(5*time.Millisecond))
 	if err != nil {
 		return err
@@ -85,7 +86,7 @@ func consumeMain() error {
 	defer stop()
 	limit, _ := strconv.Atoi(os.Getenv(memberCount))
 	opts := []kgo.Opt{
-		kgo.SeedBrokers(os.Getenv(memberAddr)), kgo.ConsumeTopics(os.Getenv(memberTopic)),
+		seeds(os.Getenv(memberAddr)), kgo.ConsumeTopics(os.Getenv(memberTopic)),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 	}
 	group := os.Getenv(memberGroup)
@@ -125,9 +126,12 @@ func consumeMain() error {
 	return client.CommitMarkedOffsets(context.Background())
 }
 
+// seeds are the brokers of a list with commas.
+func seeds(addr string) kgo.Opt { return kgo.SeedBrokers(strings.Split(addr, ",")...) }
+
 // admin runs f with an admin client.
 func admin(addr string, f func(*kadm.Client) error) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	client, err := kgo.NewClient(seeds(addr))
 	if err != nil {
 		return err
 	}
@@ -139,7 +143,7 @@ func admin(addr string, f func(*kadm.Client) error) error {
 func createTopic(ctx context.Context, addr, topic string, partitions int) error {
 	forever := "-1"
 	return admin(addr, func(a *kadm.Client) error {
-		_, err := a.CreateTopic(ctx, int32(partitions), 1, map[string]*string{"retention.ms": &forever}, topic)
+		_, err := a.CreateTopic(ctx, int32(partitions), replicas(), map[string]*string{"retention.ms": &forever}, topic)
 		return err
 	})
 }
