@@ -64,6 +64,9 @@ func (b *Broker) alter(ctx context.Context, keys []resourceKey, only bool,
 				return nil, err
 			}
 			set, err := decide(i, img, res)
+			if err == nil {
+				err = b.cfg.checkServed(set)
+			}
 			return metalog.ConfigChanged{Resource: res.Resource, Set: set}, err
 		}}
 		changes = append(changes, outcome[i])

@@ -47,7 +47,7 @@ func handleAlterPartitionReassignments(ctx context.Context, b *Broker, c *call) 
 		for _, rp := range rt.Partitions {
 			all = append(all, &reassignment{
 				topic: rt.Topic, partition: rp.Partition, replicas: rp.Replicas,
-				keepCount: req.Version >= 1 && !req.AllowReplicationFactorChange,
+				keepCount: !req.AllowReplicationFactorChange,
 			})
 		}
 	}

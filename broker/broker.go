@@ -114,6 +114,19 @@ func (b *Broker) Addrs() []net.Addr {
 // and its owner closes it.
 func (b *Broker) Failed() <-chan error { return b.failed }
 
+// Ready returns nil if the broker serves clients now, and else says why it does not.
+func (b *Broker) Ready() error {
+	switch {
+	case b.closing():
+		return errors.New("the broker is closing")
+	case b.valid():
+		return nil
+	case b.cluster.session.Err() != nil:
+		return b.cluster.session.Err()
+	}
+	return fmt.Errorf("session %s of node %s is not renewed: the control table is out of reach", b.cluster.session.ID(), b.cfg.NodeID)
+}
+
 // fail reports that a part cannot go on. The first error counts.
 func (b *Broker) fail(err error) {
 	select {
@@ -133,8 +146,8 @@ func (b *Broker) closing() bool {
 	}
 }
 
-// Close gives a cluster's partitions to the other brokers, stops accepting, answers what is in flight, closes the connections, and
-// then stops the parts. Requests that are not answered within ctx or
+// Close gives a cluster's partitions to the other brokers, stops accepting, answers what is
+// in flight, closes the connections, and then stops the parts. Requests that are not answered within ctx or
 // Limits.ShutdownGrace lose their connection. It may be called more than once.
 func (b *Broker) Close(ctx context.Context) error {
 	b.closeOnce.Do(func() { b.closeErr = b.close(ctx) })
@@ -144,8 +157,8 @@ func (b *Broker) Close(ctx context.Context) error {
 func (b *Broker) close(ctx context.Context) error {
 	var errs []error
 	if b.cluster != nil && b.storage != nil && b.storage.logs != nil {
-		errs = append(errs, b.cluster.leave(ctx))
 		b.cluster.stop()
+		errs = append(errs, b.cluster.leave(ctx))
 	}
 	b.mu.Lock()
 	close(b.draining)

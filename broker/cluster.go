@@ -59,6 +59,7 @@ type cluster struct {
 	session *session.Session
 	watcher *session.Watcher
 	stream  *wal.Stream
+	metrics *clusterMetrics
 
 	claims signals // partitions may have come
 	leaves signals // partitions may have to leave
@@ -86,6 +87,9 @@ func openCluster(ctx context.Context, b *Broker) (*cluster, error) {
 		watcher: session.NewWatcher(b.cfg.Metadata, b.cfg.Cluster.SessionTTL),
 	}
 	var err error
+	if c.metrics, err = newClusterMetrics(b.cfg.Registerer); err != nil {
+		return nil, err
+	}
 	c.session, err = session.Open(ctx, session.Config{
 		Store: b.cfg.Metadata, Node: b.cfg.NodeID, TTL: c.cfg.SessionTTL, Info: b.listeners[0].advertised(), Logger: b.log,
 	})
@@ -96,6 +100,7 @@ func openCluster(ctx context.Context, b *Broker) (*cluster, error) {
 		Slots: wal.Slots(b.cfg.Metadata, c.session.ID()), Objects: b.cfg.Objects, Cluster: b.meta.Image().ClusterID(),
 		Session: c.session.ID(), Node: b.cfg.NodeID, Rate: c.cfg.PutRate, InFlight: c.cfg.Uploads,
 		Await: c.session.AwaitValid, Now: b.cfg.Now, Logger: b.log,
+		OnPut: observer(c.metrics.puts), OnSlot: observer(c.metrics.slots),
 	})
 	return c, nil
 }
@@ -167,7 +172,11 @@ func (c *cluster) watchSession(ctx context.Context) {
 func (c *cluster) follow(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, tableTime)
 	defer cancel()
-	return c.b.meta.Refresh(ctx)
+	err := c.b.meta.Refresh(ctx)
+	if err == nil {
+		c.metrics.followed.Store(time.Now().UnixNano())
+	}
+	return err
 }
 
 // tableTime bounds one look at the table, or one change of it.
@@ -186,7 +195,16 @@ func (c *cluster) acquire(ctx context.Context) error {
 	}
 	c.b.storage.sealer.Forget(ps...)
 	err := c.b.storage.logs.Acquire(ctx, claims)
-	c.b.log.Info("took over partitions", "partitions", len(claims), "took", time.Since(began).Round(time.Millisecond), "err", err)
+	acquired := 0
+	for _, p := range ps {
+		if _, ok := c.b.storage.logs.Get(p); ok {
+			acquired++
+		}
+	}
+	c.metrics.acquired(acquired, time.Since(began))
+	if err == nil {
+		c.b.log.Info("took over partitions", "partitions", len(claims), "took", time.Since(began).Round(time.Millisecond))
+	}
 	c.adopts.send()
 	c.leaves.send()
 	return err
@@ -274,15 +292,22 @@ func (c *cluster) sweep(ctx context.Context) error {
 	}
 	img := c.b.meta.Image()
 	var errs []error
-	for _, s := range img.Streams() {
-		if node, ok := img.Broker(s.Node); ok && node.Incarnation == s.Session && !node.Fenced {
-			continue
-		}
+	for _, s := range overStreams(img) {
 		if err := c.sweepStream(ctx, s.Session); err != nil {
 			errs = append(errs, fmt.Errorf("release the stream of session %s of broker %d: %w", s.Session, s.Node, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// overStreams lists the streams of sessions that are over.
+func overStreams(img *metalog.Image) (over []metalog.Stream) {
+	for _, s := range img.Streams() {
+		if node, ok := img.Broker(s.Node); !ok || node.Incarnation != s.Session || node.Fenced {
+			over = append(over, s)
+		}
+	}
+	return over
 }
 
 func (c *cluster) sweepStream(ctx context.Context, s id.Session) error {
@@ -296,7 +321,7 @@ func (c *cluster) sweepStream(ctx context.Context, s id.Session) error {
 		return err
 	}
 	chains, ends := chain.Open(c.b.cfg.Chains), map[id.Partition]id.Offset{}
-	empty, err := wal.ReleaseStream(ctx, slots, c.b.cfg.Objects, objects, func(ctx context.Context, p id.Partition) (id.Offset, error) {
+	empty, err := wal.ReleaseStream(ctx, slots, c.b.cfg.Objects, s, objects, func(ctx context.Context, p id.Partition) (id.Offset, error) {
 		end, known := ends[p]
 		if known {
 			return end, nil

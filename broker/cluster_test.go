@@ -36,7 +36,9 @@ type testCluster struct {
 // member is a broker and the wires by which it reaches what it stands on.
 type member struct {
 	*Broker
-	cut atomic.Bool // it reaches neither table nor bucket any more
+	cut   atomic.Bool                          // it reaches neither table nor bucket any more
+	away  atomic.Bool                          // nothing can be stored in the bucket
+	table atomic.Pointer[func(kv.Op) kv.Fault] // what becomes of its operations on the control table
 }
 
 func newTestCluster(t *testing.T) *testCluster {
@@ -58,9 +60,14 @@ func (c *testCluster) start(node id.Broker, change ...func(*Config)) *member {
 	cfg := Config{
 		NodeID:    node,
 		Listeners: []Listener{{BindAddr: fmt.Sprintf("127.0.0.1:%d", c.ports[node])}},
-		Metadata:  kv.Inject(c.table, decide), Offsets: kv.Inject(c.offsets, decide),
-		Objects: objstore.Inject(c.objects, func(objstore.Op) error {
-			if m.cut.Load() {
+		Metadata: kv.Inject(c.table, func(op kv.Op) kv.Fault {
+			if f := m.table.Load(); f != nil {
+				return (*f)(op)
+			}
+			return decide(op)
+		}), Offsets: kv.Inject(c.offsets, decide),
+		Objects: objstore.Inject(c.objects, func(op objstore.Op) error {
+			if m.cut.Load() || m.away.Load() && op.Kind == objstore.OpPut {
 				return kv.ErrInjected
 			}
 			return nil

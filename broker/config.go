@@ -57,6 +57,11 @@ type Groups struct {
 	MaxSize               int           // group.max.size in members, 0: no limit
 	OffsetsRetention      time.Duration // offsets.retention.minutes, default 7 days
 	OffsetMetadataMax     int           // offset.metadata.max.bytes, default 4096
+	// OffsetCommitWindow is how long commits gather before they are written together and
+	// then answered: 50 ms in a cluster. The default of a node alone, 0, writes as fast as the table takes it.
+	OffsetCommitWindow     time.Duration
+	OffsetsTopicPartitions int32 // offsets.topic.num.partitions, default 50; counts when the topic is created
+	OffsetsTopicReplicas   int16 // offsets.topic.replication.factor, default 3, at most the live brokers
 }
 
 // Limits bound what connections may take.
@@ -95,7 +100,8 @@ type Config struct {
 	FS       vfs.FS         // below DataDir
 	DataDir  string         // hot segments and index; "" keeps them in memory
 
-	Cluster  *Cluster // nil: this node alone, its hot segments the only copy until they are sealed
+	Cluster *Cluster // nil: this node alone, its hot segments the only copy until they are sealed
+
 	Storage  Storage
 	Defaults Defaults
 	Groups   Groups
@@ -121,6 +127,7 @@ func (cfg Config) withDefaults() Config {
 	if cfg.Cluster != nil {
 		c := cfg.Cluster.withDefaults()
 		cfg.Cluster = &c
+		setDefault(&cfg.Groups.OffsetCommitWindow, 50*time.Millisecond) // each write costs a request
 		if c.WAL != nil {
 			cfg.Objects = objstore.Route(cfg.Objects, wal.ObjectPrefix, c.WAL)
 		}
@@ -147,6 +154,8 @@ func (g Groups) withDefaults() Groups {
 	setDefault(&g.MaxSessionTimeout, 30*time.Minute)
 	setDefault(&g.OffsetsRetention, 7*24*time.Hour)
 	setDefault(&g.OffsetMetadataMax, 4096)
+	setDefault(&g.OffsetsTopicPartitions, 50)
+	setDefault(&g.OffsetsTopicReplicas, 3)
 	return g
 }
 
@@ -190,11 +199,15 @@ func (cfg Config) Validate() error {
 	reject(cfg.Defaults.MessageMaxBytes < 0, "message.max.bytes %d: must not be negative", cfg.Defaults.MessageMaxBytes)
 	reject(cfg.Groups.MinSessionTimeout > cfg.Groups.MaxSessionTimeout, "group session timeouts: the minimum %v exceeds the maximum %v",
 		cfg.Groups.MinSessionTimeout, cfg.Groups.MaxSessionTimeout)
+	reject(cfg.Groups.OffsetsTopicPartitions < 1 || cfg.Groups.OffsetsTopicPartitions > maxPartitions, "offsets topic with %d partitions: must be from 1 to %d",
+		cfg.Groups.OffsetsTopicPartitions, maxPartitions)
+	reject(cfg.Groups.OffsetsTopicReplicas < 1, "offsets topic with replication factor %d: must be at least 1", cfg.Groups.OffsetsTopicReplicas)
+	reject(cfg.Groups.OffsetCommitWindow < 0, "offset commit window %v: must not be negative", cfg.Groups.OffsetCommitWindow)
 	reject(cfg.Limits.MaxRequestBytes < 1024, "request limit of %d bytes: must be at least 1024", cfg.Limits.MaxRequestBytes)
 	reject(cfg.Limits.MaxQueuedBytes < int64(cfg.Limits.MaxRequestBytes), "limit of %d queued bytes: must hold one request of %d bytes",
 		cfg.Limits.MaxQueuedBytes, cfg.Limits.MaxRequestBytes)
 	for name, value := range cfg.Defaults.Configs {
-		errs = append(errs, validateDefault(name, value))
+		errs = append(errs, validateDefault(name, value), cfg.checkServed(map[string]*string{name: &value}))
 	}
 	names := make(map[string]bool)
 	for _, l := range cfg.Listeners {

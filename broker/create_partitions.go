@@ -13,8 +13,9 @@ import (
 
 // CreatePartitions (key 37), versions 0 to 3.
 //
-// Deviation: the timeout is not looked at, since partitions can be used when the
-// response is sent.
+// Deviations: the timeout is not looked at, since partitions can be used when the
+// response is sent; the topic of the group coordinators is refused with
+// INVALID_TOPIC_EXCEPTION, since every group would change its coordinator.
 
 // handleCreatePartitions adds partitions to topics, each of which succeeds or fails
 // on its own.
@@ -52,6 +53,9 @@ func growth(rt *kmsg.CreatePartitionsRequestTopic) *change {
 		t, ok := img.Topic(rt.Topic)
 		if !ok {
 			return nil, fmt.Errorf("topic %q: %w", rt.Topic, kerr.UnknownTopicOrPartition)
+		}
+		if err := keepShards("grow", t.Name); err != nil {
+			return nil, err
 		}
 		have := int32(len(t.Partitions))
 		if rt.Count <= have {

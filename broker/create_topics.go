@@ -47,7 +47,7 @@ func handleCreateTopics(ctx context.Context, b *Broker, c *call) kmsg.Response {
 	var changes []*change
 	outcome := make([]*change, len(req.Topics))
 	for i := range req.Topics {
-		t, err := newTopicOf(&req.Topics[i])
+		t, err := b.newTopicOf(&req.Topics[i])
 		key := collisionKey(t.name)
 		collisions[key]++
 		switch {
@@ -85,7 +85,7 @@ func (b *Broker) askedPartitions(rt *kmsg.CreateTopicsRequestTopic) int32 {
 }
 
 // newTopicOf reads what a request asks for.
-func newTopicOf(rt *kmsg.CreateTopicsRequestTopic) (*newTopic, error) {
+func (b *Broker) newTopicOf(rt *kmsg.CreateTopicsRequestTopic) (*newTopic, error) {
 	t := &newTopic{name: rt.Topic, partitions: rt.NumPartitions, replicas: rt.ReplicationFactor, manual: rt.ReplicaAssignment}
 	if len(t.manual) > 0 && (t.replicas != -1 || t.partitions != -1) {
 		return t, fmt.Errorf("topic %q has an assignment: partitions and replication factor must be -1: %w", t.name, kerr.InvalidRequest)
@@ -102,7 +102,13 @@ func newTopicOf(rt *kmsg.CreateTopicsRequestTopic) (*newTopic, error) {
 		}
 		t.configs[rc.Name] = *rc.Value
 	}
-	return t, checkTopicConfigs(t.configs)
+	if err := checkTopicConfigs(t.configs); err != nil {
+		return t, err
+	}
+	if class, set := t.configs[durabilityConfig]; set {
+		return t, b.cfg.checkDurability(class)
+	}
+	return t, nil
 }
 
 // checkTopicConfigs validates configs of a topic.

@@ -13,8 +13,8 @@ import (
 
 // DeleteTopics (key 20), versions 1 to 6; by id from version 6 on.
 //
-// Deviation: the timeout is not looked at, since a topic is gone when the response
-// is sent.
+// Deviations: the timeout is not looked at, since a topic is gone when the response
+// is sent; the topic of the group coordinators is refused with INVALID_TOPIC_EXCEPTION.
 
 // handleDeleteTopics deletes topics, each of which succeeds or fails on its own.
 func handleDeleteTopics(ctx context.Context, b *Broker, c *call) kmsg.Response {
@@ -74,12 +74,12 @@ func topicToDelete(img *metalog.Image, rt kmsg.DeleteTopicsRequestTopic) (*metal
 	}
 	if byID {
 		if t, ok := img.TopicByID(rt.TopicID); ok {
-			return t, nil
+			return t, keepShards("delete", t.Name)
 		}
 		return nil, kerr.UnknownTopicID
 	}
 	if t, ok := img.Topic(*rt.Topic); ok {
-		return t, nil
+		return t, keepShards("delete", t.Name)
 	}
 	return nil, kerr.UnknownTopicOrPartition
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -91,6 +92,24 @@ func TestElectionFailsWithThePreferredLeader(t *testing.T) {
 	resp.SetVersion(2)
 	c.response(0, resp)
 	require.Equal(t, "t-0:PREFERRED_LEADER_NOT_AVAILABLE", elected(resp))
+}
+
+// A wait ends with the connection, and not before.
+func TestImageWaitEndsWithTheConnection(t *testing.T) {
+	n := startNode(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	asked, done := make(chan struct{}, 1), make(chan struct{})
+	n.waits.await(ctx, time.Hour, func(*metalog.Image) bool { signal(asked); return false }, func(*metalog.Image) { close(done) })
+	<-asked
+	n.tell(peer(2, ""))
+	<-asked
+	select {
+	case <-done:
+		require.Fail(t, "it ends without a reason")
+	default:
+	}
+	cancel()
+	<-done
 }
 
 // A broker that closes answers the elections that wait, and a client that leaves ends its own.

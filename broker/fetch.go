@@ -36,6 +36,7 @@ type fetched struct {
 	stable    id.Offset
 	start     id.Offset
 	diverging *divergingEpoch
+	leader    *currentLeader // told with an error, if not nil
 	batches   [][]byte
 	bytes     int
 	more      bool // what follows the batches is there already
@@ -204,6 +205,7 @@ func (f *fetch) park(ctx context.Context, results []fetched) {
 // response builds the answer; in a session it leaves out what has nothing new.
 func (f *fetch) response(results []fetched) response {
 	resp := &fetchResponse{sessionID: f.context.id}
+	f.tellLeaders(resp, results)
 	for i := range results {
 		f.b.storage.traffic.fetchedBytes.Add(int64(results[i].bytes))
 	}
@@ -230,4 +232,20 @@ func (f *fetch) response(results []fetched) response {
 	}
 	session.serveLast(served)
 	return resp
+}
+
+// tellLeaders adds who leads the partitions that this broker does not, or no more under
+// the client's epoch.
+func (f *fetch) tellLeaders(resp *fetchResponse, results []fetched) {
+	if f.req.Version < fetchLeaderVersion {
+		return
+	}
+	hints := leaderHints{img: f.b.meta.Image(), listener: f.c.listener().Name}
+	for i := range results {
+		r := &results[i]
+		if leader, ok := hints.of(r.code, id.Partition{Topic: r.want.id, Index: r.want.index}); ok {
+			r.leader = &leader
+		}
+	}
+	resp.nodes = hints.nodes
 }

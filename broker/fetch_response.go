@@ -13,6 +13,7 @@ type fetchResponse struct {
 	code      int16
 	sessionID int32
 	parts     []fetched
+	nodes     []endpoint // where the leaders are that parts tell (version 16)
 }
 
 // SetVersion sets the version that AppendBuffers encodes.
@@ -59,6 +60,10 @@ func (r *fetchResponse) AppendBuffers(b *wire.Buffers) {
 		}
 		r.appendNoTags(b)
 	}
+	if r.IsFlexible() && len(r.nodes) > 0 {
+		b.Append(r.appendNodes)
+		return
+	}
 	r.appendNoTags(b)
 }
 
@@ -98,20 +103,56 @@ func (r *fetchResponse) appendPartition(b *wire.Buffers, f *fetched) {
 	for _, batch := range f.batches {
 		b.Ref(batch)
 	}
-	if r.version >= 12 && f.diverging != nil {
-		b.Append(f.appendDiverging)
-		return
+	if r.IsFlexible() {
+		b.Append(f.appendTags)
 	}
-	r.appendNoTags(b)
 }
 
-// appendDiverging encodes the tagged fields with DivergingEpoch, tag 0.
-func (f *fetched) appendDiverging(dst []byte) []byte {
-	const epochAndOffset = 4 + 8
-	dst = append(dst, 1, 0, epochAndOffset+1)
-	dst = binary.BigEndian.AppendUint32(dst, uint32(f.diverging.epoch))
-	dst = binary.BigEndian.AppendUint64(dst, uint64(f.diverging.end))
-	return append(dst, 0)
+// appendTags encodes the tagged fields of a partition: DivergingEpoch is tag 0,
+// CurrentLeader tag 1, each behind its length and with no tags of its own.
+func (f *fetched) appendTags(dst []byte) []byte {
+	const divergingSize, leaderSize = 4 + 8 + 1, 4 + 4 + 1
+	n := 0
+	for _, there := range []bool{f.diverging != nil, f.leader != nil} {
+		if there {
+			n++
+		}
+	}
+	dst = append(dst, byte(n))
+	if f.diverging != nil {
+		dst = append(dst, 0, divergingSize)
+		dst = binary.BigEndian.AppendUint32(dst, uint32(f.diverging.epoch))
+		dst = binary.BigEndian.AppendUint64(dst, uint64(f.diverging.end))
+		dst = append(dst, 0)
+	}
+	if f.leader != nil {
+		dst = append(dst, 1, leaderSize)
+		dst = binary.BigEndian.AppendUint32(dst, uint32(f.leader.id))
+		dst = binary.BigEndian.AppendUint32(dst, uint32(f.leader.epoch))
+		dst = append(dst, 0)
+	}
+	return dst
+}
+
+// appendNodes encodes the tagged fields of a response with NodeEndpoints, tag 0:
+//
+//	nodes: id int32 | host | port int32 | rack, nullable | tags
+func (r *fetchResponse) appendNodes(dst []byte) []byte {
+	body := r.appendLen(nil, len(r.nodes))
+	for _, n := range r.nodes {
+		body = binary.BigEndian.AppendUint32(body, uint32(n.id))
+		body = r.appendString(body, n.host)
+		body = binary.BigEndian.AppendUint32(body, uint32(n.port))
+		if n.rack == nil {
+			body = append(body, 0)
+		} else {
+			body = r.appendString(body, *n.rack)
+		}
+		body = append(body, 0)
+	}
+	dst = append(dst, 1, 0)
+	dst = binary.AppendUvarint(dst, uint64(len(body)))
+	return append(dst, body...)
 }
 
 func (r *fetchResponse) appendNoTags(b *wire.Buffers) {

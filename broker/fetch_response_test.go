@@ -27,9 +27,15 @@ func TestFetchResponseIsWhatKmsgReads(t *testing.T) {
 	}
 	for version := int16(4); version <= 18; version++ {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
-			r := &fetchResponse{sessionID: 9, parts: []fetched{part("a", 0, 0, large, []byte("small")), part("a", 1, 3), part("a", 2, 0)}}
+			r := &fetchResponse{sessionID: 9, parts: []fetched{part("a", 0, 0, large, []byte("small")), part("a", 1, 3), part("a", 2, 0), part("a", 3, 6), part("a", 4, 74)}}
 			r.SetVersion(version)
 			r.parts[2].diverging = &divergingEpoch{epoch: 5, end: 17}
+			if version >= fetchLeaderVersion {
+				rack := "west"
+				r.parts[3].leader = &currentLeader{id: 2, epoch: 7}
+				r.parts[4].leader, r.parts[4].diverging = &currentLeader{id: 300, epoch: 8}, &divergingEpoch{epoch: 6, end: 18}
+				r.nodes = []endpoint{{id: 2, host: "two", port: 9092}, {id: 300, host: "three", port: 65535, rack: &rack}}
+			}
 
 			got := kmsg.NewPtrFetchResponse()
 			got.SetVersion(version)
@@ -47,7 +53,7 @@ func TestFetchResponseIsWhatKmsgReads(t *testing.T) {
 				require.Equal(t, "a", got.Topics[0].Topic)
 			}
 			parts := got.Topics[0].Partitions
-			require.Len(t, parts, 3)
+			require.Len(t, parts, 5)
 			require.Equal(t, append(bytes.Clone(large), "small"...), parts[0].RecordBatches)
 			require.Equal(t, int64(40), parts[0].HighWatermark)
 			require.Equal(t, int64(30), parts[0].LastStableOffset)
@@ -58,6 +64,15 @@ func TestFetchResponseIsWhatKmsgReads(t *testing.T) {
 			if version >= 12 {
 				require.Equal(t, int32(5), parts[2].DivergingEpoch.Epoch)
 				require.Equal(t, int64(17), parts[2].DivergingEpoch.EndOffset)
+			}
+			if version >= fetchLeaderVersion {
+				require.Equal(t, kmsg.FetchResponseTopicPartitionCurrentLeader{LeaderID: 2, LeaderEpoch: 7}, parts[3].CurrentLeader)
+				require.Equal(t, kmsg.FetchResponseTopicPartitionCurrentLeader{LeaderID: 300, LeaderEpoch: 8}, parts[4].CurrentLeader)
+				require.Equal(t, kmsg.FetchResponseTopicPartitionDivergingEpoch{Epoch: 6, EndOffset: 18}, parts[4].DivergingEpoch)
+				require.Equal(t, []kmsg.FetchResponseBroker{{NodeID: 2, Host: "two", Port: 9092}, {NodeID: 300, Host: "three", Port: 65535, Rack: r.nodes[1].rack}}, got.Brokers)
+			} else {
+				require.Equal(t, int32(-1), parts[3].CurrentLeader.LeaderID)
+				require.Empty(t, got.Brokers)
 			}
 			got.SetVersion(version)
 			require.Len(t, encoded, len(got.AppendTo(nil)), "nothing is left behind the response")

@@ -8,10 +8,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// FindCoordinator (key 10), versions 0 to 6, several keys at once from 4 on. Every group
-// is coordinated by the broker that is asked. Deviation: transactions and share
-// groups are not served, and keys of theirs are refused with INVALID_REQUEST, which
-// clients do not retry.
+// FindCoordinator (key 10), versions 0 to 6, several keys at once from 4 on. A group is
+// coordinated by the leader of its shard; see shards. Deviations: the topic of the shards is
+// there when the first request for it is answered, which Kafka answers with
+// COORDINATOR_NOT_AVAILABLE; transactions and share groups are not served, and keys of theirs
+// are refused with INVALID_REQUEST, which clients do not retry.
 
 // The kinds of keys.
 const (
@@ -20,32 +21,36 @@ const (
 	coordinatesShare       = 2
 )
 
-func handleFindCoordinator(_ context.Context, b *Broker, c *call) kmsg.Response {
+func handleFindCoordinator(ctx context.Context, b *Broker, c *call) kmsg.Response {
 	req := requestOf[*kmsg.FindCoordinatorRequest](c)
 	resp := responseTo[*kmsg.FindCoordinatorResponse](req)
 	if req.Version >= 4 {
 		for _, key := range req.CoordinatorKeys {
-			resp.Coordinators = append(resp.Coordinators, findCoordinator(b, c, req.CoordinatorType, key))
+			resp.Coordinators = append(resp.Coordinators, findCoordinator(ctx, b, c, req.CoordinatorType, key))
 		}
 		return resp
 	}
-	found := findCoordinator(b, c, req.CoordinatorType, req.CoordinatorKey)
+	found := findCoordinator(ctx, b, c, req.CoordinatorType, req.CoordinatorKey)
 	resp.NodeID, resp.Host, resp.Port = found.NodeID, found.Host, found.Port
 	resp.ErrorCode, resp.ErrorMessage = found.ErrorCode, found.ErrorMessage
 	return resp
 }
 
-func findCoordinator(b *Broker, c *call, kind int8, key string) kmsg.FindCoordinatorResponseCoordinator {
+func findCoordinator(ctx context.Context, b *Broker, c *call, kind int8, key string) kmsg.FindCoordinatorResponseCoordinator {
 	found := kmsg.NewFindCoordinatorResponseCoordinator()
 	found.Key = key
-	if err := checkCoordinates(kind); err != nil {
+	err := checkCoordinates(kind)
+	var at endpoint
+	if err == nil {
+		at, err = b.coordinator(ctx, key, c.listener().Name)
+	}
+	if err != nil {
 		found.NodeID, found.Port = -1, -1
 		found.ErrorCode = c.code(err)
 		found.ErrorMessage = kmsg.StringPtr(err.Error())
 		return found
 	}
-	l := c.listener()
-	found.NodeID, found.Host, found.Port = int32(b.cfg.NodeID), l.AdvertisedHost, l.AdvertisedPort
+	found.NodeID, found.Host, found.Port = int32(at.id), at.host, at.port
 	return found
 }
 

@@ -19,6 +19,7 @@ import (
 
 const (
 	groupLoadTimeout   = 5 * time.Second  // for one read or removal of a group's offsets
+	groupLoadPatience  = time.Second      // for a request to wait for the read
 	groupSweepInterval = 10 * time.Minute // offsets.retention.check.interval.ms
 )
 
@@ -56,8 +57,10 @@ func groupError(err error) error {
 // groupsConfig is what groups needs of a broker.
 type groupsConfig struct {
 	Group       group.Config
-	MetadataMax int // offset.metadata.max.bytes
-	Table       *offsets.Table
+	MetadataMax int            // offset.metadata.max.bytes
+	Table       *offsets.Table // with Shards as its Authority
+	Window      time.Duration  // for commits to gather
+	Shards      *shards
 	Image       func() *metalog.Image
 	Refresh     func(context.Context) error // makes Image current
 	Now         func() time.Time
@@ -65,12 +68,23 @@ type groupsConfig struct {
 	Metrics     *groupMetrics
 }
 
-// groups is the group coordinator: every group of this broker behind one lock, one
-// goroutine for all their timers, and the queue in which their offsets become durable.
+// groups is the group coordinator: every group of the shards that this broker leads behind
+// one lock, one goroutine for all their timers, and the queue in which their offsets
+// become durable.
 //
 // A group lives in memory from its first use on. Of a group that is not in memory there
 // are only offsets, in the table: it is empty. An offset counts as committed when the
 // table has it; until then neither OffsetFetch nor the one who commits hears of it.
+//
+// Members and generations are not handed on. With a new leadership of its shard, of
+// another broker or of this one under a higher epoch, a group begins again: empty, at
+// generation 0, with its offsets. So generations repeat, and still no commit of an old one is accepted: a
+// commit with a generation names a member, and a coordinator knows only the ids that it has
+// given out itself since, each with a random UUID. A member of before is told
+// UNKNOWN_MEMBER_ID, whatever its generation, and joins again; a static member too, whose
+// id is as random. A commit without a generation (-1), of tools and of consumers without a
+// group, is accepted while there are no members, as in Kafka. And what the old coordinator
+// accepts without knowing that it has been replaced is not acknowledged; see package offsets.
 type groups struct {
 	cfg     groupsConfig
 	log     *slog.Logger
@@ -83,7 +97,7 @@ type groups struct {
 	quiet  chan struct{}      // closed when closed is set and every change of offsets is finished
 	sweep  context.CancelFunc // ends the sweeper
 	swept  stdsync.WaitGroup  // the sweeper
-	writes stdsync.WaitGroup  // removals of offsets
+	writes stdsync.WaitGroup  // reads and removals of offsets
 	looped stdsync.WaitGroup  // the loop
 
 	mu      stdsync.Mutex
@@ -94,7 +108,7 @@ type groups struct {
 	tickets group.Ticket
 	waiting map[group.Ticket]func(group.Action)
 	after   []func()       // replies to send when the lock is free
-	seen    *metalog.Image // of which the deleted topics are known
+	seen    *metalog.Image // of which deleted topics and lost shards are seen to
 
 	doneMu   stdsync.Mutex
 	finished []finishedOp
@@ -103,7 +117,8 @@ type groups struct {
 // groupEntry is one group in memory. Guarded by groups.mu.
 type groupEntry struct {
 	id      string
-	loading chan struct{}                  // closed and nil once the offsets are read
+	epoch   id.Epoch                       // under which this broker coordinates it
+	loading *groupLoad                     // nil: the offsets are not being read
 	state   *group.Group                   // nil until they are read first
 	offsets map[id.Partition]offsets.Entry // durable
 	stale   bool                           // a write failed: the table may hold others than offsets
@@ -126,7 +141,7 @@ func newGroups(cfg groupsConfig) *groups {
 	ctx, cancel := context.WithCancel(context.Background())
 	sweepCtx, sweep := context.WithCancel(ctx)
 	m := &groups{
-		cfg: cfg, log: cfg.Logger, commits: offsets.NewCommitter(cfg.Table, offsets.CommitterConfig{}),
+		cfg: cfg, log: cfg.Logger, commits: offsets.NewCommitter(cfg.Table, offsets.CommitterConfig{Window: cfg.Window}),
 		ctx: ctx, cancel: cancel, sweep: sweep,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), quiet: make(chan struct{}),
 		byID: map[string]*groupEntry{}, waiting: map[group.Ticket]func(group.Action){}, seen: cfg.Image(),
@@ -151,7 +166,12 @@ func (m *groups) drain() {
 			m.settle(e, now)
 		}
 	}
-	if m.changes == 0 {
+	m.quieten()
+}
+
+// quieten lets close go on once no change of offsets is left.
+func (m *groups) quieten() {
+	if m.changes == 0 && m.closed {
 		close(m.quiet)
 	}
 }
@@ -188,75 +208,6 @@ func (m *groups) with(ctx context.Context, groupID string, f func(e *groupEntry,
 // they are read again.
 func (m *groups) withOffsets(ctx context.Context, groupID string, f func(e *groupEntry, now time.Time)) error {
 	return m.enter(ctx, groupID, true, f)
-}
-
-func (m *groups) enter(ctx context.Context, groupID string, fresh bool, f func(e *groupEntry, now time.Time)) error {
-	m.mu.Lock()
-	for {
-		if m.closed {
-			m.unlock()
-			return group.ErrNotAvailable
-		}
-		e := m.byID[groupID]
-		if e == nil {
-			e = &groupEntry{id: groupID, index: -1, stale: true}
-			m.byID[groupID] = e
-		}
-		if e.loading == nil && e.stale && (e.state == nil || fresh && !e.busy()) {
-			if err := m.load(e); err != nil {
-				m.unlock()
-				return err
-			}
-			continue
-		}
-		if loading := e.loading; loading != nil {
-			m.unlock()
-			select {
-			case <-loading:
-			case <-ctx.Done():
-				return fmt.Errorf("wait for group %q: %w", groupID, ctx.Err())
-			}
-			m.mu.Lock()
-			continue
-		}
-		now := m.cfg.Now()
-		f(e, now)
-		m.settle(e, now)
-		m.unlock()
-		return nil
-	}
-}
-
-// load reads the offsets of a group. It is called with the lock held, and gives it up
-// for the read; others who want the group wait for this one.
-func (m *groups) load(e *groupEntry) error {
-	e.loading = make(chan struct{})
-	m.unlock()
-	ctx, cancel := context.WithTimeout(m.ctx, groupLoadTimeout)
-	defer cancel()
-	entries, err := m.cfg.Table.Load(ctx, storedName(e.id))
-	m.mu.Lock()
-	close(e.loading)
-	e.loading = nil
-	if err != nil {
-		if e.state == nil {
-			delete(m.byID, e.id)
-		}
-		return m.tableFailed("load", e.id, err)
-	}
-	e.stale = false
-	e.offsets = make(map[id.Partition]offsets.Entry, len(entries))
-	for _, o := range entries {
-		e.offsets[id.Partition{Topic: o.Topic, Index: o.Partition}] = o
-	}
-	switch now := m.cfg.Now(); {
-	case e.state != nil:
-	case len(entries) > 0:
-		e.state = group.Restore(e.id, m.cfg.Group, now)
-	default:
-		e.state = group.New(e.id, m.cfg.Group, now)
-	}
-	return nil
 }
 
 // step hands an event to a group. answer is called once, without the lock, now or
@@ -319,6 +270,7 @@ func (m *groups) settle(e *groupEntry, now time.Time) {
 	}
 	if e.idle() && m.byID[e.id] == e {
 		delete(m.byID, e.id)
+		m.forget(e)
 	}
 	due := e.state.NextDeadline()
 	if m.closed {
@@ -354,14 +306,14 @@ func (m *groups) unlock() {
 	}
 }
 
-// loop fires timers, takes in finished writes and removes the offsets of deleted topics.
+// loop fires timers, takes in finished writes and follows the metadata.
 func (m *groups) loop() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for stopping := false; ; {
 		m.mu.Lock()
 		m.takeFinished()
-		m.dropDeletedTopics()
+		m.follow()
 		wait := m.fire()
 		m.unlock()
 		if stopping {
@@ -425,14 +377,19 @@ func openGroups(_ context.Context, b *Broker) (part, error) {
 	if err != nil {
 		return nil, err
 	}
+	self, ok := b.meta.Image().Broker(b.cfg.NodeID)
+	if !ok {
+		return nil, fmt.Errorf("open groups: broker %d is not registered", b.cfg.NodeID)
+	}
+	led := &shards{self: self, image: b.meta.Image, refresh: b.meta.Refresh, lease: b.valid}
 	m := newGroups(groupsConfig{
 		Group: group.Config{
 			InitialDelay: cfg.InitialRebalanceDelay, MinSession: cfg.MinSessionTimeout, MaxSession: cfg.MaxSessionTimeout,
 			MaxSize: cfg.MaxSize, OffsetRetention: cfg.OffsetsRetention,
 		},
 		MetadataMax: cfg.OffsetMetadataMax,
-		Table:       offsets.Open(b.cfg.Offsets),
-		Image:       b.meta.Image, Refresh: b.meta.Refresh,
+		Table:       offsets.Open(b.cfg.Offsets, led), Window: cfg.OffsetCommitWindow, Shards: led,
+		Image: b.meta.Image, Refresh: b.meta.Refresh,
 		Now: b.cfg.Now, Logger: b.log, Metrics: metrics,
 	})
 	b.groups = m

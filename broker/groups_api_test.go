@@ -38,9 +38,16 @@ func newGroupStores() groupStores {
 
 // openGroupBroker starts a broker whose groups rebalance at once and lets sessions be short.
 func openGroupBroker(t *testing.T, stores groupStores) *groupBroker {
+	b := startGroupBroker(t, stores, 1)
+	require.NoError(t, b.createShards(t.Context())) // as the first FindCoordinator does
+	return b
+}
+
+// startGroupBroker is openGroupBroker for one of several, without the shards.
+func startGroupBroker(t *testing.T, stores groupStores, node id.Broker) *groupBroker {
 	reg := prometheus.NewRegistry()
 	b, err := Open(t.Context(), Config{
-		NodeID: 1, Listeners: []Listener{{BindAddr: "127.0.0.1:0"}},
+		NodeID: node, Listeners: []Listener{{Name: "IN", BindAddr: "127.0.0.1:0"}, {Name: "OUT", BindAddr: "127.0.0.1:0"}},
 		Metadata: stores.meta, Offsets: stores.offsets, Objects: stores.objects,
 		Groups: Groups{InitialRebalanceDelay: -1, MinSessionTimeout: 100 * time.Millisecond, MaxSize: 5}, Registerer: reg,
 	})

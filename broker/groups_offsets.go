@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,22 +52,22 @@ func (m *groups) pump(e *groupEntry) {
 		e.queue = e.queue[1:]
 		if !removal {
 			e.writing++
-			m.commits.Submit(storedName(e.id), op.commit, func(err error) { m.finish(e, op, err) })
+			m.commits.Submit(offsets.Batch{Group: storedName(e.id), Epoch: e.epoch, Entries: op.commit}, func(err error) { m.finish(e, op, err) })
 			continue
 		}
 		e.erasing = true
-		m.writes.Go(func() { m.finish(e, op, m.erase(e.id, op)) })
+		m.writes.Go(func() { m.finish(e, op, m.erase(e, op)) })
 	}
 }
 
 // erase carries out a removal.
-func (m *groups) erase(groupID string, op *offsetOp) error {
+func (m *groups) erase(e *groupEntry, op *offsetOp) error {
 	ctx, cancel := context.WithTimeout(m.ctx, groupLoadTimeout)
 	defer cancel()
 	if op.all {
-		return m.cfg.Table.DeleteGroup(ctx, storedName(groupID))
+		return m.cfg.Table.DeleteGroup(ctx, storedName(e.id), e.epoch)
 	}
-	return m.cfg.Table.Delete(ctx, storedName(groupID), op.remove...)
+	return m.cfg.Table.Delete(ctx, storedName(e.id), e.epoch, op.remove...)
 }
 
 // finish leaves the outcome of a change to the loop. It may be called with the lock held or not.
@@ -117,9 +118,8 @@ func (m *groups) apply(e *groupEntry, op *offsetOp, err error) {
 	if op.done != nil {
 		m.after = append(m.after, func() { op.done(err) })
 	}
-	if m.changes--; m.changes == 0 && m.closed {
-		close(m.quiet)
-	}
+	m.changes--
+	m.quieten()
 }
 
 // writeFailed says what a client hears of a change that is not known to be durable. It
@@ -211,18 +211,13 @@ func (m *groups) remove(e *groupEntry, now time.Time, done func(error)) {
 
 // dropDeletedTopics removes the offsets of topics that have gone since the last look,
 // of the groups in memory. The sweep finds those of the others.
-func (m *groups) dropDeletedTopics() {
-	img := m.cfg.Image()
-	if img == m.seen || m.closed {
-		return
-	}
+func (m *groups) dropDeletedTopics(before, img *metalog.Image) {
 	gone := map[id.Topic]bool{}
-	for _, t := range m.seen.Topics() {
+	for _, t := range before.Topics() {
 		if _, ok := img.TopicByID(t.ID); !ok {
 			gone[t.ID] = true
 		}
 	}
-	m.seen = img
 	if len(gone) == 0 {
 		return
 	}
@@ -265,7 +260,7 @@ func (m *groups) sweepAll(ctx context.Context) error {
 		return err
 	}
 	for _, name := range names {
-		if err := m.with(ctx, name, func(*groupEntry, time.Time) {}); err != nil { // loads it
+		if err := m.with(ctx, name, func(*groupEntry, time.Time) {}); err != nil && !passing(err) { // loads it
 			return err
 		}
 	}
@@ -275,11 +270,16 @@ func (m *groups) sweepAll(ctx context.Context) error {
 	}
 	img := m.cfg.Image()
 	for _, name := range names {
-		if err := m.withOffsets(ctx, name, func(e *groupEntry, now time.Time) { m.sweepGroup(e, now, img) }); err != nil {
+		if err := m.withOffsets(ctx, name, func(e *groupEntry, now time.Time) { m.sweepGroup(e, now, img) }); err != nil && !passing(err) {
 			return err
 		}
 	}
 	return nil
+}
+
+// passing reports whether a group is left to another broker, or to the next sweep.
+func passing(err error) bool {
+	return errors.Is(groupError(err), kerr.NotCoordinator) || errors.Is(err, kerr.CoordinatorLoadInProgress)
 }
 
 func (m *groups) sweepGroup(e *groupEntry, now time.Time, img *metalog.Image) {
@@ -306,7 +306,7 @@ func (m *groups) sweepGroup(e *groupEntry, now time.Time, img *metalog.Image) {
 	m.cfg.Metrics.expired.Add(float64(len(ps)))
 }
 
-// names lists every group there is, in memory or only in the table, in no order.
+// names lists every group that this broker coordinates, in memory or only in the table, in no order.
 func (m *groups) names(ctx context.Context) ([]string, error) {
 	stored, err := m.cfg.Table.Groups(ctx)
 	if err != nil {
@@ -327,5 +327,8 @@ func (m *groups) names(ctx context.Context) ([]string, error) {
 			names = append(names, name)
 		}
 	}
-	return names, nil
+	return slices.DeleteFunc(names, func(name string) bool {
+		_, err := m.cfg.Shards.lead(name)
+		return err != nil
+	}), nil
 }

@@ -29,11 +29,12 @@ type groupBench struct {
 	store *kv.Mem
 	table *offsets.Table
 	image atomic.Pointer[metalog.Image]
+	lapse atomic.Bool // the broker's lease has ended
 	reg   *prometheus.Registry
 	fault func(kv.Op) kv.Fault // set before use; nil: none
 }
 
-var topicT, topicU = id.NewTopic(), id.NewTopic()
+var topicT, topicU, topicShards = id.NewTopic(), id.NewTopic(), id.NewTopic()
 
 func topicCreated(name string, topic id.Topic) metalog.Record {
 	return metalog.TopicCreated{Name: name, ID: topic, Partitions: make([]metalog.Assignment, 4), ReplicationFactor: 1}
@@ -41,24 +42,49 @@ func topicCreated(name string, topic id.Topic) metalog.Record {
 
 func newGroupBench(t *testing.T, cfg group.Config) *groupBench {
 	h := &groupBench{t: t, store: kv.NewMem(), reg: prometheus.NewRegistry()}
-	h.image.Store(metalog.NewImage("c", topicCreated("t", topicT), topicCreated("u", topicU)))
+	h.setImage(topicCreated("t", topicT), topicCreated("u", topicU))
 	h.open(cfg)
 	return h
 }
 
+// setImage makes the metadata that of records, behind those by which broker 1 leads the one shard.
+func (h *groupBench) setImage(records ...metalog.Record) {
+	shard := metalog.TopicCreated{Name: offsetsTopic, ID: topicShards, Partitions: []metalog.Assignment{{Leader: 1}}, ReplicationFactor: 1}
+	all := append([]metalog.Record{metalog.BrokerRegistered{ID: 1}, metalog.BrokerRegistered{ID: 2}, shard}, records...)
+	h.image.Store(metalog.NewImage("c", all...))
+	if h.m != nil {
+		h.m.imageChanged(nil, nil)
+	}
+}
+
+// setLeaders makes these brokers lead the shard, one after the other.
+func (h *groupBench) setLeaders(leaders ...id.Broker) {
+	records := []metalog.Record{topicCreated("t", topicT), topicCreated("u", topicU)}
+	for i, leader := range leaders {
+		change := metalog.LeaderChange{Partition: id.Partition{Topic: topicShards}, Leader: leader, Epoch: id.Epoch(i + 1)}
+		records = append(records, metalog.LeadersChanged{Changes: []metalog.LeaderChange{change}})
+	}
+	h.setImage(records...)
+}
+
 // open starts a coordinator on what the last one left.
 func (h *groupBench) open(cfg group.Config) {
+	self, _ := h.image.Load().Broker(1)
+	led := &shards{
+		self: self, image: h.image.Load, refresh: func(context.Context) error { return nil },
+		lease: func() bool { return !h.lapse.Load() },
+	}
 	h.table = offsets.Open(kv.Inject(h.store, func(op kv.Op) kv.Fault {
 		if h.fault != nil {
 			return h.fault(op)
 		}
 		return kv.FaultNone
-	}))
+	}), led)
 	h.reg = prometheus.NewRegistry()
 	metrics, err := newGroupMetrics(h.reg)
 	require.NoError(h.t, err)
 	h.m = newGroups(groupsConfig{
-		Group: cfg, MetadataMax: 4096, Table: h.table, Image: h.image.Load,
+		Group: cfg, MetadataMax: 4096, Table: h.table, Shards: led, Image: h.image.Load,
 		Refresh: func(context.Context) error { return nil }, Now: time.Now, Logger: slog.New(slog.DiscardHandler), Metrics: metrics,
 	})
 	require.NoError(h.t, metrics.watch(h.reg, h.m))
@@ -201,7 +227,7 @@ func TestGroupsKeepOrder(t *testing.T) {
 		require.NoError(t, <-removed)
 		require.NoError(t, <-last)
 		require.Equal(t, id.Offset(149), h.committed("g", topicT, 0))
-		stored, err := h.table.Load(t.Context(), "g")
+		stored, err := h.table.Read(t.Context(), "g")
 		require.NoError(t, err)
 		require.Len(t, stored, 2)
 		for _, o := range stored {
@@ -266,17 +292,18 @@ func TestGroupsFailures(t *testing.T) {
 }
 
 // TestGroupsReplaced: a coordinator that another one has replaced does not take an offset
-// back; it says so, and sees what the other has written.
+// back; it says so, and answers nothing any more.
 func TestGroupsReplaced(t *testing.T) {
 	h := newGroupBench(t, group.Config{})
 	defer h.close()
 	h.commit("g", entry(topicT, 0, 10))
-	other := offsets.Open(h.store)
-	_, err := other.Load(t.Context(), "g")
-	require.NoError(t, err)
-	require.NoError(t, other.Commit(t.Context(), "g", []offsets.Entry{entry(topicT, 0, 99)}))
+	other := offsets.Open(h.store, offsets.Sole)
+	require.NoError(t, other.Commit(t.Context(), "g", 1, []offsets.Entry{entry(topicT, 0, 99)}))
 	require.ErrorIs(t, <-h.start("g", entry(topicT, 0, 11)), kerr.NotCoordinator)
-	require.Equal(t, id.Offset(99), h.committed("g", topicT, 0))
+	require.ErrorIs(t, h.m.withOffsets(t.Context(), "g", nil), kerr.NotCoordinator)
+	stored, err := other.Read(t.Context(), "g")
+	require.NoError(t, err)
+	require.Equal(t, id.Offset(99), stored[0].Offset)
 }
 
 func TestGroupsForgetWhatDoesNotExist(t *testing.T) {
@@ -338,7 +365,7 @@ func TestGroupsShutDown(t *testing.T) {
 		h.close()
 		require.NoError(t, <-erased)
 		require.NoError(t, <-after)
-		stored, err := h.table.Load(t.Context(), "other")
+		stored, err := h.table.Read(t.Context(), "other")
 		require.NoError(t, err)
 		require.Len(t, stored, 1)
 		require.Equal(t, id.Offset(2), stored[0].Offset)
@@ -411,18 +438,17 @@ func TestGroupsDropOffsetsOfDeletedTopics(t *testing.T) {
 		defer h.close()
 		h.commit("g", entry(topicT, 0, 1), entry(topicU, 0, 1))
 		again := id.NewTopic()
-		h.image.Store(metalog.NewImage("c", topicCreated("t", again), topicCreated("u", topicU)))
-		h.m.imageChanged(nil, nil)
+		h.setImage(topicCreated("t", again), topicCreated("u", topicU))
 		synctest.Wait()
 		require.Equal(t, id.Offset(-1), h.committed("g", topicT, 0))
 		require.Equal(t, id.Offset(1), h.committed("g", topicU, 0))
-		stored, err := h.table.Load(t.Context(), "g")
+		stored, err := h.table.Read(t.Context(), "g")
 		require.NoError(t, err)
 		require.Len(t, stored, 1)
 
 		time.Sleep(groupSweepInterval)
 		synctest.Wait()
-		stored, err = h.table.Load(t.Context(), "stored")
+		stored, err = h.table.Read(t.Context(), "stored")
 		require.NoError(t, err)
 		require.Len(t, stored, 1, "the sweep finds those of groups that were not in memory")
 	})

@@ -11,7 +11,7 @@ import (
 	"github.com/forebaylog/forebay/infra/objstore"
 )
 
-// ErrForeign: the parts that a broker was given belong to different clusters.
+// ErrForeign means that the parts that a broker was given belong to different clusters.
 var ErrForeign = errors.New("belongs to another cluster")
 
 // identityObject holds the cluster's id in the bucket, identityKey in the offsets table.

@@ -31,12 +31,10 @@ func leaderError(img *metalog.Image, p *metalog.PartitionState, c *call) int16 {
 	if !ok || leader.Fenced {
 		return kerr.LeaderNotAvailable.Code
 	}
-	for i := range leader.Endpoints {
-		if leader.Endpoints[i].Listener == c.listener().Name {
-			return 0
-		}
+	if _, ok := endpointOf(leader, c.listener().Name); !ok {
+		return kerr.ListenerNotFound.Code
 	}
-	return kerr.ListenerNotFound.Code
+	return 0
 }
 
 // endpoint is where the clients of one listener reach a broker.
@@ -56,18 +54,26 @@ func endpoints(img *metalog.Image, listener string, fenced bool) []endpoint {
 		if node.Fenced && !fenced {
 			continue
 		}
-		for _, e := range node.Endpoints {
-			if e.Listener != listener {
-				continue
-			}
-			ep := endpoint{id: node.ID, host: e.Host, port: e.Port, fenced: node.Fenced}
-			if node.Rack != "" {
-				ep.rack = &node.Rack
-			}
-			list = append(list, ep)
+		if e, ok := endpointOf(node, listener); ok {
+			list = append(list, e)
 		}
 	}
 	return list
+}
+
+// endpointOf is where the clients of the named listener reach a broker, if it has that listener.
+func endpointOf(node *metalog.Broker, listener string) (endpoint, bool) {
+	for _, e := range node.Endpoints {
+		if e.Listener != listener {
+			continue
+		}
+		ep := endpoint{id: node.ID, host: e.Host, port: e.Port, fenced: node.Fenced}
+		if node.Rack != "" {
+			ep.rack = &node.Rack
+		}
+		return ep, true
+	}
+	return endpoint{}, false
 }
 
 // replicaView turns the replicas of partitions into what clients are told of them.

@@ -81,6 +81,9 @@ func (b *Broker) autoCreate(ctx context.Context, req *kmsg.MetadataRequest) map[
 			continue
 		}
 		changes[name] = b.creation(&newTopic{name: name, partitions: -1, replicas: -1})
+		if name == offsetsTopic {
+			changes[name] = b.shardsCreation()
+		}
 		err := checkNewTopic(img, name)
 		if key := collisionKey(name); err == nil && collisions[key] {
 			err = fmt.Errorf("topic %q collides with another one in the request: %w", name, kerr.InvalidTopicException)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/forebaylog/forebay/broker/placement"
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
@@ -44,11 +45,14 @@ func (c *cluster) targeted(img *metalog.Image) map[id.Partition]id.Broker {
 
 // leave gives all partitions to other brokers and tells everyone that this one is gone.
 // What cannot be given away in time is taken over by the others, who need not wait for the
-// end of a session that is closed.
+// end of a session that is closed. The background work has ended: of two that give the same
+// partition away, one would let it take appends that the other does not know of.
 func (c *cluster) leave(ctx context.Context) error {
 	if !c.session.Valid() {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, freezeTime+tableTime)
+	defer cancel()
 	drain := func(img *metalog.Image) map[id.Partition]id.Broker {
 		to := map[id.Partition]id.Broker{}
 		for _, t := range placement.Drain(img, c.b.cfg.NodeID) {
@@ -77,25 +81,83 @@ func (c *cluster) giveAway(ctx context.Context, choose chooser, last []metalog.R
 	freeze, cancel := context.WithTimeout(ctx, freezeTime)
 	ready, frozen := logs.Freeze(freeze, ps)
 	cancel()
-	defer logs.Thaw(ps) // those that have moved are closed by then
 	tail := &metalog.Tail{Session: c.session.ID(), Through: c.stream.Through()}
 	for done := false; !done; {
 		part := ready[:min(len(ready), maxChanges)]
 		ready = ready[len(part):]
 		done = len(ready) == 0
-		_, err := c.b.meta.Update(ctx, func(img *metalog.Image) ([]metalog.Record, error) {
+		err := c.appendMoves(ctx, func(img *metalog.Image) ([]metalog.Record, error) {
 			records, err := c.moves(img, part, choose(img), tail)
 			if err == nil && done {
 				records = append(records, last...)
 			}
 			return records, err
 		})
+		if errors.Is(err, errInDoubt) {
+			return errors.Join(frozen, err) // what may have moved takes no appends any more
+		}
 		if err != nil {
-			_ = c.b.meta.Refresh(ctx) // it may have happened
+			logs.Thaw(ps)
 			return errors.Join(frozen, fmt.Errorf("give away %d partitions: %w", len(ps), err))
 		}
 	}
+	c.metrics.released(c.gone(ps))
+	logs.Thaw(ps) // those that have moved are closed by now
 	return frozen
+}
+
+// errInDoubt: it is not known whether partitions have moved.
+var errInDoubt = errors.New("not known whether the metadata log has it")
+
+// appendMoves appends what decide returns. While it is not known whether an attempt was
+// applied it tries again: a broker that takes appends to what it has given away would
+// acknowledge records that nobody reads. It fails with errInDoubt when ctx or the session
+// ends before that; after any other error nothing was appended.
+func (c *cluster) appendMoves(ctx context.Context, decide func(*metalog.Image) ([]metalog.Record, error)) error {
+	var doubt, attempted uint64 // slots
+	for {
+		try, cancel := context.WithTimeout(ctx, tableTime)
+		_, err := c.b.meta.Update(try, func(img *metalog.Image) ([]metalog.Record, error) {
+			records, err := decide(img)
+			if err == nil && len(records) == 0 && img.Version() < doubt {
+				records = []metalog.Record{metalog.TargetsSet{}} // takes the slot that an attempt may still get
+			}
+			attempted = img.Version() + 1
+			return records, err
+		})
+		cancel()
+		unknown := errors.Is(err, kv.ErrUnknown)
+		switch {
+		case err == nil, doubt > 0 && errors.Is(err, ErrSessionLost): // this broker's last record, for one, was applied
+			return nil
+		case doubt == 0 && !unknown, errors.Is(err, ErrSessionLost):
+			return err
+		}
+		if unknown {
+			doubt = max(doubt, attempted)
+		}
+		select {
+		case <-time.After(retryDoubt):
+		case <-c.session.Lost():
+			return fmt.Errorf("%w: %w", errInDoubt, err)
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", errInDoubt, err)
+		}
+	}
+}
+
+// retryDoubt is the pause between attempts to find out about a move.
+const retryDoubt = 100 * time.Millisecond
+
+// gone counts the partitions that this broker does not lead any more.
+func (c *cluster) gone(ps []id.Partition) (n int) {
+	img := c.b.meta.Image()
+	for _, p := range ps {
+		if state, ok := img.Partition(p); !ok || state.Leader != c.b.cfg.NodeID {
+			n++
+		}
+	}
+	return n
 }
 
 // moves returns the records that move partitions, which are frozen, as far as they

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebaylog/forebay/broker/partition"
+	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/batch"
 )
@@ -74,7 +75,7 @@ func (p *produce) deadline(ctx context.Context) (context.Context, context.Cancel
 		return ctx, func() {}
 	}
 	most := time.Duration(p.req.TimeoutMillis) * time.Millisecond
-	if p.req.Acks == int16(partition.AcksAll) {
+	if p.req.Acks != int16(partition.AcksNone) {
 		p.open = map[*kmsg.ProduceResponseTopicPartition]struct{}{}
 		p.timer = time.AfterFunc(most, p.timeout)
 	}
@@ -167,13 +168,21 @@ func (p *produce) topic(t *kmsg.ProduceRequestTopic) (*metalog.Topic, error) {
 		if !ok {
 			return nil, kerr.UnknownTopicID
 		}
-		return topic, nil
+		return topic, writable(topic)
 	}
 	topic, ok := image.Topic(t.Topic)
 	if !ok {
 		return nil, kerr.UnknownTopicOrPartition
 	}
-	return topic, nil
+	return topic, writable(topic)
+}
+
+// writable refuses internal topics.
+func writable(topic *metalog.Topic) error {
+	if internalTopics[topic.Name] {
+		return fmt.Errorf("append to internal topic %q: %w", topic.Name, kerr.InvalidTopicException)
+	}
+	return nil
 }
 
 // append validates one partition's batch and hands it to its log. The answer
@@ -184,8 +193,10 @@ func (p *produce) append(ctx context.Context, topic *metalog.Topic, rp *kmsg.Pro
 		return err
 	}
 	config := p.b.topicConfig(topic)
-	if partition.Acks(p.req.Acks) == partition.AcksAll && config.MinInSyncReplicas > int32(topic.ReplicationFactor) {
-		return fmt.Errorf("produce to %q: min.insync.replicas is %d, replicas are %d: %w", topic.Name, config.MinInSyncReplicas, topic.ReplicationFactor, kerr.NotEnoughReplicas)
+	if partition.Acks(p.req.Acks) == partition.AcksAll {
+		if err := p.b.checkAcksAll(topic, config); err != nil {
+			return fmt.Errorf("produce to %q: %w", topic.Name, err)
+		}
 	}
 	now := p.c.received
 	v, err := p.onlyBatch(rp.Records)
@@ -218,6 +229,17 @@ func (p *produce) append(ctx context.Context, topic *metalog.Topic, rp *kmsg.Pro
 	}
 	op.BaseOffset, op.LogStartOffset, op.LogAppendTime = int64(done.Base), int64(done.Start), done.Timestamp
 	p.b.storage.traffic.produced(v)
+	return nil
+}
+
+// checkAcksAll reports whether acks=all of a topic can be answered with what it promises.
+func (b *Broker) checkAcksAll(topic *metalog.Topic, config topicConfig) error {
+	if config.MinInSyncReplicas > int32(topic.ReplicationFactor) {
+		return fmt.Errorf("min.insync.replicas is %d, replicas are %d: %w", config.MinInSyncReplicas, topic.ReplicationFactor, kerr.NotEnoughReplicas)
+	}
+	if b.cluster == nil { // the metadata may be those of a cluster; there any class is served by the object store
+		return b.cfg.checkDurability(config.Durability)
+	}
 	return nil
 }
 
@@ -286,5 +308,32 @@ func (p *produce) answered() {
 			}
 		}
 	}
+	p.tellLeaders()
 	p.c.reply(p.resp)
+}
+
+// tellLeaders adds who leads the partitions that this broker does not.
+func (p *produce) tellLeaders() {
+	if p.req.Version < produceLeaderVersion {
+		return
+	}
+	hints := leaderHints{img: p.b.meta.Image(), listener: p.c.listener().Name}
+	for i := range p.resp.Topics {
+		rt := &p.resp.Topics[i]
+		topic := id.Topic(rt.TopicID)
+		if t, ok := hints.img.Topic(rt.Topic); ok && p.req.Version < 13 {
+			topic = t.ID
+		}
+		for j := range rt.Partitions {
+			op := &rt.Partitions[j]
+			if leader, ok := hints.of(op.ErrorCode, id.Partition{Topic: topic, Index: op.Partition}); ok {
+				op.CurrentLeader.LeaderID, op.CurrentLeader.LeaderEpoch = int32(leader.id), int32(leader.epoch)
+			}
+		}
+	}
+	for _, n := range hints.nodes {
+		node := kmsg.NewProduceResponseBroker()
+		node.NodeID, node.Host, node.Port, node.Rack = int32(n.id), n.host, n.port, n.rack
+		p.resp.Brokers = append(p.resp.Brokers, node)
+	}
 }

@@ -116,6 +116,8 @@ func TestReassignmentEndsWhenTheLeaderHasMoved(t *testing.T) {
 	require.Equal(t, "t-1[3 1]+[3]-[1]", inProgress(n))
 	n.tell(n.leads("t", 1, metalog.NoBroker))
 	require.Empty(t, inProgress(n), "nobody has anything to hand over")
+	require.Equal(t, []error{nil}, reassign(n, 1, true, wantReplicas("t", 1, 2, 3)))
+	require.Equal(t, metalog.NoBroker, n.partition("t", 1).Target)
 }
 
 func TestReplicationFactorIsKept(t *testing.T) {

@@ -83,19 +83,26 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 	if b.cluster != nil {
 		pc.Streams = b.cluster.streams
 	}
+	began := time.Now()
 	if s.logs, err = partition.Open(ctx, pc, hot); err != nil {
 		return nil, fmt.Errorf("recover partitions: %w", err)
 	}
 	sc.Live = s.logs.Live
 	if b.cluster != nil {
+		b.cluster.metrics.acquired(s.logs.Len(), time.Since(began))
 		sc.Session, sc.Held, sc.Committed, sc.AfterPass = b.cluster.session.ID().String(), s.logs.Held, s.logs.Committed, b.cluster.afterPass
 	}
 	s.sealer = seal.New(sc)
 	if err := cfg.Registerer.Register(s); err != nil {
 		return nil, fmt.Errorf("register metrics of the tiers: %w", err)
 	}
+	if b.cluster != nil {
+		if err := cfg.Registerer.Register(b.cluster); err != nil {
+			return nil, fmt.Errorf("register metrics of the cluster: %w", err)
+		}
+	}
 	s.unsub = b.meta.Subscribe(func(_, image *metalog.Image) { s.logs.Apply(image) })
-	s.logs.Apply(b.meta.Image()) // what changed since they were opened
+	s.logs.Apply(b.meta.Image())                       // what changed since they were opened
 	s.idle.Go(func() { _ = s.sealer.Run(background) }) // it ends with background
 	s.idle.Go(func() { s.watch(background) })
 	return s, nil

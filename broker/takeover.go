@@ -74,8 +74,9 @@ func (c *cluster) takeOver(ctx context.Context, node id.Broker, dead id.Session)
 	}
 	changed := 0
 	for more := true; more; {
+		n := 0
 		_, err := c.b.meta.Update(ctx, func(img *metalog.Image) ([]metalog.Record, error) {
-			more = false
+			more, n = false, 0
 			was, ok := img.Broker(node)
 			if !ok || was.Incarnation != dead {
 				return nil, nil
@@ -89,7 +90,7 @@ func (c *cluster) takeOver(ctx context.Context, node id.Broker, dead id.Session)
 				changes, more = changes[:maxChanges], true
 			}
 			if len(changes) > 0 {
-				changed += len(changes)
+				n = len(changes)
 				records = append(records, metalog.LeadersChanged{Changes: changes, Tail: &metalog.Tail{Session: dead, Through: through}})
 			}
 			return records, nil
@@ -97,8 +98,10 @@ func (c *cluster) takeOver(ctx context.Context, node id.Broker, dead id.Session)
 		if err != nil {
 			return fmt.Errorf("take over from broker %d: %w", node, err)
 		}
+		changed += n
 	}
 	if changed > 0 {
+		c.metrics.takeovers.Inc()
 		c.b.log.Warn("took over from a dead broker", "node", node.String(), "session", dead.String(), "partitions", changed, "fenced_after_slot", through)
 	}
 	return nil

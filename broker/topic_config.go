@@ -92,6 +92,9 @@ func staticConfigs(cfg Config, listeners []*listener) map[string]string {
 		"group.max.session.timeout.ms":     number(cfg.Groups.MaxSessionTimeout.Milliseconds()),
 		"offset.metadata.max.bytes":        number(int64(cfg.Groups.OffsetMetadataMax)),
 		"offsets.retention.minutes":        number(int64(cfg.Groups.OffsetsRetention.Minutes())),
+		durabilityConfig:                   cfg.durability(),
+		"offsets.topic.num.partitions":     number(int64(cfg.Groups.OffsetsTopicPartitions)),
+		"offsets.topic.replication.factor": number(int64(cfg.Groups.OffsetsTopicReplicas)),
 	}
 	if cfg.Rack != "" {
 		set["broker.rack"] = cfg.Rack

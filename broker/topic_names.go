@@ -13,9 +13,10 @@ import (
 const maxTopicName = 249
 
 // internalTopics are the names that Kafka keeps for itself. Forebay stores nothing
-// in them; they may be created, as in Kafka, and are reported as internal.
+// in them, and clients may not produce to them; they may be created, as in Kafka, and are
+// reported as internal.
 var internalTopics = map[string]bool{
-	"__consumer_offsets":  true,
+	offsetsTopic:          true,
 	"__transaction_state": true,
 	"__share_group_state": true,
 }

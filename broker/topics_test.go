@@ -97,7 +97,7 @@ func TestCreateTopics(t *testing.T) {
 		{"invalid config", wantTopic("x", 1, 1, with("retention.ms", value("-2"))), kerr.InvalidConfig, 0},
 		{"null config", wantTopic("x", 1, 1, with("retention.ms", nil)), kerr.InvalidConfig, 0},
 		{"config twice", wantTopic("x", 1, 1, with("retention.ms", value("1")), with("retention.ms", value("1"))), kerr.InvalidConfig, 0},
-		{"durability of a later step", wantTopic("x", 1, 1, with("forebay.durability", value("object"))), kerr.InvalidConfig, 0},
+		{"durability of a cluster", wantTopic("x", 1, 1, with("forebay.durability", value("object"))), kerr.InvalidConfig, 0},
 		{"assignment and partitions", wantTopic("x", 1, -1, on(0, 1)), kerr.InvalidRequest, 0},
 		{"assignment and replicas", wantTopic("x", -1, 1, on(0, 1)), kerr.InvalidRequest, 0},
 		{"assignment with a gap", wantTopic("x", -1, -1, on(0, 1), on(2, 1)), kerr.InvalidReplicaAssignment, 0},

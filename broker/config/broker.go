@@ -27,6 +27,8 @@ var readOnly = []Definition{
 	{Name: "num.partitions", Type: Int, Default: "1", Doc: "Partitions of topics that name no number."},
 	{Name: "offset.metadata.max.bytes", Type: Int, Default: "4096", Doc: "Longest metadata of a committed offset."},
 	{Name: "offsets.retention.minutes", Type: Int, Default: "10080", Doc: "How long the offsets of an empty group are kept."},
+	{Name: "offsets.topic.num.partitions", Type: Int, Default: "50", Doc: "Shards of the groups, when they are created."},
+	{Name: "offsets.topic.replication.factor", Type: Short, Default: "3", Doc: "Replication factor of their topic, at most the live brokers."},
 	{Name: "socket.request.max.bytes", Type: Int, Default: "104857600", Doc: "Largest request."},
 }
 

@@ -48,7 +48,7 @@ func TestValidate(t *testing.T) {
 		{"preallocate", []string{"true", "false", "TRUE"}, []string{"yes", "1", ""}},
 		{"retention.ms", []string{"-1", "0", "9223372036854775807"}, []string{"-2", "9223372036854775808"}},
 		{"segment.bytes", []string{"1048576"}, []string{"1048575", "2147483648"}},
-		{"forebay.durability", []string{"local"}, []string{"object", "replica", ""}},
+		{"forebay.durability", []string{"local", "object"}, []string{"replica", "Object", ""}},
 	} {
 		d, ok := Topic(tc.name)
 		require.True(t, ok, tc.name)

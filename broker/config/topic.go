@@ -10,6 +10,12 @@ const (
 	hour   = 60 * minute
 )
 
+// The values of forebay.durability.
+const (
+	DurabilityObject = "object" // committed in the object store
+	DurabilityLocal  = "local"  // synced to the leader's disk
+)
+
 // on is a list of broker configs in the topic config's own units.
 func on(names ...string) []Synonym {
 	s := make([]Synonym, 0, len(names))
@@ -68,8 +74,8 @@ var topicDefinitions = []Definition{
 		Doc: "Replicas whose replication is throttled on the follower side.",
 	},
 	{
-		Name: "forebay.durability", Type: String, Default: "local", check: oneOf("local"),
-		Doc: "When acks=all is answered: local, once the record is synced to the disk of its broker.",
+		Name: "forebay.durability", Type: String, Default: DurabilityLocal, Synonyms: on("forebay.durability"), check: oneOf(DurabilityObject, DurabilityLocal),
+		Doc: "When acks=all is answered: object, once the record is in the object store, as brokers of a cluster do; local, once it is synced to the disk of its broker, as a node alone does.",
 	},
 	{
 		Name: "index.interval.bytes", Type: Int, Default: "4096", Synonyms: on("log.index.interval.bytes"), check: atLeast(0),

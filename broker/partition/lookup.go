@@ -115,7 +115,7 @@ func (l *Log) batchesFrom(ctx context.Context, ts int64) iter.Seq2[batch.View, e
 // returns false or an error. What is sealed and dropped meanwhile is gone on with in
 // the chain, which was written before.
 func (l *Log) walk(ctx context.Context, sealed func(chain.Segment) (bool, error), hot func(journal.Entry) (bool, error)) error {
-	for at := l.Watermarks().Start; at < l.Watermarks().End; {
+	for at, tries := l.Watermarks().Start, 0; at < l.Watermarks().End; tries++ {
 		from := at
 		for seg, err := range l.sealed(ctx, at) {
 			if err != nil {
@@ -126,35 +126,45 @@ func (l *Log) walk(ctx context.Context, sealed func(chain.Segment) (bool, error)
 			}
 			at = seg.Next
 		}
+		var gone error // what was sealed and released, or dropped, since the chain was read
 		for _, seg := range l.adoptedFrom(at) {
-			if more, err := sealed(seg); !more {
-				if errors.Is(err, objstore.ErrNotFound) { // sealed and released since
-					break
-				}
+			more, err := sealed(seg)
+			if errors.Is(err, objstore.ErrNotFound) {
+				gone = err
+				break
+			}
+			if !more {
 				return err
 			}
 			at = seg.Next
 		}
-		var dropped error
-		for e, err := range l.tiers.Hot.Entries(l.id, at) {
-			if errors.Is(err, journal.ErrNotHot) {
-				dropped = err
-				break
+		if gone == nil {
+			for e, err := range l.tiers.Hot.Entries(l.id, at) {
+				if err == nil && e.Base > at && tries < walkTries { // what is between was sealed since
+					err = fmt.Errorf("offset %d of %s: %w", at, l.id, journal.ErrNotHot)
+				}
+				if errors.Is(err, journal.ErrNotHot) {
+					gone = err
+					break
+				}
+				if err != nil {
+					return err
+				}
+				if more, err := hot(e); !more {
+					return err
+				}
+				at = e.Next
 			}
-			if err != nil {
-				return err
-			}
-			if more, err := hot(e); !more {
-				return err
-			}
-			at = e.Next
 		}
-		if at == from {
-			return dropped
+		if at == from && (gone == nil || tries >= walkTries) {
+			return gone
 		}
 	}
 	return nil
 }
+
+// walkTries is how often a walk looks again that got nowhere.
+const walkTries = 3
 
 // sealed yields the segments of the chain from the one that holds offset from on.
 func (l *Log) sealed(ctx context.Context, from id.Offset) iter.Seq2[chain.Segment, error] {

@@ -66,20 +66,26 @@ func (s *Set) Get(p id.Partition) (*Log, bool) {
 		return l, true
 	}
 	state, ok := s.cfg.Image().Partition(p)
-	if !ok || state.Leader != s.cfg.Node || s.cfg.Streams != nil && state.Epoch > 0 {
+	if !ok || !s.fresh(state) {
 		return nil, false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.done {
-		return nil, false
-	}
 	if l, ok := s.logs[p]; ok {
 		return l, true
+	}
+	// Again under the lock: a log of an older Image would be missed by the Apply of a newer one.
+	if state, ok = s.cfg.Image().Partition(p); s.done || !ok || !s.fresh(state) {
+		return nil, false
 	}
 	l = &Log{id: p, tiers: &s.cfg.Tiers, epoch: state.Epoch}
 	s.logs[p] = l
 	return l, true
+}
+
+// fresh reports whether a partition is led here and has nothing to be recovered.
+func (s *Set) fresh(state metalog.PartitionState) bool {
+	return state.Leader == s.cfg.Node && (s.cfg.Streams == nil || state.Epoch == 0)
 }
 
 // Len is the number of logs that are open.

@@ -34,6 +34,7 @@ func TestRebalance(t *testing.T) {
 		{"a limit of nothing", "1 2", 0, "1:1 1:1", "1:1 1:1"},
 		{"what has a target stays, and counts there", "1 2", 9, "1>2:1,2 1>2:2,1 1:1,2 1:1,2", "1>2:1,2 1>2:2,1 1:1,2 1:1,2"},
 		{"a leader that is no replica", "1 2 3", 9, "1:2,3 2:2", "1>3:2,3 2:2"},
+		{"leaders that are no replicas, beyond the limit", "1 2 3", 1, "1:2,3 1:2,3", "1>2:2,3 1:2,3"},
 		{"a leader that is no replica, and none lives", "1 2 3!", 9, "1:3 2:2", "1:3 2:2"},
 		{"a leader that is not the only replica", "1 2", 9, "1:2 2:2,1", "1>2:2 2>1:2,1"},
 		{"no live leader", "1 2 3!", 9, "3:3,1 -:1,2", "3:3,1 -:1,2"},

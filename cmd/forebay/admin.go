@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/forebaylog/forebay/broker"
 )
 
 // adminServer answers /healthz (the process lives), /readyz (clients are served)
@@ -19,7 +21,7 @@ import (
 type adminServer struct {
 	listener net.Listener
 	server   *http.Server
-	ready    atomic.Bool
+	node     atomic.Pointer[broker.Broker] // that serves, nil if none does
 	done     chan struct{}
 }
 
@@ -39,7 +41,15 @@ func listenAdmin(ctx context.Context, addr string) (*adminServer, error) {
 	return a, nil
 }
 
-// serve starts answering; only /readyz waits for ready.
+// ready returns nil if a broker serves clients, and else why none does.
+func (a *adminServer) ready() error {
+	if node := a.node.Load(); node != nil {
+		return node.Ready()
+	}
+	return errors.New("no broker is open")
+}
+
+// serve starts answering; only /readyz waits for the broker.
 func (a *adminServer) serve(metrics prometheus.Gatherer) {
 	if a.listener == nil {
 		return
@@ -47,8 +57,8 @@ func (a *adminServer) serve(metrics prometheus.Gatherer) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !a.ready.Load() {
-			http.Error(w, "not ready", http.StatusServiceUnavailable)
+		if err := a.ready(); err != nil {
+			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ready")

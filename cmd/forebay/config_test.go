@@ -109,11 +109,14 @@ func TestSettings(t *testing.T) {
 	require.NoError(t, applySettings(&cfg, []string{
 		"auto.create.topics.enable=false", "num.partitions=6", "group.initial.rebalance.delay.ms=250",
 		"connections.max.idle.ms=0", "offsets.retention.minutes=60",
+		"offsets.topic.num.partitions=7", "offsets.topic.replication.factor=1",
 	}))
 	require.True(t, cfg.Defaults.NoAutoCreateTopics)
 	require.EqualValues(t, 6, cfg.Defaults.NumPartitions)
 	require.Equal(t, 250*time.Millisecond, cfg.Groups.InitialRebalanceDelay)
 	require.Equal(t, time.Hour, cfg.Groups.OffsetsRetention)
+	require.EqualValues(t, 7, cfg.Groups.OffsetsTopicPartitions)
+	require.EqualValues(t, 1, cfg.Groups.OffsetsTopicReplicas)
 	require.Negative(t, cfg.Limits.ConnectionIdle, "0 means none")
 	for _, bad := range []string{"num.partitions", "num.partitions=", "num.partitions=1.5", "nope=1", "default.replication.factor=70000"} {
 		require.Error(t, applySettings(&cfg, []string{bad}), bad)

@@ -22,8 +22,8 @@ func TestInspect(t *testing.T) {
 	}
 	var metalog shownMetalog
 	document(&metalog, "inspect", "metalog", "--dir", dir)
-	require.Equal(t, 2, metalog.Topics)
-	require.Equal(t, 3, metalog.Partitions)
+	require.Equal(t, 3, metalog.Topics, "two, and that of the group coordinators")
+	require.Equal(t, 53, metalog.Partitions)
 	require.Equal(t, "ClusterCreated", metalog.Slots[0].Records[0].Type)
 	require.Contains(t, succeed(t, "", "inspect", "metalog", "--dir", dir), "TopicCreated")
 

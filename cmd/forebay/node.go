@@ -100,7 +100,8 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 	}
 	defer func() { err = errors.Join(err, r.admin.close()) }()
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	losses := prometheus.NewCounter(prometheus.CounterOpts{Name: "forebay_session_losses_total", Help: "Times that this broker was declared dead by others and opened anew."})
+	registry.MustRegister(losses, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	parts, err := open(ctx, log, registry)
 	if err != nil {
@@ -114,6 +115,7 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 		if !errors.Is(failed, broker.ErrSessionLost) || ctx.Err() != nil {
 			return failed
 		}
+		losses.Inc()
 		log.Warn("opening anew with another session", "cause", failed)
 	}
 }
@@ -127,7 +129,7 @@ func (r *nodeRun) serve(ctx context.Context, log *slog.Logger, cfg broker.Config
 		return err
 	}
 	r.metrics.Store(own)
-	r.admin.ready.Store(true)
+	r.admin.node.Store(node)
 	parts.welcome(node.Addrs()[0], r.admin)
 	var failed error
 	select {
@@ -135,7 +137,7 @@ func (r *nodeRun) serve(ctx context.Context, log *slog.Logger, cfg broker.Config
 		log.Info("stopping")
 	case failed = <-node.Failed():
 	}
-	r.admin.ready.Store(false)
+	r.admin.node.Store(nil)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.closeTimeout)
 	defer cancel()
 	closed := node.Close(closing)

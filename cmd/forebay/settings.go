@@ -27,10 +27,12 @@ var brokerSettings = map[string]func(cfg *broker.Config, value string) error{
 	"group.initial.rebalance.delay.ms": setMillis(func(cfg *broker.Config) *time.Duration {
 		return &cfg.Groups.InitialRebalanceDelay
 	}),
-	"group.min.session.timeout.ms": setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Groups.MinSessionTimeout }),
-	"group.max.session.timeout.ms": setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Groups.MaxSessionTimeout }),
-	"group.max.size":               setInt(func(cfg *broker.Config) *int { return &cfg.Groups.MaxSize }),
-	"offset.metadata.max.bytes":    setInt(func(cfg *broker.Config) *int { return &cfg.Groups.OffsetMetadataMax }),
+	"group.min.session.timeout.ms":     setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Groups.MinSessionTimeout }),
+	"group.max.session.timeout.ms":     setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Groups.MaxSessionTimeout }),
+	"group.max.size":                   setInt(func(cfg *broker.Config) *int { return &cfg.Groups.MaxSize }),
+	"offset.metadata.max.bytes":        setInt(func(cfg *broker.Config) *int { return &cfg.Groups.OffsetMetadataMax }),
+	"offsets.topic.num.partitions":     setInt(func(cfg *broker.Config) *int32 { return &cfg.Groups.OffsetsTopicPartitions }),
+	"offsets.topic.replication.factor": setInt(func(cfg *broker.Config) *int16 { return &cfg.Groups.OffsetsTopicReplicas }),
 	"offsets.retention.minutes": func(cfg *broker.Config, value string) error {
 		minutes, err := strconv.ParseInt(value, 10, 32)
 		cfg.Groups.OffsetsRetention = time.Duration(minutes) * time.Minute

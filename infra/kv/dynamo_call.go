@@ -1,14 +1,20 @@
 package kv
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"hash/crc32"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
+	"strconv"
 	"sync/atomic"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
@@ -99,7 +105,8 @@ type requestTrace struct {
 
 type requestTraceKey struct{}
 
-// tracingClient is the SDK's HTTP client. It notes how far each request got.
+// tracingClient is the SDK's HTTP client. It notes how far each request got, and checks
+// replies against their checksum if they have one, which the SDK only logs.
 type tracingClient struct{ http *http.Client }
 
 // Do implements dynamodb.HTTPClient.
@@ -110,21 +117,37 @@ func (c tracingClient) Do(req *http.Request) (*http.Response, error) {
 			GotConn: func(httptrace.GotConnInfo) { trace.connected.Store(true) },
 		}))
 	}
-	return c.http.Do(req)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close() // what matters has been read
+	if err != nil {
+		return nil, err
+	}
+	if want := resp.Header.Get("X-Amz-Crc32"); want != "" && want != strconv.FormatUint(uint64(crc32.ChecksumIEEE(body)), 10) {
+		return nil, fmt.Errorf("damaged reply: checksum %d, want %s", crc32.ChecksumIEEE(body), want)
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
 }
 
 // newHTTPClient keeps a connection for each of the writes that a caller or two may have
 // under way. It speaks HTTP/1.1, as DynamoDB does: a lost connection costs one request.
-// The transport repeats no POST of which anything was sent.
-func newHTTPClient(concurrency int) *http.Client {
-	transport := &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		MaxIdleConnsPerHost: 2 * concurrency,
-		IdleConnTimeout:     30 * time.Second,
-		TLSHandshakeTimeout: 10 * time.Second,
-		Protocols:           new(http.Protocols),
+// The transport repeats no POST of which anything was sent. The rest is the SDK's, above all
+// the certificates that AWS_CA_BUNDLE names.
+func newHTTPClient(sdk aws.HTTPClient, concurrency int) *http.Client {
+	built, ok := sdk.(*awshttp.BuildableClient)
+	if !ok {
+		built = awshttp.NewBuildableClient()
 	}
+	transport := built.GetTransport()
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 2*concurrency
+	transport.IdleConnTimeout = 30 * time.Second
+	transport.Protocols = new(http.Protocols)
 	transport.Protocols.SetHTTP1(true)
+	transport.TLSClientConfig.NextProtos = nil // which has h2
 	return &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

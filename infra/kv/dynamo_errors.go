@@ -54,7 +54,7 @@ func (d *dynamo) judge(ctx, limited context.Context, trace *requestTrace, err er
 	case trace.connected.Load():
 		return outcomeUnknown, fmt.Errorf("no valid reply from %s: %w", d.where, err)
 	case ctx.Err() != nil:
-		return outcomeRefused, ctx.Err()
+		return outcomeRefused, fmt.Errorf("not sent to %s: %w", d.where, ctx.Err())
 	case timedOut:
 		return outcomeBusy, fmt.Errorf("%w: no connection to %s within %s: check the region, the endpoint and the network",
 			ErrUnreachable, d.where, d.cfg.AttemptTimeout)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -56,6 +57,7 @@ type fakeFault struct {
 	close   bool          // no reply: the connection is closed
 	half    bool          // half of a reply, then the connection is closed
 	hang    bool          // no reply at all
+	damaged bool          // the reply is not what its checksum says
 	skew    time.Duration // of the server's clock, in the reply
 }
 
@@ -64,7 +66,7 @@ type fakeFault struct {
 func newFakeDynamo(t *testing.T) *fakeDynamo {
 	t.Helper()
 	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "", "AWS_REGION": "",
+		"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "", "AWS_CA_BUNDLE": "", "AWS_REGION": "",
 		"AWS_DEFAULT_REGION": "", "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
 	} {
 		t.Setenv(name, value)
@@ -149,6 +151,11 @@ func (x fakeFault) answer(w http.ResponseWriter, r *http.Request, status int, re
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 	w.Header().Set("X-Amzn-RequestId", "request")
+	checksum := crc32.ChecksumIEEE(body)
+	if x.damaged {
+		checksum++
+	}
+	w.Header().Set("X-Amz-Crc32", fmt.Sprint(checksum))
 	w.Header().Set("Date", time.Now().Add(x.skew).UTC().Format(http.TimeFormat))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client may be gone

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go/logging"
 )
 
 // OpenDynamoDB opens a table of DynamoDB, or makes it if there is none and cfg says so. It
@@ -35,10 +36,14 @@ func openDynamo(ctx context.Context, cfg DynamoConfig) (*dynamo, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &dynamo{cfg: cfg, http: newHTTPClient(cfg.Concurrency), where: "region " + sdk.Region}
+	d := &dynamo{cfg: cfg, http: newHTTPClient(sdk.HTTPClient, cfg.Concurrency), where: "region " + sdk.Region}
 	d.client = dynamodb.NewFromConfig(sdk, func(o *dynamodb.Options) {
 		o.Retryer = aws.NopRetryer{} // see repeat
 		o.HTTPClient = tracingClient{d.http}
+		o.DisableValidateResponseChecksum = true // tracingClient does it
+		o.Logger = logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) {
+			cfg.Logger.Debug("AWS SDK: "+fmt.Sprintf(format, v...), "table", cfg.Table)
+		})
 		o.EndpointDiscovery.EnableEndpointDiscovery = aws.EndpointDiscoveryDisabled
 		if cfg.Endpoint != "" {
 			o.BaseEndpoint = &cfg.Endpoint

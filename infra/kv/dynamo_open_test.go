@@ -1,9 +1,17 @@
 package kv_test
 
 import (
+	"context"
+	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,6 +70,18 @@ func TestDynamoCannotOpen(t *testing.T) {
 			change: func(cfg *kv.DynamoConfig, _ *fakeDynamo) { cfg.Endpoint = closedEndpoint(t) },
 			want:   kv.ErrUnreachable, says: []string{"127.0.0.1", "connection refused", "check the region, the endpoint"},
 		},
+		"no connection in time": {
+			change: func(cfg *kv.DynamoConfig, _ *fakeDynamo) {
+				cfg.Endpoint, cfg.AttemptTimeout = muteEndpoint(t), 50*time.Millisecond
+			},
+			want: kv.ErrUnreachable, says: []string{"no connection to https://127.0.0.1", "within 50ms"},
+		},
+		"no time": {
+			change: func(cfg *kv.DynamoConfig, _ *fakeDynamo) {
+				cfg.Endpoint, cfg.OpenTimeout = muteEndpoint(t), 50*time.Millisecond
+			},
+			want: context.DeadlineExceeded, says: []string{"not sent to https://127.0.0.1"},
+		},
 		"no credentials": {
 			change: func(*kv.DynamoConfig, *fakeDynamo) { t.Setenv("AWS_ACCESS_KEY_ID", "") },
 			want:   kv.ErrNoCredentials, says: []string{"AWS_ACCESS_KEY_ID"},
@@ -101,6 +121,15 @@ func closedEndpoint(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
+// muteEndpoint is a server that takes connections and never says a word of TLS.
+func muteEndpoint(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	return "https://" + l.Addr().String()
+}
+
 // TestDynamoClockCorrected: the SDK takes the server's time from the refusal, and the request
 // that was refused for its time is sent again.
 func TestDynamoClockCorrected(t *testing.T) {
@@ -119,6 +148,34 @@ func TestDynamoOpenInTime(t *testing.T) {
 	cfg.OpenTimeout = 100 * time.Millisecond
 	_, err := kv.OpenDynamoDB(ctx, cfg)
 	require.ErrorContains(t, err, "CREATING")
+}
+
+// TestDynamoCABundle: certificates are checked against AWS_CA_BUNDLE, and HTTP/2 is not used
+// although the server has it.
+func TestDynamoCABundle(t *testing.T) {
+	f := newFakeDynamo(t)
+	var protocol atomic.Value
+	secure := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		protocol.Store(r.Proto)
+		f.serve(w, r)
+	}))
+	secure.EnableHTTP2 = true
+	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	secure.StartTLS()
+	defer secure.Close()
+	cfg := f.config(kv.DynamoConfig{MaxAttempts: 1})
+	cfg.Endpoint = secure.URL
+	_, err := kv.OpenDynamoDB(ctx, cfg)
+	require.ErrorIs(t, err, kv.ErrUnreachable)
+	require.ErrorContains(t, err, "certificate")
+
+	bundle := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600))
+	t.Setenv("AWS_CA_BUNDLE", bundle)
+	s, err := kv.OpenDynamoDB(ctx, cfg)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	require.Equal(t, "HTTP/1.1", protocol.Load())
 }
 
 func TestParseDynamoURL(t *testing.T) {

@@ -72,6 +72,7 @@ var lost = map[string]fakeFault{
 	"proxy's 4xx":      {status: 403},
 	"closed":           {close: true},
 	"half a reply":     {half: true},
+	"damaged reply":    {damaged: true},
 	"no reply":         {hang: true},
 }
 

@@ -78,6 +78,10 @@ func TestFoldStreams(t *testing.T) {
 	require.Equal(t, Stream{Session: "one again", Node: 1}, stream)
 	require.False(t, second(m.Stream("old")))
 	require.False(t, second(m.Stream("")))
+	m = then(m, StreamsReleased{Sessions: []id.Session{"one"}}) // leaves room behind the last
+	left, right := then(m, BrokerRegistered{ID: 5, Incarnation: "left"}), then(m, BrokerRegistered{ID: 5, Incarnation: "right"})
+	require.True(t, second(left.Stream("left")), "an Image never changes")
+	require.True(t, second(right.Stream("right")))
 	old, ok := m.Broker(4)
 	require.True(t, ok)
 	require.Equal(t, id.Session("old"), old.Incarnation)

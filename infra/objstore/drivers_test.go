@@ -29,6 +29,12 @@ func TestDrivers(t *testing.T) {
 		"mem, injected":  func(*testing.T) objstore.Store { return objstore.Inject(objstore.NewMem(), pass) },
 		"file, injected": func(t *testing.T) objstore.Store { return objstore.Inject(openFile(t, vfs.NewMem(), "/"), pass) },
 	}
+	// Prefixes of keys that the suite uses: some of its objects are here, some there.
+	for _, prefix := range []string{"packs/", "a", "dir-", "never/"} {
+		drivers["routed "+prefix] = func(*testing.T) objstore.Store {
+			return objstore.Route(objstore.NewMem(), prefix, objstore.NewMem())
+		}
+	}
 	for name, open := range drivers {
 		t.Run(name, func(t *testing.T) { objstoretest.Run(t, open) })
 	}

@@ -33,7 +33,8 @@ func (c Class) String() string {
 	return classNames[ClassOther]
 }
 
-// Request is one HTTP request that was sent, as told to an observer.
+// Request is one HTTP request that was sent, as told to an observer. One without a
+// body that is sent anew because its connection had just been closed counts once.
 type Request struct {
 	Class    Class
 	Sent     int64         // bytes of the request's body

@@ -9,8 +9,8 @@ import (
 )
 
 // Route returns a Store whose objects with the prefix are in special and the others in rest:
-// WAL objects may have a faster bucket than packs. A List goes to the one that its prefix
-// names, so the prefix of no List may be a part of the one given here. Close closes both.
+// WAL objects may have a faster bucket than packs. What rest has with the prefix is not seen.
+// Close closes both.
 func Route(rest Store, prefix string, special Store) Store {
 	return &router{rest: rest, prefix: prefix, special: special}
 }
@@ -38,7 +38,41 @@ func (r *router) ReadAt(ctx context.Context, key string, p []byte, off int64) (i
 func (r *router) Stat(ctx context.Context, key string) (Info, error) { return r.of(key).Stat(ctx, key) }
 
 func (r *router) List(ctx context.Context, prefix, after string) iter.Seq2[Info, error] {
-	return r.of(prefix).List(ctx, prefix, after)
+	if len(prefix) >= len(r.prefix) || !strings.HasPrefix(r.prefix, prefix) {
+		return r.of(prefix).List(ctx, prefix, after)
+	}
+	return r.listBoth(ctx, prefix, after)
+}
+
+// listBoth lists what is in special between those objects of rest that it lies between.
+func (r *router) listBoth(ctx context.Context, prefix, after string) iter.Seq2[Info, error] {
+	return func(yield func(Info, error) bool) {
+		special := func() (more bool) {
+			for info, err := range r.special.List(ctx, r.prefix, after) {
+				if !yield(info, err) || err != nil {
+					return false
+				}
+			}
+			return true
+		}
+		listed := false
+		for info, err := range r.rest.List(ctx, prefix, after) {
+			if err == nil && strings.HasPrefix(info.Key, r.prefix) {
+				continue
+			}
+			if err == nil && info.Key > r.prefix && !listed {
+				if listed = true; !special() {
+					return
+				}
+			}
+			if !yield(info, err) || err != nil {
+				return
+			}
+		}
+		if !listed {
+			special()
+		}
+	}
 }
 
 func (r *router) Delete(ctx context.Context, key string) error { return r.of(key).Delete(ctx, key) }

@@ -55,7 +55,7 @@ func OpenS3(ctx context.Context, cfg S3Config) (Store, error) {
 	return s, nil
 }
 
-func openS3(ctx context.Context, cfg S3Config) (Store, error) {
+func openS3(ctx context.Context, cfg S3Config) (*remote, error) {
 	remoteCfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -82,8 +82,7 @@ func openS3(ctx context.Context, cfg S3Config) (Store, error) {
 	store := newRemote(remoteCfg, place, prefix, transport)
 	store.unordered = strings.HasSuffix(cfg.Bucket, expressSuffix)
 	store.bucket = &s3Bucket{
-		name:      cfg.Bucket,
-		unordered: store.unordered,
+		name: cfg.Bucket,
 		client: s3.NewFromConfig(loaded, func(o *s3.Options) {
 			o.HTTPClient = &http.Client{Transport: observed(transport, cfg.Observe), CheckRedirect: keepMethod}
 			o.UsePathStyle = cfg.PathStyle
@@ -157,9 +156,8 @@ func keepMethod(req *http.Request, via []*http.Request) error {
 
 // s3Bucket is a bucket through the AWS SDK.
 type s3Bucket struct {
-	client    *s3.Client
-	name      string
-	unordered bool
+	client *s3.Client
+	name   string
 }
 
 // unsigned leaves the payload out of the signature.

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/kv"
 )
 
 // Errors of what is stored.
@@ -20,54 +21,86 @@ var (
 	ErrNewer = errors.New("offset written by a newer Forebay")
 )
 
+// item is an Entry as it is stored.
+type item struct {
+	Entry
+	epoch    id.Epoch // of the coordinator that wrote it; -1: written by version 1
+	removing bool     // its removal is announced
+	version  kv.Version
+}
+
 // The value of an item:
 //
-//	offset  0  1 byte   version: 1
+//	offset  0  1 byte   version: 2
 //	offset  1  8 bytes  offset, little endian as all that follows
 //	offset  9  4 bytes  leader epoch, -1: none
 //	offset 13  8 bytes  commit time in ms since 1970
 //	offset 21  8 bytes  expire time in ms since 1970; the zero time.Time, -62135596800000: none
-//	offset 29  2 bytes  length n of the topic's name
-//	offset 31  n bytes  the topic's name
-//	offset 31+n         metadata, up to the end
+//	offset 29  4 bytes  epoch of the coordinator that wrote it
+//	offset 33  1 byte   1: its removal is announced; else 0
+//	offset 34  2 bytes  length n of the topic's name
+//	offset 36  n bytes  the topic's name
+//	offset 36+n         metadata, up to the end
 //
-// A reader takes the current version and the one before; there is none before 1.
+// A reader takes the current version and the one before: 1 has no bytes 29 to 33.
 const (
-	valueVersion = 1
-	valueFixed   = 31
+	valueVersion = 2
+	posEpoch     = 29
+	epochBytes   = 5
+	valueFixed   = 36
 	maxTopicName = 1<<16 - 1
 )
 
-// appendValue appends the value of e's item.
-func appendValue(to []byte, e Entry) ([]byte, error) {
-	if len(e.TopicName) > maxTopicName {
-		return nil, fmt.Errorf("encode offset: topic name of %d bytes, at most %d", len(e.TopicName), maxTopicName)
+// appendValue appends the value of an item.
+func appendValue(to []byte, it item) ([]byte, error) {
+	if len(it.TopicName) > maxTopicName {
+		return nil, fmt.Errorf("encode offset: topic name of %d bytes, at most %d", len(it.TopicName), maxTopicName)
+	}
+	removing := byte(0)
+	if it.removing {
+		removing = 1
 	}
 	to = append(to, valueVersion)
-	to = binary.LittleEndian.AppendUint64(to, uint64(e.Offset))
-	to = binary.LittleEndian.AppendUint32(to, uint32(e.LeaderEpoch))
-	to = binary.LittleEndian.AppendUint64(to, uint64(e.CommitTime.UnixMilli()))
-	to = binary.LittleEndian.AppendUint64(to, uint64(e.ExpireTime.UnixMilli()))
-	to = binary.LittleEndian.AppendUint16(to, uint16(len(e.TopicName)))
-	to = append(to, e.TopicName...)
-	return append(to, e.Metadata...), nil
+	to = binary.LittleEndian.AppendUint64(to, uint64(it.Offset))
+	to = binary.LittleEndian.AppendUint32(to, uint32(it.LeaderEpoch))
+	to = binary.LittleEndian.AppendUint64(to, uint64(it.CommitTime.UnixMilli()))
+	to = binary.LittleEndian.AppendUint64(to, uint64(it.ExpireTime.UnixMilli()))
+	to = binary.LittleEndian.AppendUint32(to, uint32(it.epoch))
+	to = append(to, removing)
+	to = binary.LittleEndian.AppendUint16(to, uint16(len(it.TopicName)))
+	to = append(to, it.TopicName...)
+	return append(to, it.Metadata...), nil
 }
 
-// decodeValue returns the Entry without its key.
-func decodeValue(b []byte) (Entry, error) {
+// decodeValue returns the item without its key and version.
+func decodeValue(b []byte) (item, error) {
+	if len(b) == 0 {
+		return item{}, fmt.Errorf("%w: empty", ErrCorrupt)
+	}
+	fixed := valueFixed
 	switch {
-	case len(b) == 0:
-		return Entry{}, fmt.Errorf("%w: empty", ErrCorrupt)
 	case b[0] > valueVersion:
-		return Entry{}, fmt.Errorf("%w: version %d, this one knows %d", ErrNewer, b[0], valueVersion)
-	case b[0] != valueVersion || len(b) < valueFixed:
-		return Entry{}, fmt.Errorf("%w: version %d, %d bytes", ErrCorrupt, b[0], len(b))
+		return item{}, fmt.Errorf("%w: version %d, this one knows %d", ErrNewer, b[0], valueVersion)
+	case b[0] == valueVersion-1:
+		fixed -= epochBytes
+	case b[0] == 0:
+		return item{}, fmt.Errorf("%w: version 0", ErrCorrupt)
 	}
-	name, rest := int(binary.LittleEndian.Uint16(b[29:])), b[valueFixed:]
+	if len(b) < fixed {
+		return item{}, fmt.Errorf("%w: version %d, %d bytes", ErrCorrupt, b[0], len(b))
+	}
+	it := item{epoch: -1}
+	if b[0] == valueVersion {
+		it.epoch, it.removing = id.Epoch(binary.LittleEndian.Uint32(b[posEpoch:])), b[posEpoch+4] == 1
+		if b[posEpoch+4] > 1 {
+			return item{}, fmt.Errorf("%w: byte %d is %d", ErrCorrupt, posEpoch+4, b[posEpoch+4])
+		}
+	}
+	name, rest := int(binary.LittleEndian.Uint16(b[fixed-2:])), b[fixed:]
 	if name > len(rest) {
-		return Entry{}, fmt.Errorf("%w: topic name of %d bytes in %d", ErrCorrupt, name, len(rest))
+		return item{}, fmt.Errorf("%w: topic name of %d bytes in %d", ErrCorrupt, name, len(rest))
 	}
-	e := Entry{
+	it.Entry = Entry{
 		Offset:      id.Offset(binary.LittleEndian.Uint64(b[1:])),
 		LeaderEpoch: id.Epoch(binary.LittleEndian.Uint32(b[9:])),
 		CommitTime:  time.UnixMilli(int64(binary.LittleEndian.Uint64(b[13:]))).UTC(),
@@ -75,7 +108,7 @@ func decodeValue(b []byte) (Entry, error) {
 		TopicName:   string(rest[:name]),
 		Metadata:    string(rest[name:]),
 	}
-	return e, nil
+	return it, nil
 }
 
 // The sort key of an item is the topic's id, "/" and the index in 10 digits.

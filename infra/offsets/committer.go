@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/forebaylog/forebay/infra/id"
 )
 
 // ErrClosed says that the Committer has been closed.
@@ -58,12 +60,12 @@ func NewCommitter(t *Table, cfg CommitterConfig) *Committer {
 
 // Commit returns once the entries are durable, or have failed as Table.Commit says. When
 // ctx ends first they may still be written.
-func (c *Committer) Commit(ctx context.Context, group string, entries []Entry) error {
+func (c *Committer) Commit(ctx context.Context, group string, epoch id.Epoch, entries []Entry) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("commit offsets of group %q: %w", group, err)
 	}
 	result := make(chan error, 1)
-	c.Submit(group, entries, func(err error) { result <- err })
+	c.Submit(Batch{Group: group, Epoch: epoch, Entries: entries}, func(err error) { result <- err })
 	select {
 	case err := <-result:
 		return err
@@ -72,17 +74,17 @@ func (c *Committer) Commit(ctx context.Context, group string, entries []Entry) e
 	}
 }
 
-// Submit queues entries, which the Committer owns from then on, and calls done once,
+// Submit queues a batch, which the Committer owns from then on, and calls done once,
 // when they are durable or have failed. done is called by the Committer's own goroutine
 // (or by Submit, when the Committer is closed) and must not block.
-func (c *Committer) Submit(group string, entries []Entry, done func(error)) {
+func (c *Committer) Submit(batch Batch, done func(error)) {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
-		done(fmt.Errorf("commit offsets of group %q: %w", group, ErrClosed))
+		done(fmt.Errorf("commit offsets of group %q: %w", batch.Group, ErrClosed))
 		return
 	}
-	c.waiting = append(c.waiting, submission{Batch{group, entries}, done})
+	c.waiting = append(c.waiting, submission{batch, done})
 	c.mu.Unlock()
 	c.signal()
 }

@@ -43,7 +43,7 @@ func newSlow(t *testing.T, groups ...string) *slow {
 	t.Helper()
 	s := &slow{Store: kv.NewMem(), delay: 10 * time.Millisecond}
 	for _, g := range groups {
-		require.NoError(t, Open(s.Store).Commit(ctx, g, []Entry{entry(9, 0, 0)}))
+		require.NoError(t, Open(s.Store, Sole).Commit(ctx, g, 0, []Entry{entry(9, 0, 0)}))
 	}
 	return s
 }
@@ -51,9 +51,9 @@ func newSlow(t *testing.T, groups ...string) *slow {
 // warm returns a Table that has the groups listed, so that a commit is one write.
 func (s *slow) warm(t *testing.T, groups ...string) *Table {
 	t.Helper()
-	table := Open(s)
+	table := Open(s, Sole)
 	for _, g := range groups {
-		require.NoError(t, table.Commit(ctx, g, []Entry{entry(9, 0, 0)}))
+		require.NoError(t, table.Commit(ctx, g, 0, []Entry{entry(9, 0, 0)}))
 	}
 	s.writes = nil
 	return table
@@ -69,7 +69,7 @@ func TestCommitterGathers(t *testing.T) {
 		var mu sync.Mutex
 		var took []time.Duration
 		submit := func(group string, e Entry) {
-			c.Submit(group, []Entry{e}, func(err error) {
+			c.Submit(Batch{Group: group, Entries: []Entry{e}}, func(err error) {
 				require.NoError(t, err)
 				mu.Lock()
 				defer mu.Unlock()
@@ -104,7 +104,7 @@ func TestCommitterWindow(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 4 {
 			wg.Go(func() {
-				require.NoError(t, c.Commit(ctx, "a", []Entry{entry(1, int32(i), 1)}))
+				require.NoError(t, c.Commit(ctx, "a", 0, []Entry{entry(1, int32(i), 1)}))
 				require.Equal(t, 60*time.Millisecond, time.Since(start))
 			})
 			time.Sleep(10 * time.Millisecond)
@@ -113,7 +113,7 @@ func TestCommitterWindow(t *testing.T) {
 		require.Len(t, s.writes, 1)
 		require.Len(t, s.writes[0], 4)
 
-		wg.Go(func() { require.NoError(t, c.Commit(ctx, "a", []Entry{entry(1, 0, 2)})) })
+		wg.Go(func() { require.NoError(t, c.Commit(ctx, "a", 0, []Entry{entry(1, 0, 2)})) })
 		synctest.Wait()
 		start = time.Now()
 		require.NoError(t, c.Close(ctx), "does not wait for the window")
@@ -127,12 +127,12 @@ func TestCommitterAnswersEach(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlow(t)
 		table := s.warm(t, "good", "fenced")
-		require.NoError(t, Open(s.Store).Commit(ctx, "fenced", []Entry{entry(9, 0, 77)}))
+		require.NoError(t, Open(s.Store, Sole).Commit(ctx, "fenced", 1, []Entry{entry(9, 0, 77)}))
 		c := NewCommitter(table, CommitterConfig{Window: time.Millisecond})
 		errs := make([]error, 2)
 		var wg sync.WaitGroup
 		for i, g := range []string{"good", "fenced"} {
-			wg.Go(func() { errs[i] = c.Commit(ctx, g, []Entry{entry(9, 0, 5)}) })
+			wg.Go(func() { errs[i] = c.Commit(ctx, g, 0, []Entry{entry(9, 0, 5)}) })
 		}
 		wg.Wait()
 		require.NoError(t, errs[0])
@@ -149,8 +149,8 @@ func TestCommitterCancelled(t *testing.T) {
 		c := NewCommitter(s.warm(t, "a"), CommitterConfig{})
 		short, cancel := context.WithTimeout(ctx, 5*time.Millisecond)
 		defer cancel()
-		require.ErrorIs(t, c.Commit(short, "a", []Entry{entry(1, 0, 1)}), context.DeadlineExceeded)
-		require.ErrorIs(t, c.Commit(short, "a", []Entry{entry(1, 0, 2)}), context.DeadlineExceeded)
+		require.ErrorIs(t, c.Commit(short, "a", 0, []Entry{entry(1, 0, 1)}), context.DeadlineExceeded)
+		require.ErrorIs(t, c.Commit(short, "a", 0, []Entry{entry(1, 0, 2)}), context.DeadlineExceeded)
 		require.NoError(t, c.Close(ctx))
 		require.Len(t, s.writes, 1, "who came with no time left was not queued")
 		require.Contains(t, load(t, s, "a"), entry(1, 0, 1))
@@ -164,7 +164,7 @@ func TestCommitterClosed(t *testing.T) {
 		s.delay = time.Hour
 		var answers []error
 		for i := range 3 {
-			c.Submit("a", []Entry{entry(1, int32(i), 1)}, func(err error) { answers = append(answers, err) })
+			c.Submit(Batch{Group: "a", Entries: []Entry{entry(1, int32(i), 1)}}, func(err error) { answers = append(answers, err) })
 			synctest.Wait()
 		}
 		short, cancel := context.WithTimeout(ctx, time.Second)
@@ -175,7 +175,7 @@ func TestCommitterClosed(t *testing.T) {
 			require.Error(t, err)
 		}
 		require.NoError(t, c.Close(ctx))
-		require.ErrorIs(t, c.Commit(ctx, "a", nil), ErrClosed)
+		require.ErrorIs(t, c.Commit(ctx, "a", 0, nil), ErrClosed)
 	})
 }
 
@@ -186,10 +186,10 @@ func TestCommitterTimeout(t *testing.T) {
 		c := NewCommitter(s.warm(t, "a"), CommitterConfig{Timeout: 3 * time.Second})
 		s.delay = time.Hour
 		start := time.Now()
-		require.ErrorIs(t, c.Commit(ctx, "a", []Entry{entry(1, 0, 1)}), kv.ErrUnknown)
+		require.ErrorIs(t, c.Commit(ctx, "a", 0, []Entry{entry(1, 0, 1)}), kv.ErrUnknown)
 		require.Less(t, time.Since(start), 4*time.Second)
 		s.delay = 0
-		require.NoError(t, c.Commit(ctx, "a", []Entry{entry(1, 0, 2)}))
+		require.NoError(t, c.Commit(ctx, "a", 0, []Entry{entry(1, 0, 2)}))
 		require.NoError(t, c.Close(ctx))
 	})
 }
@@ -197,14 +197,14 @@ func TestCommitterTimeout(t *testing.T) {
 // TestCommitterUnderLoad: each member's own commits keep their order.
 func TestCommitterUnderLoad(t *testing.T) {
 	eachStore(t, func(t *testing.T, s kv.Store) {
-		c := NewCommitter(Open(s), CommitterConfig{})
+		c := NewCommitter(Open(s, Sole), CommitterConfig{})
 		const members, each = 16, 50
 		errs := make([]error, members)
 		var wg sync.WaitGroup
 		for m := range members {
 			wg.Go(func() {
 				for offset := id.Offset(1); offset <= each; offset++ {
-					errs[m] = errors.Join(errs[m], c.Commit(ctx, fmt.Sprint("g", m%4), []Entry{entry(1, int32(m), offset)}))
+					errs[m] = errors.Join(errs[m], c.Commit(ctx, fmt.Sprint("g", m%4), 0, []Entry{entry(1, int32(m), offset)}))
 				}
 			})
 		}

@@ -1,17 +1,44 @@
 // Package offsets keeps the committed offsets of consumer groups, one item for each
 // group and partition, in a kv.Store. It owns no clock and expires nothing: the group
-// coordinator does. A coordinator is fenced by the items' versions: a write is conditional
-// on the version that this Table read or wrote last, so a coordinator that has been
-// replaced without knowing cannot take an offset back. Table and Committer are safe
-// for concurrent use.
+// coordinator does. Table and Committer are safe for concurrent use.
+//
+// # Coordinators that replace each other
+//
+// A group has one coordinator at a time, each with an epoch above the one before. An
+// Authority knows who it is. A coordinator may be replaced without knowing, with
+// writes under way that arrive at any later time. Three rules make that harmless:
+//
+//   - After a write, and before it is acknowledged, the Authority is asked whether the
+//     epoch is still the newest. A successor reads a group's items after it was
+//     appointed: it finds the write, or the question comes after the appointment and the
+//     write is not acknowledged. So what a coordinator has loaded, with what it has
+//     written since, is all that was ever acknowledged, and it answers from memory.
+//   - An item carries the epoch of its writer, and every write is conditional on the
+//     version that the writer knows. Who finds the condition failed asks the Authority,
+//     reads again, and writes over what is of no higher epoch than its own. So a lower epoch
+//     never overwrites a higher one, and the rightful coordinator always gets through.
+//   - A removal is first announced in the item, which keeps its offset; then the Authority
+//     is asked; then the item is removed, if it is still the announcement. A successor
+//     writes over the announcements that it finds. So a removal takes effect before the
+//     successor has read the item, or not at all.
+//
+// What is left is a commit of a replaced coordinator that arrives late on an item
+// which its successor has not written yet. Nobody was told that it succeeded; the
+// successor does not see it and overwrites it; and if it comes to light, it is an offset
+// that a member of the group has reached. Likewise a removed offset can come back, when a write
+// that was under way before finds that there is no item, as there was none when it was sent.
+//
+// Rejected: rewriting every item of a group when it is loaded. That makes the end of
+// one broker as expensive as all offsets of its groups, and guards no partition that has no
+// offset yet. Answering fetches from the table each time: it does not keep a replaced
+// coordinator from acknowledging what its successor's members never heard of. A fence item
+// for each coordinator here: the Authority's own log is one, and costs the same single read.
 package offsets
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -21,13 +48,28 @@ import (
 
 // Errors of this package.
 var (
-	// ErrFenced: another coordinator has written some of the offsets. Those were left as
-	// they are, and read again: committing once more overwrites them, which only the
-	// rightful coordinator may do.
-	ErrFenced = errors.New("offsets written by another coordinator")
+	// ErrFenced: the group has another coordinator now. What it has written is as it was.
+	ErrFenced = errors.New("group has another coordinator")
 	// ErrInvalidGroup: the name of the group is too long.
 	ErrInvalidGroup = errors.New("invalid group name")
 )
+
+// Authority knows which coordinator is the newest. Its methods are called concurrently.
+type Authority interface {
+	// Refresh makes Holds know of every coordinator appointed before the call.
+	Refresh(ctx context.Context) error
+	// Holds reports whether this process coordinates the group under this epoch and may
+	// answer for it, as far as it knows. It does no I/O.
+	Holds(group string, epoch id.Epoch) bool
+}
+
+// Sole is the Authority of a store with a single coordinator for ever.
+var Sole Authority = sole{}
+
+type sole struct{}
+
+func (sole) Refresh(context.Context) error { return nil }
+func (sole) Holds(string, id.Epoch) bool   { return true }
 
 // Entry is a committed offset.
 type Entry struct {
@@ -46,15 +88,20 @@ func (e Entry) partition() id.Partition { return id.Partition{Topic: e.Topic, In
 // Batch is what one group commits at once.
 type Batch struct {
 	Group   string
+	Epoch   id.Epoch // of the coordinator
 	Entries []Entry
 }
 
 // indexPart has one item for each group that may have offsets.
 const indexPart = "offset-groups"
 
-// Table is all groups' offsets, as one coordinator knows them.
+// attempts is how often a write is tried that meets the late writes of other coordinators.
+const attempts = 5
+
+// Table is all groups' offsets, as one process knows them.
 type Table struct {
-	store kv.Store
+	store     kv.Store
+	authority Authority
 
 	mu     sync.Mutex
 	groups map[string]*group // by escaped name
@@ -63,25 +110,37 @@ type Table struct {
 // group is what the Table knows of one group's items. Who locks several does so in
 // order of their names.
 type group struct {
-	name string // escaped
+	name    string
+	escaped string
 
-	mu       sync.Mutex
-	dropped  bool // the Table has forgotten it
+	// Guarded by Table.mu.
+	users  int      // who have locked it or are about to
+	forget id.Epoch // what is known up to this epoch is of no more use
+
+	mu       sync.Mutex // guards the rest, which is still while there are no users
 	loaded   bool
+	epoch    id.Epoch                    // under which it was loaded
 	index    kv.Version                  // of the index item as we read or wrote it last; "": there was none
 	listed   bool                        // we wrote the index item
 	versions map[id.Partition]kv.Version // of all its items
 }
 
-func (g *group) part() string              { return "offsets/" + g.name }
+func (g *group) part() string              { return "offsets/" + g.escaped }
 func (g *group) key(p id.Partition) kv.Key { return kv.Key{Part: g.part(), Sort: sortKey(p)} }
-func (g *group) indexKey() kv.Key          { return kv.Key{Part: indexPart, Sort: g.name} }
+func (g *group) indexKey() kv.Key          { return kv.Key{Part: indexPart, Sort: g.escaped} }
 func (g *group) fail(verb string, err error) error {
-	return fmt.Errorf("%s offsets of group %q: %w", verb, g.name, err)
+	return fmt.Errorf("%s offsets of group %q: %w", verb, g.escaped, err)
+}
+
+// contested is the error after the last attempt.
+func contested(err error) error {
+	return fmt.Errorf("changed by others %d times in a row: %w", attempts, err)
 }
 
 // Open returns the table; it does no I/O.
-func Open(store kv.Store) *Table { return &Table{store: store, groups: map[string]*group{}} }
+func Open(store kv.Store, authority Authority) *Table {
+	return &Table{store: store, authority: authority, groups: map[string]*group{}}
+}
 
 // lock returns the group of that name, locked.
 func (t *Table) lock(name string) (*group, error) {
@@ -89,230 +148,71 @@ func (t *Table) lock(name string) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
-		t.mu.Lock()
-		g, ok := t.groups[escaped]
-		if !ok {
-			g = &group{name: escaped}
-			t.groups[escaped] = g
-		}
-		t.mu.Unlock()
-		g.mu.Lock()
-		if !g.dropped {
-			return g, nil
-		}
-		g.mu.Unlock()
+	t.mu.Lock()
+	g, ok := t.groups[escaped]
+	if !ok {
+		g = &group{name: name, escaped: escaped, forget: -1}
+		t.groups[escaped] = g
 	}
+	g.users++
+	t.mu.Unlock()
+	g.mu.Lock()
+	return g, nil
 }
 
-// unlock gives a group back, and forgets one that was never loaded.
+// unlock gives a group back. The last one drops a group that is not loaded, or to be forgotten.
 func (t *Table) unlock(g *group) {
-	if !g.loaded {
-		t.drop(g)
-	}
 	g.mu.Unlock()
-}
-
-// drop is called by the one who has locked g.
-func (t *Table) drop(g *group) {
-	g.dropped = true
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.groups, g.name)
+	g.users--
+	t.drop(g)
 }
 
-// Forget drops what the Table knows of a group, as does DeleteGroup. A coordinator that
-// hands a group over, or answered for one that does not exist, calls it to free memory; what
-// it commits afterwards without Load is not fenced.
-func (t *Table) Forget(group string) {
-	g, err := t.lock(group)
+// drop is called with t.mu held.
+func (t *Table) drop(g *group) {
+	if g.users == 0 && (!g.loaded || g.epoch <= g.forget) {
+		delete(t.groups, g.escaped)
+	}
+}
+
+// Forget drops what the Table knows of a group up to that epoch, as soon as nobody uses
+// it; it does not wait. A coordinator that was replaced, or answered for a group that does
+// not exist, calls it to free memory.
+func (t *Table) Forget(group string, epoch id.Epoch) {
+	escaped, err := escapeGroup(group)
 	if err != nil {
 		return // there is no such group
 	}
-	defer t.unlock(g)
-	g.loaded = false
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if g, ok := t.groups[escaped]; ok {
+		g.forget = max(g.forget, epoch)
+		t.drop(g)
+	}
 }
 
-// Commit stores the entries; of two for one partition the later one. They are durable
-// when Commit returns nil. With an error each may or may not be stored: those
-// that another coordinator wrote are not (ErrFenced).
-func (t *Table) Commit(ctx context.Context, group string, entries []Entry) error {
-	return t.CommitAll(ctx, []Batch{{Group: group, Entries: entries}})[0]
+// Len returns how many groups the Table knows something of.
+func (t *Table) Len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.groups)
 }
 
-// CommitAll commits for many groups with one write, and returns an error for each
-// batch. A later batch counts as later also within the same group.
-func (t *Table) CommitAll(ctx context.Context, batches []Batch) []error {
-	c := commit{table: t, errs: make([]error, len(batches)), groups: map[string]*groupCommit{}}
-	c.merge(batches)
-	defer c.unlock()
-	for _, g := range c.lock() {
-		if err := t.prepare(ctx, g.group); err != nil {
-			c.fail(g, err)
-		}
-	}
-	c.write(ctx)
-	return c.errs
-}
-
-// prepare makes a group ready to commit: its versions known, its name in the index.
-// The index item is written before the first offset, so that no offset is without
-// it; and by each coordinator anew, so that one it has replaced cannot remove it.
-func (t *Table) prepare(ctx context.Context, g *group) error {
-	if !g.loaded {
-		if _, err := t.load(ctx, g); err != nil {
-			return err
-		}
-	}
-	if g.listed {
-		return nil
-	}
-	r := kv.Settle(ctx, t.store, kv.Write{Key: g.indexKey(), Any: true})[0]
-	if r.Err != nil {
-		return r.Err
-	}
-	g.index, g.listed = r.Version, true
-	return nil
-}
-
-// Load reads all offsets of a group, in order of topic id and partition. From then on
-// the Table writes over what it has read; so a coordinator loads when it takes over.
-func (t *Table) Load(ctx context.Context, group string) ([]Entry, error) {
-	g, err := t.lock(group)
-	if err != nil {
-		return nil, fmt.Errorf("load offsets: %w", err)
-	}
-	defer t.unlock(g)
-	entries, err := t.load(ctx, g)
-	if err != nil {
-		return nil, g.fail("load", err)
-	}
-	return entries, nil
-}
-
-func (t *Table) load(ctx context.Context, g *group) ([]Entry, error) {
-	index, err := t.store.Get(ctx, g.indexKey()) // before the offsets: see deleteGroup
-	if err != nil && !errors.Is(err, kv.ErrNotFound) {
-		return nil, err
-	}
-	items, err := t.store.Query(ctx, g.part(), kv.Range{})
-	if err != nil {
-		return nil, err
-	}
-	entries := make([]Entry, len(items))
-	versions := make(map[id.Partition]kv.Version, len(items))
-	for i, item := range items {
-		p, err := parseSortKey(item.Key.Sort)
-		if err != nil {
-			return nil, err
-		}
-		if entries[i], err = decodeValue(item.Value); err != nil {
-			return nil, fmt.Errorf("partition %v: %w", p, err)
-		}
-		entries[i].Topic, entries[i].Partition = p.Topic, p.Index
-		versions[p] = item.Version
-	}
-	g.loaded, g.versions = true, versions
-	g.index, g.listed = index.Version, false
-	return entries, nil
-}
-
-// Delete removes the offsets of partitions; one that has none is no error. It fails
-// with ErrFenced like Commit.
-func (t *Table) Delete(ctx context.Context, group string, partitions ...id.Partition) error {
-	g, err := t.lock(group)
-	if err != nil {
-		return fmt.Errorf("delete offsets: %w", err)
-	}
-	defer t.unlock(g)
-	if !g.loaded {
-		if _, err := t.load(ctx, g); err != nil {
-			return g.fail("delete", err)
-		}
-	}
-	if err := t.delete(ctx, g, partitions); err != nil {
-		return g.fail("delete", err)
+// held fails with ErrFenced if the epoch is known not to be the newest.
+func (t *Table) held(g *group, epoch id.Epoch) error {
+	if g.loaded && epoch < g.epoch || !t.authority.Holds(g.name, epoch) {
+		return fmt.Errorf("%w: epoch %d is over", ErrFenced, epoch)
 	}
 	return nil
 }
 
-func (t *Table) delete(ctx context.Context, g *group, partitions []id.Partition) error {
-	var writes []kv.Write
-	var of []id.Partition
-	for _, p := range slices.Compact(slices.SortedFunc(slices.Values(partitions), id.Partition.Compare)) {
-		if version, ok := g.versions[p]; ok {
-			writes = append(writes, kv.Write{Key: g.key(p), Delete: true, If: version})
-			of = append(of, p)
-		}
+// confirm asks the Authority; see the package's first rule.
+func (t *Table) confirm(ctx context.Context, g *group, epoch id.Epoch) error {
+	if err := t.authority.Refresh(ctx); err != nil {
+		return fmt.Errorf("ask who the coordinator is: %w", err)
 	}
-	var failed error
-	for i, r := range kv.Settle(ctx, t.store, writes...) {
-		if r.Err == nil {
-			delete(g.versions, of[i])
-		} else {
-			failed = worse(failed, r.Err)
-		}
-	}
-	return t.explain(ctx, g, failed)
-}
-
-// worse returns the error to tell of two.
-func worse(a, b error) error {
-	if a == nil || errors.Is(b, kv.ErrConflict) {
-		return b
-	}
-	return a
-}
-
-// explain turns a failed condition into ErrFenced and reads the group again. After any
-// other failure the known versions stay: if the write was applied after all, the next
-// is told ErrFenced, which is safe, while reading again now might hide another coordinator.
-func (t *Table) explain(ctx context.Context, g *group, failed error) error {
-	if !errors.Is(failed, kv.ErrConflict) {
-		return failed
-	}
-	failed = fmt.Errorf("%w: %w", ErrFenced, failed)
-	if _, err := t.load(ctx, g); err != nil {
-		g.loaded = false // the next one reads
-		failed = errors.Join(failed, err)
-	}
-	return failed
-}
-
-// DeleteGroup removes all offsets of a group, then its name from the index. After a
-// crash in between the group is listed and has no offsets. It fails with ErrFenced like Commit.
-func (t *Table) DeleteGroup(ctx context.Context, group string) error {
-	g, err := t.lock(group)
-	if err != nil {
-		return fmt.Errorf("delete group: %w", err)
-	}
-	defer t.unlock(g)
-	if err := t.deleteGroup(ctx, g); err != nil {
-		return g.fail("delete all", err)
-	}
-	return nil
-}
-
-// deleteGroup removes the index item only if it is the one that was there before the
-// offsets were read: a coordinator that has committed since has written it anew.
-func (t *Table) deleteGroup(ctx context.Context, g *group) error {
-	if !g.loaded {
-		if _, err := t.load(ctx, g); err != nil {
-			return err
-		}
-	}
-	if err := t.delete(ctx, g, slices.Collect(maps.Keys(g.versions))); err != nil {
-		return err
-	}
-	g.loaded = false // whoever commits next reads again
-	if g.index == "" {
-		return nil
-	}
-	r := kv.Settle(ctx, t.store, kv.Write{Key: g.indexKey(), Delete: true, If: g.index})[0]
-	if errors.Is(r.Err, kv.ErrConflict) {
-		return fmt.Errorf("%w: %w", ErrFenced, r.Err)
-	}
-	return r.Err
+	return t.held(g, epoch)
 }
 
 // Groups lists the groups that have offsets, in order of name as it is escaped. A

@@ -34,14 +34,14 @@ func entry(topic int, partition int32, offset id.Offset) Entry {
 
 func load(t *testing.T, s kv.Store, group string) []Entry {
 	t.Helper()
-	entries, err := Open(s).Load(ctx, group)
+	entries, err := Open(s, Sole).Read(ctx, group)
 	require.NoError(t, err)
 	return entries
 }
 
 func groups(t *testing.T, s kv.Store) []string {
 	t.Helper()
-	names, err := Open(s).Groups(ctx)
+	names, err := Open(s, Sole).Groups(ctx)
 	require.NoError(t, err)
 	return names
 }
@@ -59,18 +59,18 @@ func eachStore(t *testing.T, test func(t *testing.T, s kv.Store)) {
 
 func TestCommitAndLoad(t *testing.T) {
 	eachStore(t, func(t *testing.T, s kv.Store) {
-		table := Open(s)
+		table := Open(s, Sole)
 		require.Empty(t, groups(t, s))
 		require.Empty(t, load(t, s, "g"))
-		require.NoError(t, table.Commit(ctx, "g", nil))
+		require.NoError(t, table.Commit(ctx, "g", 0, nil))
 		require.Empty(t, groups(t, s), "nothing was committed")
 
 		full := entry(2, 0, 7)
 		full.LeaderEpoch, full.Metadata, full.ExpireTime = 5, "not UTF-8: \xff\x00", time.UnixMilli(1_800_000_000_000).UTC()
-		require.NoError(t, table.Commit(ctx, "g", []Entry{entry(1, 10, 1), full, entry(1, 2, 1), entry(1, 2, 99)}))
+		require.NoError(t, table.Commit(ctx, "g", 0, []Entry{entry(1, 10, 1), full, entry(1, 2, 1), entry(1, 2, 99)}))
 		require.Equal(t, []Entry{entry(1, 2, 99), entry(1, 10, 1), full}, load(t, s, "g"), "the later of two wins")
-		require.NoError(t, table.Commit(ctx, "g", []Entry{entry(1, 2, 50)}), "an offset may go back on purpose")
-		require.NoError(t, table.Commit(ctx, "group", []Entry{entry(1, 2, 3)}))
+		require.NoError(t, table.Commit(ctx, "g", 0, []Entry{entry(1, 2, 50)}), "an offset may go back on purpose")
+		require.NoError(t, table.Commit(ctx, "group", 0, []Entry{entry(1, 2, 3)}))
 		require.Equal(t, []Entry{entry(1, 2, 50), entry(1, 10, 1), full}, load(t, s, "g"))
 		require.Equal(t, []Entry{entry(1, 2, 3)}, load(t, s, "group"))
 		require.Equal(t, []string{"g", "group"}, groups(t, s))
@@ -79,62 +79,22 @@ func TestCommitAndLoad(t *testing.T) {
 
 func TestDelete(t *testing.T) {
 	eachStore(t, func(t *testing.T, s kv.Store) {
-		require.NoError(t, Open(s).Commit(ctx, "g", []Entry{entry(1, 0, 1), entry(1, 1, 1), entry(2, 0, 1)}))
-		table := Open(s) // has read nothing yet
+		require.NoError(t, Open(s, Sole).Commit(ctx, "g", 0, []Entry{entry(1, 0, 1), entry(1, 1, 1), entry(2, 0, 1)}))
+		table := Open(s, Sole) // has read nothing yet
 		one := id.Partition{Topic: topicID(1), Index: 1}
-		require.NoError(t, table.Delete(ctx, "g", one, one, id.Partition{Topic: topicID(9)}))
+		require.NoError(t, table.Delete(ctx, "g", 0, one, one, id.Partition{Topic: topicID(9)}))
 		require.Equal(t, []Entry{entry(1, 0, 1), entry(2, 0, 1)}, load(t, s, "g"))
-		require.NoError(t, table.Commit(ctx, "g", []Entry{entry(1, 1, 8)}))
+		require.NoError(t, table.Commit(ctx, "g", 0, []Entry{entry(1, 1, 8)}))
 		require.Len(t, load(t, s, "g"), 3)
 
-		require.NoError(t, table.DeleteGroup(ctx, "g"))
-		require.NoError(t, table.DeleteGroup(ctx, "g"), "there is none")
+		require.NoError(t, table.DeleteGroup(ctx, "g", 0))
+		require.NoError(t, table.DeleteGroup(ctx, "g", 0), "there is none")
 		require.Empty(t, load(t, s, "g"))
 		require.Empty(t, groups(t, s))
-		require.NoError(t, table.Commit(ctx, "g", []Entry{entry(1, 1, 9)}))
+		require.NoError(t, table.Commit(ctx, "g", 0, []Entry{entry(1, 1, 9)}))
 		require.Equal(t, []Entry{entry(1, 1, 9)}, load(t, s, "g"))
 		require.Equal(t, []string{"g"}, groups(t, s))
 	})
-}
-
-// TestFenced: a coordinator that another has replaced takes no offset back.
-func TestFenced(t *testing.T) {
-	eachStore(t, func(t *testing.T, s kv.Store) {
-		old, fresh := Open(s), Open(s)
-		require.NoError(t, old.Commit(ctx, "g", []Entry{entry(1, 0, 10), entry(1, 1, 10)}))
-		_, err := old.Load(ctx, "empty")
-		require.NoError(t, err)
-		_, err = fresh.Load(ctx, "g")
-		require.NoError(t, err)
-		require.NoError(t, fresh.Commit(ctx, "g", []Entry{entry(1, 0, 20), entry(1, 2, 20)}))
-		require.NoError(t, fresh.Commit(ctx, "empty", []Entry{entry(1, 0, 20)}))
-
-		for name, late := range map[string]error{
-			"changed": old.Commit(ctx, "g", []Entry{entry(1, 0, 11)}),
-			"made":    old.Commit(ctx, "empty", []Entry{entry(1, 0, 11)}),
-		} {
-			require.ErrorIs(t, late, ErrFenced, name)
-		}
-		require.Equal(t, []Entry{entry(1, 0, 20), entry(1, 1, 10), entry(1, 2, 20)}, load(t, s, "g"))
-		require.Equal(t, []Entry{entry(1, 0, 20)}, load(t, s, "empty"))
-
-		require.NoError(t, fresh.Commit(ctx, "g", []Entry{entry(1, 1, 30)}))
-		require.ErrorIs(t, old.Delete(ctx, "g", id.Partition{Topic: topicID(1), Index: 1}), ErrFenced)
-		require.NoError(t, old.Commit(ctx, "g", []Entry{entry(1, 1, 40)}), "it has read again, and insists")
-		require.ErrorIs(t, fresh.Commit(ctx, "g", []Entry{entry(1, 1, 31), entry(1, 2, 31)}), ErrFenced)
-		require.Equal(t, []Entry{entry(1, 0, 20), entry(1, 1, 40), entry(1, 2, 31)}, load(t, s, "g"))
-	})
-}
-
-func TestFencedDeleteGroup(t *testing.T) {
-	s := kv.NewMem()
-	old, fresh := Open(s), Open(s)
-	require.NoError(t, old.Commit(ctx, "g", []Entry{entry(1, 0, 10)}))
-	require.NoError(t, fresh.Commit(ctx, "g", []Entry{entry(1, 1, 20)}))
-	require.NoError(t, fresh.Commit(ctx, "g", []Entry{entry(1, 0, 20)}))
-	require.ErrorIs(t, old.DeleteGroup(ctx, "g"), ErrFenced)
-	require.Len(t, load(t, s, "g"), 2)
-	require.Equal(t, []string{"g"}, groups(t, s))
 }
 
 // TestDeleteGroupMeetsCommit: at whatever moment a new coordinator commits, the old
@@ -145,16 +105,16 @@ func TestDeleteGroupMeetsCommit(t *testing.T) {
 		old := Open(kv.Inject(s, func(kv.Op) kv.Fault {
 			if ops++; ops == stop {
 				met = true
-				require.NoError(t, Open(s).Commit(ctx, "g", []Entry{entry(1, 7, 20)}))
+				require.NoError(t, Open(s, Sole).Commit(ctx, "g", 1, []Entry{entry(1, 7, 20)}))
 			}
 			return kv.FaultNone
-		}))
+		}), Sole)
 		ops = -1 << 30
-		require.NoError(t, Open(s).Commit(ctx, "g", []Entry{entry(1, 0, 10)}))
-		_, err := old.Load(ctx, "g")
+		require.NoError(t, Open(s, Sole).Commit(ctx, "g", 0, []Entry{entry(1, 0, 10)}))
+		_, err := old.Load(ctx, "g", 0)
 		require.NoError(t, err)
 		ops = 0
-		_ = old.DeleteGroup(ctx, "g") // done or fenced: either is right
+		_ = old.DeleteGroup(ctx, "g", 0) // done or fenced: either is right
 		if !met {
 			require.Greater(t, stop, 2)
 			return
@@ -166,62 +126,62 @@ func TestDeleteGroupMeetsCommit(t *testing.T) {
 
 func TestForget(t *testing.T) {
 	s := kv.NewMem()
-	table := Open(s)
+	table := Open(s, Sole)
 	for i := range 100 {
-		_, err := table.Load(ctx, fmt.Sprint("no such group ", i))
+		_, err := table.Load(ctx, fmt.Sprint("no such group ", i), 0)
 		require.NoError(t, err)
-		table.Forget(fmt.Sprint("no such group ", i))
+		table.Forget(fmt.Sprint("no such group ", i), 0)
 	}
 	require.Empty(t, table.groups)
-	require.NoError(t, table.Commit(ctx, "g", []Entry{entry(1, 0, 1)}))
-	require.NoError(t, table.DeleteGroup(ctx, "g"))
+	require.NoError(t, table.Commit(ctx, "g", 0, []Entry{entry(1, 0, 1)}))
+	require.NoError(t, table.DeleteGroup(ctx, "g", 0))
 	require.Empty(t, table.groups)
 }
 
 func TestGroupNames(t *testing.T) {
 	s := kv.NewMem()
-	table := Open(s)
+	table := Open(s, Sole)
 	names := []string{"", "a", "a/b", "100%", "%41", "%", "%%", "zero\x00byte", "not UTF-8 \xff\xc3", "ünï", "new\nline", strings.Repeat("x", 900)}
 	for i, name := range names {
-		require.NoError(t, table.Commit(ctx, name, []Entry{entry(1, 0, id.Offset(i))}), "%q", name)
+		require.NoError(t, table.Commit(ctx, name, 0, []Entry{entry(1, 0, id.Offset(i))}), "%q", name)
 	}
 	for i, name := range names {
 		require.Equal(t, []Entry{entry(1, 0, id.Offset(i))}, load(t, s, name), "%q", name)
 	}
 	require.ElementsMatch(t, names, groups(t, s))
 	for _, name := range []string{strings.Repeat("x", 901), strings.Repeat("\x00", 301)} {
-		require.ErrorIs(t, table.Commit(ctx, name, []Entry{entry(1, 0, 1)}), ErrInvalidGroup)
-		_, err := table.Load(ctx, name)
+		require.ErrorIs(t, table.Commit(ctx, name, 0, []Entry{entry(1, 0, 1)}), ErrInvalidGroup)
+		_, err := table.Load(ctx, name, 0)
 		require.ErrorIs(t, err, ErrInvalidGroup)
-		require.ErrorIs(t, table.DeleteGroup(ctx, name), ErrInvalidGroup)
-		require.ErrorIs(t, table.Delete(ctx, name), ErrInvalidGroup)
-		table.Forget(name)
+		require.ErrorIs(t, table.DeleteGroup(ctx, name, 0), ErrInvalidGroup)
+		require.ErrorIs(t, table.Delete(ctx, name, 0), ErrInvalidGroup)
+		table.Forget(name, 0)
 	}
 }
 
 func TestInvalidEntries(t *testing.T) {
 	s := kv.NewMem()
-	table := Open(s)
+	table := Open(s, Sole)
 	long, huge := entry(1, 0, 1), entry(1, 0, 1)
 	long.TopicName = strings.Repeat("n", maxTopicName+1)
 	huge.Metadata = strings.Repeat("m", kv.MaxValue)
 	for _, e := range []Entry{entry(1, -1, 1), long} {
-		require.Error(t, table.Commit(ctx, "g", []Entry{e, entry(1, 5, 1)}))
+		require.Error(t, table.Commit(ctx, "g", 0, []Entry{e, entry(1, 5, 1)}))
 		require.Empty(t, load(t, s, "g"), "all or none")
 	}
-	require.ErrorIs(t, table.Commit(ctx, "g", []Entry{huge}), kv.ErrTooLarge)
+	require.ErrorIs(t, table.Commit(ctx, "g", 0, []Entry{huge}), kv.ErrTooLarge)
 }
 
 func TestCommitAll(t *testing.T) {
 	s := kv.NewMem()
 	calls := &counting{Store: s}
-	table := Open(calls)
+	table := Open(calls, Sole)
 	batches := []Batch{
-		{"a", []Entry{entry(1, 0, 1)}},
-		{"b", []Entry{entry(1, 0, 2)}},
-		{strings.Repeat("x", 1000), []Entry{entry(1, 0, 2)}},
-		{"a", []Entry{entry(1, 0, 3), entry(1, 1, 3)}},
-		{"c", nil},
+		{"a", 0, []Entry{entry(1, 0, 1)}},
+		{"b", 0, []Entry{entry(1, 0, 2)}},
+		{strings.Repeat("x", 1000), 0, []Entry{entry(1, 0, 2)}},
+		{"a", 0, []Entry{entry(1, 0, 3), entry(1, 1, 3)}},
+		{"c", 0, nil},
 	}
 	for range 2 {
 		calls.writes = 0
@@ -256,13 +216,13 @@ func (c *counting) Write(ctx context.Context, writes ...kv.Write) []kv.Result {
 func TestUnknownOutcomes(t *testing.T) {
 	for seed := range uint64(10) {
 		s := kv.NewMem()
-		table := Open(kv.NewFlaky(s, seed, kv.FlakyRates{Fail: 0.1, Lost: 0.1, Landed: 0.2, Late: 0.1, Read: 0.1}))
+		table := Open(kv.NewFlaky(s, seed, kv.FlakyRates{Fail: 0.1, Lost: 0.1, Landed: 0.2, Late: 0.1, Read: 0.1}), Sole)
 		var wg sync.WaitGroup
 		for g := range 4 {
 			wg.Go(func() {
 				group, stored := fmt.Sprint("g", g), id.Offset(0)
 				for offset := id.Offset(1); offset <= 40; offset++ {
-					err := table.Commit(ctx, group, []Entry{entry(1, 0, offset)})
+					err := table.Commit(ctx, group, 0, []Entry{entry(1, 0, offset)})
 					if err != nil && !errors.Is(err, kv.ErrInjected) {
 						t.Errorf("seed %d: %v", seed, err)
 						return
@@ -270,7 +230,7 @@ func TestUnknownOutcomes(t *testing.T) {
 					if err == nil {
 						stored = offset
 					}
-					entries, loadErr := Open(s).Load(ctx, group)
+					entries, loadErr := Open(s, Sole).Load(ctx, group, 0)
 					if loadErr != nil || stored > 0 && (len(entries) != 1 || entries[0].Offset != stored) {
 						t.Errorf("seed %d, %s: want %d, have %v, %v (%v)", seed, group, stored, entries, loadErr, err)
 						return
@@ -284,7 +244,7 @@ func TestUnknownOutcomes(t *testing.T) {
 
 func TestConcurrentCommitsOfManyGroups(t *testing.T) {
 	eachStore(t, func(t *testing.T, s kv.Store) {
-		table := Open(s)
+		table := Open(s, Sole)
 		var wg sync.WaitGroup
 		for w := range 8 {
 			wg.Go(func() {
@@ -292,7 +252,7 @@ func TestConcurrentCommitsOfManyGroups(t *testing.T) {
 				for i := range 30 {
 					batches := make([]Batch, 5)
 					for j, g := range rng.Perm(6)[:5] { // in any order: no deadlock
-						batches[j] = Batch{fmt.Sprint("g", g), []Entry{entry(w, 0, id.Offset(i))}}
+						batches[j] = Batch{fmt.Sprint("g", g), 0, []Entry{entry(w, 0, id.Offset(i))}}
 					}
 					for _, err := range table.CommitAll(ctx, batches) {
 						if err != nil {
@@ -310,7 +270,7 @@ func TestConcurrentCommitsOfManyGroups(t *testing.T) {
 }
 
 func TestDamagedItems(t *testing.T) {
-	good, err := appendValue(nil, entry(1, 0, 1))
+	good, err := appendValue(nil, item{Entry: entry(1, 0, 1)})
 	require.NoError(t, err)
 	for name, c := range map[string]struct {
 		sort  string
@@ -320,8 +280,10 @@ func TestDamagedItems(t *testing.T) {
 		"empty":       {sortKey(id.Partition{Topic: topicID(1)}), nil, ErrCorrupt},
 		"newer":       {sortKey(id.Partition{Topic: topicID(1)}), append([]byte{9}, good[1:]...), ErrNewer},
 		"older":       {sortKey(id.Partition{Topic: topicID(1)}), append([]byte{0}, good[1:]...), ErrCorrupt},
-		"cut":         {sortKey(id.Partition{Topic: topicID(1)}), good[:30], ErrCorrupt},
-		"name cut":    {sortKey(id.Partition{Topic: topicID(1)}), good[:32], ErrCorrupt},
+		"cut":         {sortKey(id.Partition{Topic: topicID(1)}), good[:35], ErrCorrupt},
+		"cut before":  {sortKey(id.Partition{Topic: topicID(1)}), append([]byte{1}, good[1:30]...), ErrCorrupt},
+		"flags":       {sortKey(id.Partition{Topic: topicID(1)}), slices.Replace(slices.Clone(good), 33, 34, 2), ErrCorrupt},
+		"name cut":    {sortKey(id.Partition{Topic: topicID(1)}), good[:37], ErrCorrupt},
 		"key":         {"elephant", good, ErrCorrupt},
 		"topic":       {"elephant/0000000000", good, ErrCorrupt},
 		"index":       {topicID(1).String() + "/000000000x", good, ErrCorrupt},
@@ -330,25 +292,31 @@ func TestDamagedItems(t *testing.T) {
 		s := kv.NewMem()
 		_, err := kv.PutIfAbsent(ctx, s, kv.Key{Part: "offsets/g", Sort: c.sort}, c.value)
 		require.NoError(t, err)
-		_, err = Open(s).Load(ctx, "g")
+		_, err = Open(s, Sole).Load(ctx, "g", 0)
 		require.ErrorIs(t, err, c.want, name)
-		require.ErrorIs(t, Open(s).Commit(ctx, "g", []Entry{entry(1, 0, 1)}), c.want, name)
+		require.ErrorIs(t, Open(s, Sole).Commit(ctx, "g", 0, []Entry{entry(1, 0, 1)}), c.want, name)
 	}
 }
 
 func TestGoldenValue(t *testing.T) {
-	e := Entry{
+	e := item{epoch: 7, removing: true}
+	e.Entry = Entry{
 		TopicName: "orders", Offset: 0x0102030405060708, LeaderEpoch: -1, Metadata: "meta",
 		CommitTime: time.UnixMilli(1_700_000_000_123).UTC(), ExpireTime: time.UnixMilli(1).UTC(),
 	}
-	want := []byte("\x01" + "\x08\x07\x06\x05\x04\x03\x02\x01" + "\xff\xff\xff\xff" + "\x7b\x68\xe5\xcf\x8b\x01\x00\x00" +
-		"\x01\x00\x00\x00\x00\x00\x00\x00" + "\x06\x00" + "orders" + "meta")
+	want := []byte("\x02" + "\x08\x07\x06\x05\x04\x03\x02\x01" + "\xff\xff\xff\xff" + "\x7b\x68\xe5\xcf\x8b\x01\x00\x00" +
+		"\x01\x00\x00\x00\x00\x00\x00\x00" + "\x07\x00\x00\x00" + "\x01" + "\x06\x00" + "orders" + "meta")
 	got, err := appendValue(nil, e)
 	require.NoError(t, err)
 	require.Equal(t, want, got)
 	back, err := decodeValue(want)
 	require.NoError(t, err)
 	require.Equal(t, e, back)
+
+	old := append([]byte{1}, slices.Delete(want, 29, 34)[1:]...)
+	back, err = decodeValue(old)
+	require.NoError(t, err)
+	require.Equal(t, item{Entry: e.Entry, epoch: -1}, back, "the version before knows no coordinator")
 
 	e.ExpireTime = time.Time{}
 	got, err = appendValue(nil, e)
@@ -362,10 +330,11 @@ func TestGoldenValue(t *testing.T) {
 func FuzzDecodeValue(f *testing.F) {
 	f.Add(append([]byte{valueVersion}, make([]byte, valueFixed)...))
 	for _, e := range []Entry{entry(1, 0, 1), {LeaderEpoch: 3, TopicName: "t", Metadata: "m", ExpireTime: time.UnixMilli(5)}} {
-		b, err := appendValue(nil, e)
+		b, err := appendValue(nil, item{Entry: e, epoch: 4})
 		require.NoError(f, err)
 		f.Add(b)
 	}
+	f.Add(append([]byte{1}, make([]byte, valueFixed)...))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := decodeValue(b)
@@ -374,7 +343,13 @@ func FuzzDecodeValue(f *testing.F) {
 		}
 		again, err := appendValue(nil, e)
 		require.NoError(t, err)
-		require.Equal(t, b, again)
+		if b[0] == valueVersion {
+			require.Equal(t, b, again)
+			return
+		}
+		back, err := decodeValue(again)
+		require.NoError(t, err)
+		require.Equal(t, e, back)
 	})
 }
 

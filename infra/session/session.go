@@ -157,6 +157,16 @@ func (s *Session) Valid() bool { return int64(time.Since(s.base)) < s.deadline.L
 // monotonic clock. It lies in the past when the session has ended.
 func (s *Session) Deadline() time.Time { return s.base.Add(time.Duration(s.deadline.Load())) }
 
+// LastRenewal returns the time before the newest write that is known to have renewed the
+// session was sent, on the monotonic clock; of a session that has ended, that before its first.
+func (s *Session) LastRenewal() time.Time {
+	deadline := time.Duration(s.deadline.Load())
+	if deadline == 0 {
+		return s.base
+	}
+	return s.base.Add(deadline - s.cfg.lifetime())
+}
+
 // Lost returns a channel that is closed when the session is lost for good. A
 // session that is closed before is not lost.
 func (s *Session) Lost() <-chan struct{} { return s.lost }

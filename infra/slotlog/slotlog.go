@@ -84,9 +84,10 @@ func (l *Log) Append(ctx context.Context, seq uint64, payload []byte) error {
 }
 
 // AppendOwned is Append for the one writer of a stream, who takes each slot only after
-// it knows what became of the one before: such a writer need not look at the floor, for
-// no slot of its own is truncated before it is known, and one that fences the writer has
-// the writer's next slot, which stays. It costs one write.
+// it knows what became of the one before, and whose slots others remove only after they
+// have taken its next one. It costs one write. The floor need not be looked at: a slot of
+// the writer that is below the floor was taken by the writer, with the same payload, or the
+// writer would have been told ErrTaken; and the slot that fences it is the last, which stays.
 func (l *Log) AppendOwned(ctx context.Context, seq uint64, payload []byte) error {
 	err := kv.Settle(ctx, l.store, kv.Write{Key: l.slotKey(seq), Value: payload})[0].Err
 	if errors.Is(err, kv.ErrConflict) {

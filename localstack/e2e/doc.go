@@ -5,4 +5,6 @@
 // FOREBAY_E2E_TARGET=kafka runs the same drivers and scenarios against Apache Kafka, which
 // shows that a finding is Forebay's and not the test's. Scenarios about Forebay's own files
 // are not part of that run.
+//
+// What runs in a cloud runs here on servers that speak the same protocols: the table on dynalite.
 package e2e

@@ -25,7 +25,7 @@ const (
 	ReadsDiffer         Kind = "reads-differ"         // two reads of a partition are not the same bytes
 	NotDrained          Kind = "not-drained"          // a read did not come to the end in its time
 	UnknownValue        Kind = "unknown-value"        // a record holds what nobody sent
-	OffsetsBack         Kind = "offsets-back"         // a group's committed offset went back
+	OffsetsBack         Kind = "offsets-back"         // a member fetched an offset that was not the one committed last
 )
 
 // Anomaly is something that must not be.

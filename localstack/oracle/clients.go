@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -121,36 +122,45 @@ func (c *checker) checkSeen(p Partition) {
 	}
 }
 
-// checkCommits looks for offsets of a group that are lower than one before.
+// checkCommits looks at the offsets that members of a group fetched: each must be one that
+// was committed, and not followed by another commit that had ended by then. What a member
+// commits is its own affair: it may be lower than what was committed before.
 func (c *checker) checkCommits(p Partition) {
 	groups := map[string][]*Commit{}
 	for _, o := range c.parts[p].commits {
-		if o.Outcome == OK {
-			groups[o.Group] = append(groups[o.Group], o)
-		}
+		groups[o.Group] = append(groups[o.Group], o)
 	}
-	for group, ops := range groups {
-		byEnd := slices.Clone(ops)
-		slices.SortStableFunc(byEnd, func(a, b *Commit) int { return cmp.Compare(a.Completed, b.Completed) })
-		highest := &Commit{Offset: -1}
-		for _, o := range ops { // in order of invocation
-			for len(byEnd) > 0 && byEnd[0].Completed < o.Invoked {
-				if byEnd[0].Offset > highest.Offset {
-					highest = byEnd[0]
-				}
-				byEnd = byEnd[1:]
-			}
-			if o.Offset < highest.Offset {
-				c.add(OffsetsBack, p, "%s %s offset %d of %s at %s; %s had %s %d by %s",
-					o.Consumer, o.did(), o.Offset, group, o.Invoked.Round(time.Millisecond), highest.Consumer, highest.did(), highest.Offset, highest.Completed.Round(time.Millisecond))
+	for _, ops := range groups {
+		for _, f := range ops {
+			if f.Fetched {
+				c.checkFetched(p, f, ops)
 			}
 		}
 	}
 }
 
-func (o *Commit) did() string {
-	if o.Fetched {
-		return "fetched"
+// checkFetched compares a fetch with the commits of its group.
+func (c *checker) checkFetched(p Partition, f *Commit, ops []*Commit) {
+	var latest *Commit // of those that had ended before the fetch began, the last to begin
+	for _, o := range ops {
+		if !o.Fetched && o.Outcome == OK && o.Completed < f.Invoked && (latest == nil || o.Invoked > latest.Invoked) {
+			latest = o
+		}
 	}
-	return "committed"
+	if latest == nil && f.Offset == -1 {
+		return
+	}
+	for _, o := range ops {
+		if o.Fetched || o.Offset != f.Offset || o.Outcome == Fail || o.Invoked > f.Completed {
+			continue
+		}
+		if latest == nil || o.Outcome == Info || o.Completed >= latest.Invoked {
+			return
+		}
+	}
+	before := "nothing had been committed"
+	if latest != nil {
+		before = fmt.Sprintf("%s had committed %d by %s", latest.Consumer, latest.Offset, latest.Completed.Round(time.Millisecond))
+	}
+	c.add(OffsetsBack, p, "%s of %s fetched offset %d after %s; %s", f.Consumer, f.Group, f.Offset, f.Invoked.Round(time.Millisecond), before)
 }

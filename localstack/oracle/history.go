@@ -8,7 +8,9 @@
 package oracle
 
 import (
+	"bytes"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -50,6 +52,17 @@ func (p Partition) String() string { return fmt.Sprintf("%s-%d", p.Topic, p.Inde
 
 // MarshalText is String.
 func (p Partition) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads the text that String writes.
+func (p *Partition) UnmarshalText(text []byte) error {
+	dash := bytes.LastIndexByte(text, '-')
+	n, err := strconv.ParseInt(string(text[dash+1:]), 10, 32)
+	if err != nil || dash < 0 {
+		return fmt.Errorf("parse partition %q: want topic-index", text)
+	}
+	*p = Partition{string(text[:dash]), int32(n)}
+	return nil
+}
 
 // Outcome is what came of an operation.
 type Outcome string

@@ -262,14 +262,35 @@ func TestValuesAndGroups(t *testing.T) {
 		{"a committed offset is gone", func(h *oracle.History) {
 			h.Commits = append(h.Commits, oracle.Commit{Span: span(100, 101), Group: "g", Consumer: "c2", Partition: part, Offset: -1, Fetched: true, Outcome: oracle.OK})
 		}, []oracle.Kind{oracle.OffsetsBack}},
-		{"an old member committed less", func(h *oracle.History) {
-			h.Commits = append(h.Commits, oracle.Commit{Span: span(100, 101), Group: "g", Consumer: "c2", Partition: part, Offset: 2, Outcome: oracle.OK})
+		{"a member fetched what was never committed", func(h *oracle.History) {
+			h.Commits[0].Offset = 2
 		}, []oracle.Kind{oracle.OffsetsBack}},
-		{"a commit of less that was refused, or began before", func(h *oracle.History) {
+		{"a member fetched what another tried to commit later", func(h *oracle.History) {
 			h.Commits = append(h.Commits,
-				oracle.Commit{Span: span(100, 101), Group: "g", Consumer: "c2", Partition: part, Offset: 2, Outcome: oracle.Fail},
-				oracle.Commit{Span: span(90, 101), Group: "g", Consumer: "c2", Partition: part, Offset: 4, Outcome: oracle.OK},
-				oracle.Commit{Span: span(100, 101), Group: "h", Consumer: "c2", Partition: part, Offset: 1, Outcome: oracle.OK})
+				oracle.Commit{Span: span(100, 101), Group: "g", Consumer: "c2", Partition: part, Offset: 4, Fetched: true, Outcome: oracle.OK},
+				oracle.Commit{Span: span(110, 111), Group: "g", Consumer: "c1", Partition: part, Offset: 4, Outcome: oracle.OK})
+		}, []oracle.Kind{oracle.OffsetsBack}},
+		{"a member fetched what was refused", func(h *oracle.History) {
+			h.Commits = append(h.Commits,
+				oracle.Commit{Span: span(95, 96), Group: "g", Consumer: "c1", Partition: part, Offset: 4, Outcome: oracle.Fail},
+				oracle.Commit{Span: span(100, 101), Group: "g", Consumer: "c2", Partition: part, Offset: 4, Fetched: true, Outcome: oracle.OK})
+		}, []oracle.Kind{oracle.OffsetsBack}},
+		{"a member fetched what another group committed", func(h *oracle.History) {
+			h.Commits = append(h.Commits, oracle.Commit{Span: span(100, 101), Group: "h", Consumer: "c2", Partition: part, Offset: 6, Fetched: true, Outcome: oracle.OK})
+		}, []oracle.Kind{oracle.OffsetsBack}},
+		{"a member fetched what was committed last, at once, or perhaps", func(h *oracle.History) {
+			for i, offset := range []int64{6, 5, 4, 2} {
+				h.Commits = append(h.Commits, oracle.Commit{Span: span(100+i, 110), Group: "g", Consumer: "c2", Partition: part, Offset: offset, Fetched: true, Outcome: oracle.OK})
+			}
+			h.Commits = append(h.Commits,
+				oracle.Commit{Span: span(90, 130), Group: "g", Consumer: "c1", Partition: part, Offset: 5, Outcome: oracle.OK},
+				oracle.Commit{Span: span(109, 131), Group: "g", Consumer: "c1", Partition: part, Offset: 4, Outcome: oracle.OK},
+				oracle.Commit{Span: span(20, 21), Group: "g", Consumer: "c1", Partition: part, Offset: 2, Outcome: oracle.Info})
+		}, nil},
+		{"a member committed less than was committed before", func(h *oracle.History) {
+			h.Commits = append(h.Commits,
+				oracle.Commit{Span: span(100, 101), Group: "g", Consumer: "c2", Partition: part, Offset: 2, Outcome: oracle.OK},
+				oracle.Commit{Span: span(110, 111), Group: "g", Consumer: "c1", Partition: part, Offset: 2, Fetched: true, Outcome: oracle.OK})
 		}, nil},
 	})
 }
@@ -310,7 +331,7 @@ func TestPartitionsAreApart(t *testing.T) {
 	require.Equal(t, []oracle.Kind{oracle.NotDrained, oracle.Unseen}, kinds(oracle.Check(h)), "a partition that nobody read")
 }
 
-func TestValueText(t *testing.T) {
+func TestTexts(t *testing.T) {
 	for _, v := range []oracle.Value{{Producer: 1}, {Producer: 12, Sequence: 1 << 40}} {
 		got, err := oracle.ParseValue(v.String())
 		require.NoError(t, err)
@@ -320,6 +341,14 @@ func TestValueText(t *testing.T) {
 		require.NoError(t, json.Unmarshal(raw, &got))
 		require.Equal(t, v, got)
 	}
+	for _, p := range []oracle.Partition{{}, {Topic: "a-b-1", Index: 12}} {
+		raw, err := json.Marshal(p)
+		require.NoError(t, err)
+		var got oracle.Partition
+		require.NoError(t, json.Unmarshal(raw, &got))
+		require.Equal(t, p, got)
+	}
+	require.Error(t, new(oracle.Partition).UnmarshalText([]byte("5")))
 	for _, text := range []string{"", "p1", "p1-2x", "p-1", "q1-2", "p01-2", fmt.Sprintf("p1-%d0", int64(1)<<62)} {
 		_, err := oracle.ParseValue(text)
 		require.Error(t, err, text)

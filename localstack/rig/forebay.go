@@ -45,14 +45,14 @@ type ForebayConfig struct {
 	Attachment
 }
 
-// BuildForebay builds the binary of the module that holds dir and returns its path, in out.
-func BuildForebay(ctx context.Context, out string) (string, error) {
+// BuildForebay builds the binary into the directory out, with flags for go build, and returns its path.
+func BuildForebay(ctx context.Context, out string, flags ...string) (string, error) {
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return "", fmt.Errorf("find the module's root: %w", err)
 	}
 	binary := filepath.Join(out, "forebay")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/forebay")
+	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build", "-o", binary}, flags, []string{"./cmd/forebay"})...)
 	cmd.Dir = strings.TrimSpace(string(root))
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build forebay: %w\n%s", err, said)

@@ -68,7 +68,8 @@ func (cfg MinIOConfig) Start(ctx context.Context) (*MinIO, error) {
 	cmd := exec.CommandContext(ctx, cfg.Binary, "server", "--quiet", "--address", cfg.Addr, "--console-address", console, cfg.Dir)
 	cmd.Env = append(os.Environ(),
 		"MINIO_ROOT_USER="+m.AccessKey, "MINIO_ROOT_PASSWORD="+m.SecretKey,
-		"MINIO_SITE_REGION="+m.Region, // or it takes any
+		"MINIO_SITE_REGION="+m.Region,       // or it takes any
+		"MINIO_PROMETHEUS_AUTH_TYPE=public", // its counters, for benchmarks that hold ours against them
 		"MINIO_BROWSER="+browser, "MINIO_UPDATE=off")
 	var err error
 	if m.Process, err = cfg.start("minio", cmd); err != nil {

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -50,73 +51,71 @@ func writeRuns(w *pack.Writer, c Chunk) error {
 	return err
 }
 
-// commitLoop commits what is stored, in order, until the stream ends.
+// commitLoop commits what is stored, in order, until the stream is closed or a commit fails.
 func (s *Stream) commitLoop() {
 	for {
-		batch := s.stored()
-		if len(batch) > 0 {
-			if err := s.commit(batch); err != nil {
-				s.mu.Lock()
-				s.failed = err
-				s.mu.Unlock()
+		if uploads := s.stored(); len(uploads) > 0 {
+			if err := s.commit(uploads); err != nil {
+				s.abandon(err)
+				return
 			}
 			continue
 		}
 		select {
 		case <-s.progress:
 		case <-s.life.Done():
-			s.abandon()
+			s.abandon(ErrClosed)
 			return
 		}
 	}
 }
 
-// stored takes the uploads at the head of the queue that are stored, or have failed. After
-// a failure it takes those that follow too: none of them may be committed.
+// stored takes from the head of the queue the uploads that are stored, or one that has failed.
 func (s *Stream) stored() []*upload {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
-	for n < len(s.queue) && n < maxPerSlot && s.queue[n].stored && s.queue[n].err == nil && s.failed == nil {
+	for n < len(s.queue) && n < maxPerSlot && s.queue[n].stored && s.queue[n].err == nil {
 		n++
 	}
-	if n == 0 && len(s.queue) > 0 && (s.failed != nil || s.queue[0].stored) {
+	if n == 0 && len(s.queue) > 0 && s.queue[0].stored {
 		n = 1
 	}
-	batch := s.queue[:n:n]
+	uploads := s.queue[:n:n]
 	s.queue = s.queue[n:]
-	return batch
+	return uploads
 }
 
-// abandon fails what is queued at the end of the stream.
-func (s *Stream) abandon() {
-	s.mu.Lock()
-	queue := s.queue
-	s.queue = nil
-	err := s.failed
-	s.mu.Unlock()
-	if err == nil {
-		err = ErrClosed
-	}
-	for _, u := range queue {
-		u.done(err)
+// abandon ends the stream: nothing that is queued may be committed any more. Only when all
+// of that is answered does Commit answer by itself, so that the answers stay in order.
+func (s *Stream) abandon(err error) {
+	s.end()
+	for {
+		s.mu.Lock()
+		queue := s.queue
+		s.queue = nil
+		if len(queue) == 0 {
+			s.ended = err
+		}
+		s.mu.Unlock()
+		if len(queue) == 0 {
+			return
+		}
+		for _, u := range queue {
+			u.done(err)
+		}
 	}
 }
 
 // commit takes one slot for uploads and answers them.
 func (s *Stream) commit(uploads []*upload) error {
-	s.mu.Lock()
-	err, seq := s.failed, s.next
-	s.mu.Unlock()
+	err := uploads[0].err
 	if err == nil {
-		err = uploads[0].err
-	}
-	if err == nil {
-		err = s.takeSlot(seq, uploads)
+		err = s.takeSlot(uploads)
 	}
 	if err == nil && !seeded.Enabled(seeded.Fencing) {
 		if err = s.cfg.Await(s.life); err != nil {
-			err = fmt.Errorf("acknowledge slot %d of session %s: %w", seq, s.cfg.Session, err)
+			err = fmt.Errorf("acknowledge slot %d of session %s: %w", s.Through(), s.cfg.Session, err)
 		}
 	}
 	for _, u := range uploads {
@@ -125,9 +124,9 @@ func (s *Stream) commit(uploads []*upload) error {
 	return err
 }
 
-// takeSlot takes the slot, however long the table is away, unless another has it.
-func (s *Stream) takeSlot(seq uint64, uploads []*upload) error {
-	slot := Slot{}
+// takeSlot takes the next slot, however long the table is away, unless another has it.
+func (s *Stream) takeSlot(uploads []*upload) error {
+	seq, slot := s.Through()+1, Slot{}
 	entries := make([]indexed, len(uploads))
 	for i, u := range uploads {
 		ref := ObjectRef{Name: u.name, Size: u.size}
@@ -143,18 +142,15 @@ func (s *Stream) takeSlot(seq uint64, uploads []*upload) error {
 	}
 	began := s.cfg.Now()
 	for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
-		ctx, cancel := context.WithTimeout(s.life, settleTime)
-		err = s.cfg.Slots.AppendOwned(ctx, seq, payload)
-		cancel()
-		if err == nil || errors.Is(err, slotlog.ErrTaken) && s.ours(seq, payload) {
+		err = s.trySlot(seq, payload)
+		switch {
+		case err == nil:
 			s.committed(seq, entries, slot.Index, began)
 			return nil
-		}
-		if errors.Is(err, slotlog.ErrTaken) {
-			return fmt.Errorf("%w: session %s: %w", ErrFenced, s.cfg.Session, err)
-		}
-		if s.life.Err() != nil {
-			return fmt.Errorf("commit WAL objects: %w", err)
+		case errors.Is(err, ErrFenced):
+			return err
+		case s.life.Err() != nil:
+			return fmt.Errorf("commit WAL objects: %w: %w", ErrClosed, err)
 		}
 		if s.count(func(st *StreamStats) { st.SlotRetries++ }).SlotRetries == 1 || wait >= maxBackoff {
 			s.cfg.Logger.Warn("cannot take a slot, trying again", "slot", seq, "session", string(s.cfg.Session), "error", err)
@@ -166,13 +162,23 @@ func (s *Stream) takeSlot(seq uint64, uploads []*upload) error {
 // settleTime bounds one attempt to take a slot, with all its looks for the outcome.
 const settleTime = 10 * time.Second
 
-// ours reports whether the slot holds what this stream tried to put into it: an attempt
-// whose outcome stayed unknown may have been applied after all.
-func (s *Stream) ours(seq uint64, payload []byte) bool {
+// trySlot takes the slot or finds that this stream has it already: an attempt whose outcome
+// stayed unknown may have been applied after all. It fails with ErrFenced when another has it.
+func (s *Stream) trySlot(seq uint64, payload []byte) error {
 	ctx, cancel := context.WithTimeout(s.life, settleTime)
 	defer cancel()
+	taken := s.cfg.Slots.AppendOwned(ctx, seq, payload)
+	if !errors.Is(taken, slotlog.ErrTaken) {
+		return taken
+	}
 	slots, err := s.cfg.Slots.Read(ctx, seq, 1)
-	return err == nil && len(slots) == 1 && slots[0].Seq == seq && string(slots[0].Payload) == string(payload)
+	switch {
+	case err == nil && len(slots) == 1 && slots[0].Seq == seq && bytes.Equal(slots[0].Payload, payload):
+		return nil
+	case err != nil && !errors.Is(err, slotlog.ErrTruncated):
+		return err
+	}
+	return fmt.Errorf("%w: session %s: %w", ErrFenced, s.cfg.Session, taken)
 }
 
 // committed takes note of a slot.
@@ -187,6 +193,7 @@ func (s *Stream) committed(seq uint64, entries []indexed, index *ObjectRef, bega
 	}
 	s.stats.Slots++
 	s.stats.CommitTime += now.Sub(began)
+	s.cfg.OnSlot(now.Sub(began))
 	s.stats.LastSlotTime = now
-	s.noteIndex(index, len(entries))
+	s.noteIndex(seq, index, len(entries))
 }

@@ -20,8 +20,8 @@ type Object struct {
 	Footer *pack.Footer
 }
 
-// maxIndex bounds an index, in bytes.
-const maxIndex = 1 << 30
+// maxIndex bounds an index, in bytes. A stream is sealed and released long before.
+const maxIndex = 256 << 20
 
 // readers is how many footers ReadStream reads at once.
 const readers = 32
@@ -31,8 +31,9 @@ const readers = 32
 const readAttempts = 3
 
 // ReadStream returns the objects that slots up to through commit and that are not
-// released, in order: the newest index at or below it says what is in most of them, and
-// the footers of the rest are read by footer. What is released meanwhile is left out.
+// released, in order: the newest index of the stream says what is in most of them, and
+// the footers of the rest are read by footer. What is released meanwhile is left out. It
+// fails with ErrCorrupt or ErrVersion, and with ErrCorrupt also when a slot is missing.
 func ReadStream(
 	ctx context.Context, slots *slotlog.Log, objects objstore.Store, through uint64,
 	footer func(ctx context.Context, object string, size int64) (*pack.Footer, error),
@@ -67,24 +68,28 @@ func readStream(
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)
 	for i := range list {
-		o := &list[i]
-		if e, ok := known[o.Name]; ok {
-			if o.Footer, err = e.footer(); err != nil {
-				return nil, fmt.Errorf("read stream at slot %d: %w", o.Seq, err)
-			}
-			continue
-		}
 		g.Go(func() (err error) {
-			if o.Footer, err = footer(ctx, o.Name, o.Size); err != nil {
+			o := &list[i]
+			if e, ok := known[o.Name]; ok {
+				o.Footer, err = e.footer()
+			} else {
+				o.Footer, err = footer(ctx, o.Name, o.Size)
+			}
+			if err != nil {
 				return fmt.Errorf("read stream at slot %d: %w", o.Seq, err)
 			}
 			return nil
 		})
 	}
-	return list, g.Wait()
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return list, nil
 }
 
-// listStream reads the slots from the first that is not released up to through.
+// listStream reads the slots from the first that is not released up to through. The index is
+// the newest there is, of whatever slot: that of a slot up to through may be gone when a
+// session lives on.
 func listStream(ctx context.Context, slots *slotlog.Log, through uint64) (list []Object, index *ObjectRef, err error) {
 	first, err := slots.First(ctx)
 	if err != nil {
@@ -93,24 +98,30 @@ func listStream(ctx context.Context, slots *slotlog.Log, through uint64) (list [
 	if through < firstSlot || first > through {
 		return nil, nil, nil
 	}
-	raw, err := slots.Read(ctx, max(first, firstSlot), 0)
+	first = max(first, firstSlot)
+	raw, err := slots.Read(ctx, first, 0)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, r := range raw {
-		if r.Seq > through {
-			break
+	for i, r := range raw {
+		if want := first + uint64(i); r.Seq != want && want <= through {
+			return nil, nil, fmt.Errorf("slot %d: %w: it is missing", want, ErrCorrupt)
 		}
 		s, err := DecodeSlot(r.Payload)
 		if err != nil {
 			return nil, nil, fmt.Errorf("slot %d: %w", r.Seq, err)
 		}
-		for _, ref := range s.Objects {
-			list = append(list, Object{ObjectRef: ref, Seq: r.Seq})
-		}
 		if s.Index != nil {
 			index = s.Index
 		}
+		for _, ref := range s.Objects {
+			if r.Seq <= through {
+				list = append(list, Object{ObjectRef: ref, Seq: r.Seq})
+			}
+		}
+	}
+	if end := first + uint64(len(raw)); end <= through {
+		return nil, nil, fmt.Errorf("slot %d: %w: it is missing", end, ErrCorrupt)
 	}
 	return list, index, nil
 }

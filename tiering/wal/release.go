@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"iter"
+	"math"
 	"slices"
 	"strings"
 
@@ -17,15 +19,14 @@ import (
 )
 
 // noteIndex counts objects towards the next index and begins it when it is due. index is
-// the one that the slot just taken names, if any. mu is held.
-func (s *Stream) noteIndex(index *ObjectRef, objects int) {
+// the one that slot seq, just taken, names, if any. mu is held.
+func (s *Stream) noteIndex(seq uint64, index *ObjectRef, objects int) {
 	l := &s.latest
 	if index != nil {
-		l.ready = nil
 		if old := l.current; old != nil {
 			s.work.Go(func() { _ = s.cfg.Objects.Delete(s.life, old.Name) }) // else it is an orphan
 		}
-		l.current = index
+		l.current, l.seq, l.ready = index, seq, nil
 	}
 	l.since += objects
 	if l.since < s.cfg.IndexEvery || l.busy || l.ready != nil || s.life.Err() != nil {
@@ -36,6 +37,8 @@ func (s *Stream) noteIndex(index *ObjectRef, objects int) {
 	s.work.Go(func() { s.storeIndex(entries) })
 }
 
+var errTooLarge = fmt.Errorf("an index of more than %d bytes: is sealing held up?", maxIndex)
+
 // storeIndex stores an index for a later slot to name. One that cannot be stored costs
 // nothing: the next is due soon.
 func (s *Stream) storeIndex(entries []indexed) {
@@ -45,7 +48,10 @@ func (s *Stream) storeIndex(entries []indexed) {
 		Name: fmt.Sprintf("%s%s/%020d-%s.index", ObjectPrefix, s.cfg.Session, last, strings.ToLower(rand.Text()[:16])),
 		Size: int64(len(b)),
 	}
-	err := s.cfg.Objects.Put(s.life, ref.Name, bytes.NewReader(b))
+	err := errTooLarge
+	if len(b) <= maxIndex {
+		err = s.cfg.Objects.Put(s.life, ref.Name, bytes.NewReader(b))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.latest.busy = false
@@ -66,83 +72,114 @@ type Sealed func(ctx context.Context, p id.Partition) (id.Offset, error)
 const Everything = id.Offset(1<<63 - 1)
 
 // Release removes the slots and objects at the start of the stream whose records are all
-// sealed.
+// sealed. The last slot stays, with its objects, until another follows.
 //
 // Commit point: the floor of the slots. A crash before it changes nothing; after it the
-// objects are no part of the stream, and those that are still there are orphans.
+// objects are no part of the stream, and those that are still there are orphans, which
+// ReleaseStream removes in the end.
 func (s *Stream) Release(ctx context.Context, sealed Sealed) error {
+	s.releasing.Lock()
+	defer s.releasing.Unlock()
 	s.mu.Lock()
-	kept := slices.Clone(s.kept)
+	kept, last := slices.Clone(s.kept), s.next-1
 	s.mu.Unlock()
-	list := make([]Object, 0, len(kept))
-	for _, e := range kept {
-		f, err := e.footer()
-		if err != nil {
-			return fmt.Errorf("release stream: %w", err)
-		}
-		list = append(list, Object{ObjectRef: e.ref, Seq: e.seq, Footer: f})
-		if done, err := isSealed(ctx, f, sealed); err != nil || !done {
-			break // the rest stays anyway
-		}
-	}
-	n, err := releasable(ctx, list, len(list) == len(kept), sealed)
-	if err != nil || n == 0 {
+	gone, err := release(ctx, s.cfg.Slots, s.cfg.Objects, objectsOf(kept), last, sealed)
+	if len(gone) == 0 {
 		return err
 	}
-	if err := s.cfg.Slots.Truncate(ctx, list[n-1].Seq+1); err != nil {
-		return fmt.Errorf("release stream: %w", err)
-	}
 	s.mu.Lock()
-	for _, e := range s.kept[:n] {
+	for _, e := range s.kept[:len(gone)] {
 		s.keptTail -= int64(len(e.tail))
 	}
-	s.kept = slices.Clone(s.kept[n:])
-	s.stats.Released += int64(n)
+	s.kept = slices.Clone(s.kept[len(gone):])
+	s.stats.Released += int64(len(gone))
+	index := s.latest.current
+	if index != nil && s.latest.seq <= gone[len(gone)-1].Seq { // no slot names it any more
+		s.latest.current = nil
+	} else {
+		index = nil
+	}
 	s.mu.Unlock()
-	return remove(ctx, s.cfg.Objects, list[:n])
+	if index != nil {
+		err = errors.Join(err, s.cfg.Objects.Delete(ctx, index.Name))
+	}
+	return err
 }
 
-// ReleaseStream does the same to the stream of a session that is over, of which objects
-// is what ReadStream returned, and reports whether it holds nothing any more.
-func ReleaseStream(ctx context.Context, slots *slotlog.Log, store objstore.Store, objects []Object, sealed Sealed) (empty bool, err error) {
-	n, err := releasable(ctx, objects, true, sealed)
-	if err != nil {
+// objectsOf yields the objects of a stream's own list.
+func objectsOf(list []indexed) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		for _, e := range list {
+			f, err := e.footer()
+			if !yield(Object{ObjectRef: e.ref, Seq: e.seq, Footer: f}, err) {
+				return
+			}
+		}
+	}
+}
+
+// ReleaseStream does the same to the stream of a session that is over: it is fenced, and
+// objects is what ReadStream returned. Once all are sealed it removes what else the session
+// has left in the store, and reports that the stream is empty.
+func ReleaseStream(
+	ctx context.Context, slots *slotlog.Log, store objstore.Store, session id.Session, objects []Object, sealed Sealed,
+) (empty bool, err error) {
+	all := func(yield func(Object, error) bool) {
+		for _, o := range objects {
+			if !yield(o, nil) {
+				return
+			}
+		}
+	}
+	gone, err := release(ctx, slots, store, all, math.MaxUint64, sealed)
+	if err != nil || len(gone) < len(objects) {
 		return false, err
 	}
-	if n > 0 {
-		if err := slots.Truncate(ctx, objects[n-1].Seq+1); err != nil {
+	for info, err := range store.List(ctx, ObjectPrefix+string(session)+"/", "") {
+		if err == nil {
+			err = store.Delete(ctx, info.Key)
+		}
+		if err != nil {
 			return false, fmt.Errorf("release stream: %w", err)
 		}
-		if err := remove(ctx, store, objects[:n]); err != nil {
-			return false, err
-		}
 	}
-	return n == len(objects), nil
+	return true, nil
 }
 
-// releasable returns how many of the objects, oldest first, are sealed, of whole slots
-// only. complete says that the list goes on to the end of its last slot.
-func releasable(ctx context.Context, list []Object, complete bool, sealed Sealed) (int, error) {
-	n := 0
-	for ; n < len(list); n++ {
-		done, err := isSealed(ctx, list[n].Footer, sealed)
+// release removes whole slots whose objects are all sealed, up to the first that is not or
+// to slot end. objects are those of the stream, in order. It returns the objects of the
+// slots that are gone, also when it fails to delete some of them.
+func release(
+	ctx context.Context, slots *slotlog.Log, store objstore.Store, objects iter.Seq2[Object, error], end uint64, sealed Sealed,
+) (gone []Object, err error) {
+	for o, err := range objects {
+		done := false
+		if err == nil && o.Seq < end {
+			done, err = isSealed(ctx, o.Footer, sealed)
+		}
 		if err != nil {
-			return 0, err
+			return nil, fmt.Errorf("release stream: %w", err)
 		}
 		if !done {
+			end = min(end, o.Seq)
 			break
 		}
+		gone = append(gone, o)
 	}
-	if n == len(list) && complete {
-		return n, nil
+	for len(gone) > 0 && gone[len(gone)-1].Seq >= end {
+		gone = gone[:len(gone)-1]
 	}
-	if n == len(list) {
-		n-- // the next may be of the same slot
+	if len(gone) == 0 {
+		return nil, nil
 	}
-	for n > 0 && list[n-1].Seq == list[n].Seq {
-		n--
+	if err := slots.Truncate(ctx, gone[len(gone)-1].Seq+1); err != nil {
+		return nil, fmt.Errorf("release stream: %w", err)
 	}
-	return n, nil
+	var errs []error
+	for _, o := range gone {
+		errs = append(errs, store.Delete(ctx, o.Name))
+	}
+	return gone, errors.Join(errs...)
 }
 
 func isSealed(ctx context.Context, f *pack.Footer, sealed Sealed) (bool, error) {
@@ -152,20 +189,11 @@ func isSealed(ctx context.Context, f *pack.Footer, sealed Sealed) (bool, error) 
 	for i := range f.Runs {
 		end, err := sealed(ctx, f.Runs[i].Partition)
 		if err != nil {
-			return false, fmt.Errorf("release stream: %w", err)
+			return false, err
 		}
 		if end < f.Runs[i].Next {
 			return false, nil
 		}
 	}
 	return true, nil
-}
-
-// remove deletes the objects, which no slot names any more.
-func remove(ctx context.Context, store objstore.Store, objects []Object) error {
-	var errs []error
-	for _, o := range objects {
-		errs = append(errs, store.Delete(ctx, o.Name))
-	}
-	return errors.Join(errs...)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
@@ -70,10 +71,16 @@ func DecodeSlot(payload []byte) (Slot, error) {
 	switch {
 	case s.Version > slotVersion:
 		return Slot{}, fmt.Errorf("decode slot: %w: version %d, this one knows %d", ErrVersion, s.Version, slotVersion)
-	case s.Version != slotVersion || (s.Fence == nil) == (len(s.Objects) == 0):
+	case s.Version != slotVersion || (s.Fence == nil) == (len(s.Objects) == 0) || !s.valid():
 		return Slot{}, fmt.Errorf("decode slot: %w: %s", ErrCorrupt, payload)
 	}
 	return s, nil
+}
+
+// valid reports whether all objects have a name and a size.
+func (s Slot) valid() bool {
+	bad := func(ref ObjectRef) bool { return ref.Name == "" || ref.Size <= 0 }
+	return !slices.ContainsFunc(s.Objects, bad) && (s.Index == nil || !bad(*s.Index))
 }
 
 // Fence ends a stream by taking its next slot and returns the sequence of the last slot

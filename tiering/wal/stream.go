@@ -38,13 +38,19 @@ type StreamConfig struct {
 	// InFlight is how many uploads are under way at once: 4. A stream holds at most
 	// InFlight chunks twice, as batches and as objects.
 	InFlight int
+	// Small is how many uploads may be under way for a chunk that is not full to join them: 2.
+	// While there are more, what comes gathers.
+	Small int
 	// IndexEvery is how many objects are committed from one index to the next: 64.
 	IndexEvery int
 	// Await returns nil when the lease of the session is valid, waits while it is not, and
 	// fails when it is lost: nothing is acknowledged meanwhile. Nil: it always is.
-	Await  func(context.Context) error
-	Now    func() time.Time
-	Logger *slog.Logger
+	Await func(context.Context) error
+	// OnPut and OnSlot, if not nil, are told how long each object took to be stored and each
+	// slot to be taken, retries included. They must not block.
+	OnPut, OnSlot func(time.Duration)
+	Now           func() time.Time
+	Logger        *slog.Logger
 }
 
 func (c StreamConfig) withDefaults() StreamConfig {
@@ -57,11 +63,20 @@ func (c StreamConfig) withDefaults() StreamConfig {
 	if c.InFlight <= 0 {
 		c.InFlight = 4
 	}
+	if c.Small <= 0 {
+		c.Small = 2
+	}
 	if c.IndexEvery <= 0 {
 		c.IndexEvery = 64
 	}
 	if c.Await == nil {
 		c.Await = func(context.Context) error { return nil }
+	}
+	if c.OnPut == nil {
+		c.OnPut = func(time.Duration) {}
+	}
+	if c.OnSlot == nil {
+		c.OnSlot = func(time.Duration) {}
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -87,7 +102,7 @@ type Stream struct {
 	cfg    StreamConfig
 	budget budget // of the Group's goroutine
 
-	slotsFree chan struct{} // taken by each upload under way
+	uploading chan struct{} // holds one for each upload under way
 	wakeGroup chan struct{} // an upload has ended
 	progress  chan struct{} // there may be something for the committer
 	buffers   sync.Pool
@@ -96,13 +111,15 @@ type Stream struct {
 	end  context.CancelFunc
 	work sync.WaitGroup
 
+	releasing sync.Mutex // one Release at a time
+
 	mu       sync.Mutex
 	queue    []*upload // in order of Commit
 	next     uint64    // the next slot
 	kept     []indexed // committed and not released, oldest first
 	keptTail int64     // bytes of their footers
 	latest   indexState
-	failed   error
+	ended    error // why nothing is committed any more, once the queue is answered
 	stats    StreamStats
 }
 
@@ -112,6 +129,7 @@ type indexState struct {
 	since   int        // objects committed since the last was begun
 	ready   *ObjectRef // stored and in no slot yet
 	current *ObjectRef // named by the newest slot that names one
+	seq     uint64     // of that slot
 }
 
 // upload is one chunk on its way.
@@ -119,10 +137,9 @@ type upload struct {
 	name   string
 	body   *bytes.Buffer
 	size   int64
-	tail   []byte
-	chunk  int64 // bytes of its batches
+	tail   []byte // its footer and trailer
 	began  time.Time
-	stored bool
+	stored bool // or failed, with err
 	err    error
 	done   func(error)
 }
@@ -151,7 +168,7 @@ func OpenStream(cfg StreamConfig) *Stream {
 	cfg = cfg.withDefaults()
 	s := &Stream{
 		cfg: cfg, budget: budget{rate: cfg.Rate, last: cfg.Now()}, next: firstSlot,
-		slotsFree: make(chan struct{}, cfg.InFlight), wakeGroup: make(chan struct{}, 1), progress: make(chan struct{}, 1),
+		uploading: make(chan struct{}, cfg.InFlight), wakeGroup: make(chan struct{}, 1), progress: make(chan struct{}, 1),
 	}
 	s.budget.tokens = max(cfg.Rate, 1)
 	s.buffers.New = func() any { return new(bytes.Buffer) }
@@ -166,12 +183,13 @@ func (s *Stream) Sizes() (eager, most int64) { return s.cfg.MaxChunk, s.cfg.MaxC
 // Wake implements Sink.
 func (s *Stream) Wake() <-chan struct{} { return s.wakeGroup }
 
-// Ready implements Sink: there must be room for an upload, and a token unless the chunk is full.
+// Ready implements Sink: there must be room for an upload and, unless the chunk is full, a token.
 func (s *Stream) Ready(queued int64) (bool, time.Duration) {
-	if len(s.slotsFree) == cap(s.slotsFree) {
+	full, busy := queued >= s.cfg.MaxChunk, len(s.uploading)
+	if busy == cap(s.uploading) || !full && busy >= s.cfg.Small {
 		return false, time.Second // woken when one ends
 	}
-	if queued >= s.cfg.MaxChunk {
+	if full {
 		return true, 0
 	}
 	wait := s.budget.wait(s.cfg.Now())
@@ -180,27 +198,41 @@ func (s *Stream) Ready(queued int64) (bool, time.Duration) {
 
 // Commit implements Sink. It waits while InFlight uploads are under way.
 func (s *Stream) Commit(ctx context.Context, c Chunk, done func(error)) {
-	u := &upload{chunk: c.Bytes, done: done, began: s.cfg.Now()}
+	u := &upload{done: done, began: s.cfg.Now()}
 	s.budget.take(u.began)
 	select {
-	case s.slotsFree <- struct{}{}:
+	case s.uploading <- struct{}{}:
 		if u.err = s.build(u, c); u.err != nil {
-			<-s.slotsFree
+			<-s.uploading
 		}
 	case <-ctx.Done():
 		u.err = fmt.Errorf("upload %d bytes: %w", c.Bytes, context.Cause(ctx))
 	case <-s.life.Done():
 		u.err = ErrClosed
 	}
+	if ended := s.enqueue(u); ended != nil {
+		done(ended)
+	}
+}
+
+// enqueue hands an upload to the committer, unless the stream has ended: then it returns why.
+func (s *Stream) enqueue(u *upload) error {
 	s.mu.Lock()
-	u.stored = u.err != nil
+	defer s.mu.Unlock()
+	if s.ended != nil {
+		if u.err == nil {
+			<-s.uploading
+		}
+		return s.ended
+	}
 	s.queue = append(s.queue, u)
-	s.mu.Unlock()
 	if u.err != nil {
+		u.stored = true
 		wake(s.progress)
-		return
+		return nil
 	}
 	s.work.Go(func() { s.put(u) })
+	return nil
 }
 
 // build makes the object of a chunk.
@@ -245,8 +277,8 @@ func (s *Stream) put(u *upload) {
 			break
 		}
 	}
-	if err != nil {
-		err = fmt.Errorf("store WAL object %s: %w", u.name, err)
+	if err != nil { // the stream has ended
+		err = fmt.Errorf("store WAL object %s: %w: %w", u.name, ErrClosed, err)
 	}
 	s.buffers.Put(u.body)
 	s.mu.Lock()
@@ -254,10 +286,12 @@ func (s *Stream) put(u *upload) {
 	if err == nil {
 		s.stats.Objects++
 		s.stats.Bytes += u.size
-		s.stats.PutTime += s.cfg.Now().Sub(u.began)
+		took := s.cfg.Now().Sub(u.began)
+		s.stats.PutTime += took
+		s.cfg.OnPut(took)
 	}
 	s.mu.Unlock()
-	<-s.slotsFree
+	<-s.uploading
 	wake(s.progress)
 	wake(s.wakeGroup)
 }
@@ -274,7 +308,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// Close ends the stream. What is not committed by then fails. Its Group should be closed before.
+// Close ends the stream and waits for its goroutines, or until ctx ends. What is not
+// committed by then fails. Its Group should be closed before.
 func (s *Stream) Close(ctx context.Context) error {
 	s.end()
 	done := make(chan struct{})
@@ -302,6 +337,6 @@ func (s *Stream) count(f func(*StreamStats)) StreamStats {
 	defer s.mu.Unlock()
 	f(&s.stats)
 	st := s.stats
-	st.Kept, st.KeptTails, st.InFlight, st.LastSlot = len(s.kept), s.keptTail, len(s.slotsFree), s.next-1
+	st.Kept, st.KeptTails, st.InFlight, st.LastSlot = len(s.kept), s.keptTail, len(s.uploading), s.next-1
 	return st
 }

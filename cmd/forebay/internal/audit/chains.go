@@ -88,7 +88,7 @@ func (a *auditor) offsets(ctx context.Context) error {
 	if store == nil {
 		return nil // reported
 	}
-	table := offsets.Open(store)
+	table := offsets.Open(store, offsets.Sole)
 	groups, err := table.Groups(ctx)
 	if err != nil {
 		return a.damagedIn(ctx, "offsets", a.dir.Offsets, err)
@@ -96,7 +96,7 @@ func (a *auditor) offsets(ctx context.Context) error {
 	a.sum.Groups = len(groups)
 	var errs []error
 	for _, group := range groups {
-		if _, err := table.Load(ctx, group); err != nil {
+		if _, err := table.Read(ctx, group); err != nil {
 			errs = append(errs, err)
 		}
 	}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebaylog/forebay/localstack/oracle"
+)
+
+// consumer is a member of a group, or, without one, reads every partition from its start.
+type consumer struct {
+	name, group string
+	client      *kgo.Client
+	rec         *recorder
+	rng         *rand.Rand
+	line        *line
+	cancel      context.CancelFunc
+	done        chan struct{}
+
+	mu       sync.Mutex
+	assigned map[oracle.Partition]int // how often
+	asked    time.Duration            // when partitions were assigned last: offsets were fetched after it
+}
+
+// tailGroup is the name that the coverage of a consumer without a group is kept under.
+const tailGroup = "tail"
+
+// startMember starts a member of a group, which commits what it has got.
+func startMember(l *load, group, name string) (*consumer, error) {
+	c := newConsumer(l, group, name)
+	return c, c.start(l, kgo.ConsumeTopics(l.topics...), kgo.ConsumerGroup(group),
+		kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(time.Second), kgo.RebalanceTimeout(10*time.Second),
+		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.OnPartitionsAssigned(c.onAssigned), kgo.OnOffsetsFetched(c.onFetched))
+}
+
+// startTail starts a consumer of all partitions, from their starts on. It does not trust
+// the client to look at checksums, so that damage comes to light as what it is.
+func startTail(l *load, name string) (*consumer, error) {
+	c := newConsumer(l, tailGroup, name)
+	from := map[string]map[int32]kgo.Offset{}
+	for _, p := range l.partitions {
+		if from[p.Topic] == nil {
+			from[p.Topic] = map[int32]kgo.Offset{}
+		}
+		from[p.Topic][p.Index] = kgo.NewOffset().At(0)
+	}
+	return c, c.start(l, kgo.ConsumePartitions(from), kgo.DisableFetchCRCValidation())
+}
+
+func newConsumer(l *load, group, name string) *consumer {
+	l.rec.join(group, name)
+	return &consumer{
+		name: name, group: group, rec: l.rec, line: &line{}, done: make(chan struct{}), assigned: map[oracle.Partition]int{},
+		rng: rand.New(rand.NewPCG(l.cfg.seed, xxhash.Sum64String(name))),
+	}
+}
+
+func (c *consumer) start(l *load, opts ...kgo.Opt) (err error) {
+	opts = append(l.clientOpts(c.name), append(opts, kgo.Dialer(c.line.dial), kgo.FetchMaxWait(time.Second),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
+	if c.client, err = kgo.NewClient(opts...); err != nil {
+		return fmt.Errorf("start consumer %s: %w", c.name, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c.cancel = cancel
+	go c.run(ctx)
+	return nil
+}
+
+// onAssigned begins a new assignment of partitions.
+func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, added map[string][]int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = c.rec.now()
+	for topic, list := range added {
+		for _, index := range list {
+			c.assigned[oracle.Partition{Topic: topic, Index: index}]++
+		}
+	}
+}
+
+// onFetched notes where the group is. When it was asked is not known: it was after the
+// partitions were assigned.
+func (c *consumer) onFetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
+	c.mu.Lock()
+	asked := c.asked
+	c.mu.Unlock()
+	note := func(topic string, index int32, offset int64, code int16) {
+		if code == 0 {
+			c.rec.committed(oracle.Commit{
+				Span: oracle.Span{Invoked: asked}, Group: c.group, Consumer: c.name, Fetched: true,
+				Partition: oracle.Partition{Topic: topic, Index: index}, Offset: offset, Outcome: oracle.OK,
+			})
+		}
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			note(t.Topic, p.Partition, p.Offset, p.ErrorCode)
+		}
+	}
+	for _, g := range resp.Groups {
+		for _, t := range g.Topics {
+			for _, p := range t.Partitions {
+				note(t.Topic, p.Partition, p.Offset, p.ErrorCode)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *consumer) run(ctx context.Context) {
+	defer close(c.done)
+	for ctx.Err() == nil {
+		invoked := c.rec.now()
+		fetches := c.client.PollRecords(ctx, 1000)
+		fetches.EachError(func(topic string, index int32, err error) {
+			var rejoins *kgo.ErrGroupSession // which the client gets over by itself
+			if ctx.Err() == nil && !errors.Is(err, kgo.ErrClientClosed) && !errors.As(err, &rejoins) {
+				c.rec.clientError("%s: fetch %s-%d: %v", c.name, topic, index, err)
+			}
+		})
+		fetches.EachPartition(func(p kgo.FetchTopicPartition) { c.note(invoked, p) })
+		if c.group != tailGroup {
+			if !fetches.Empty() && c.rng.IntN(2) == 0 { // so that others get some of it again
+				c.commit(ctx)
+			}
+			c.client.AllowRebalance()
+		}
+	}
+}
+
+func (c *consumer) note(invoked time.Duration, p kgo.FetchTopicPartition) {
+	if len(p.Records) == 0 {
+		return
+	}
+	part := oracle.Partition{Topic: p.Topic, Index: p.Partition}
+	c.mu.Lock()
+	number := c.assigned[part]
+	c.mu.Unlock()
+	poll := oracle.Poll{Span: oracle.Span{Invoked: invoked}, Consumer: c.name, Assignment: number, Partition: part}
+	for _, r := range p.Records {
+		poll.Records = append(poll.Records, seenRecord(r))
+	}
+	c.rec.polled(c.group, poll)
+}
+
+// commit commits all that was polled.
+func (c *consumer) commit(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	invoked := c.rec.now()
+	c.client.CommitOffsetsSync(ctx, c.client.UncommittedOffsets(), func(_ *kgo.Client, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+		if err == nil {
+			noteCommit(c.rec, c.group, c.name, invoked, req, resp)
+		}
+	})
+}
+
+// noteCommit notes what was committed of a request.
+func noteCommit(rec *recorder, group, name string, invoked time.Duration, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse) {
+	offsets := map[oracle.Partition]int64{}
+	for _, t := range req.Topics {
+		for _, p := range t.Partitions {
+			offsets[oracle.Partition{Topic: t.Topic, Index: p.Partition}] = p.Offset
+		}
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			part := oracle.Partition{Topic: t.Topic, Index: p.Partition}
+			outcome := oracle.OK
+			if p.ErrorCode != 0 {
+				outcome = oracle.Info
+				if err := kerr.ErrorForCode(p.ErrorCode); !kerr.IsRetriable(err) && !staleMember(err) {
+					rec.clientError("%s: commit %s: %v", name, part, err)
+				}
+			}
+			rec.committed(oracle.Commit{
+				Span: oracle.Span{Invoked: invoked}, Group: group, Consumer: name, Partition: part, Offset: offsets[part], Outcome: outcome,
+			})
+		}
+	}
+}
+
+// staleMember reports whether an error only says that the member is not up to date.
+func staleMember(err error) bool {
+	for _, stale := range []error{kerr.IllegalGeneration, kerr.UnknownMemberID, kerr.RebalanceInProgress, kerr.FencedInstanceID, kerr.StaleMemberEpoch} {
+		if errors.Is(err, stale) {
+			return true
+		}
+	}
+	return false
+}
+
+// stop lets the consumer leave its group.
+func (c *consumer) stop() {
+	c.cancel()
+	<-c.done
+	c.client.CloseAllowingRebalance()
+}
+
+// die ends the consumer without a word to its group.
+func (c *consumer) die() {
+	c.line.cut()
+	c.stop()
+}

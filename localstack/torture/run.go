@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/forebaylog/forebay/localstack/oracle"
+)
+
+// How long each part of a run may take.
+const (
+	warmUp     = 500              // acknowledgements before the first fault
+	startLimit = 2 * time.Minute  // to get there
+	healLimit  = 2 * time.Minute  // to bring everything back
+	resumeIn   = 30 * time.Second // until acknowledgements go on
+	settleIn   = time.Minute      // until all that was sent is answered and consumed
+	drainIn    = time.Minute      // for a whole read
+	afterFault = 200              // acknowledgements that show that work goes on
+)
+
+// run runs one scenario. An error means that it could not be run; what it found is in the report.
+func run(ctx context.Context, cfg config, s scenario) (rep report, err error) {
+	began := time.Now()
+	dir, err := makeDir(cfg, s.name)
+	if err != nil {
+		return report{}, err
+	}
+	e := &env{cfg: cfg, rec: newRecorder(), rng: rand.New(rand.NewPCG(cfg.seed, 0))}
+	defer func() {
+		err = errors.Join(err, e.end())
+		if err == nil && rep.Passed {
+			err = os.RemoveAll(dir)
+		}
+	}()
+	if err := e.begin(ctx, s, dir); err != nil {
+		return report{}, fmt.Errorf("run %s: %w", s.name, err)
+	}
+	e.rec.watchStalls(true)
+	if err := s.fault(ctx, e); err != nil {
+		e.found(notHealed, "the fault: %v", err)
+	}
+	e.recover(ctx)
+	e.reads(ctx)
+	if ctx.Err() != nil {
+		return report{}, fmt.Errorf("run %s: %w", s.name, context.Cause(ctx))
+	}
+	rep = e.report(s, began)
+	if !rep.Passed {
+		return rep, e.keep(&rep, dir)
+	}
+	return rep, nil
+}
+
+// begin starts the target and the load.
+func (e *env) begin(ctx context.Context, s scenario, dir string) (err error) {
+	starting, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	if s.machine {
+		m, err := startMachine(starting, e.cfg.seed, dir)
+		if err != nil {
+			return err
+		}
+		e.target = m
+	} else {
+		p, err := startProcesses(ctx, e.cfg, dir) // whose processes live as long as ctx
+		if err != nil {
+			return err
+		}
+		e.target = p
+	}
+	if e.load, err = startLoad(starting, e.cfg, e.addrs(), e.rec); err != nil {
+		return err
+	}
+	return e.rec.awaitAcked(starting, warmUp)
+}
+
+// recover brings everything back and waits until the load has come to its end.
+func (e *env) recover(ctx context.Context) {
+	healing, cancel := context.WithTimeout(ctx, healLimit)
+	defer cancel()
+	if err := e.heal(healing); err != nil {
+		e.found(notHealed, "%v", err)
+	}
+	resuming, cancel := context.WithTimeout(ctx, resumeIn)
+	defer cancel()
+	if err := e.rec.awaitAcked(resuming, afterFault); err != nil {
+		e.found(notResumed, "within %s of the end of the fault: %v", resumeIn, err)
+	}
+	e.rec.watchStalls(false)
+	settling, cancel := context.WithTimeout(ctx, settleIn)
+	defer cancel()
+	unanswered, unseen := e.load.settle(settling)
+	if unanswered != nil {
+		e.found(notResumed, "within %s of the end of the load: %v", settleIn, unanswered)
+	}
+	if unseen != nil {
+		e.found(oracle.NotDrained, "within %s of the end of the load: %v", settleIn, unseen)
+	}
+	e.load.close()
+}
+
+// reads reads all partitions as they are, and again when everything was started anew.
+func (e *env) reads(ctx context.Context) {
+	e.readOnce(ctx, "as-is")
+	renewing, cancel := context.WithTimeout(ctx, healLimit)
+	defer cancel()
+	what, err := e.renew(renewing)
+	if err != nil {
+		e.found(notHealed, "%s: %v", what, err)
+	}
+	e.readOnce(ctx, what)
+}
+
+func (e *env) readOnce(ctx context.Context, name string) {
+	draining, cancel := context.WithTimeout(ctx, drainIn)
+	defer cancel()
+	reads, err := readAll(draining, e.load, name)
+	if err != nil {
+		e.found(oracle.NotDrained, "the read %s: %v", name, err)
+	}
+	e.rec.read(reads)
+}
+
+// end ends what begin has started.
+func (e *env) end() error {
+	if e.load != nil {
+		e.load.close()
+	}
+	if e.target == nil {
+		return nil
+	}
+	return e.close()
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/forebaylog/forebay/localstack/oracle"
+)
+
+// scenario is one sort of fault. Its function injects it for the run's duration under load,
+// heals it and returns; the load goes on meanwhile.
+type scenario struct {
+	name    string
+	about   string
+	cluster bool          // it needs brokers that have their services behind proxies
+	machine bool          // it runs on a machine in this process, whatever the target is
+	short   time.Duration // how long it lasts in the short mix; 0: it is not in it
+	fault   func(context.Context, *env) error
+}
+
+// scenarios are all there are, in the order of -scenario all.
+var scenarios = []scenario{
+	{name: "kill9", about: "random brokers killed with SIGKILL", short: 15 * time.Second, fault: kill9},
+	{name: "wipe", about: "random brokers killed and their disks deleted", cluster: true, short: 15 * time.Second, fault: wipe},
+	{name: "pause", about: "a leader stopped for three leases and woken under load", short: 14 * time.Second, fault: pause},
+	{name: "power-loss", about: "a machine whose disk forgets what was not synced", machine: true, short: 10 * time.Second, fault: powerLoss},
+	{name: "lost-ack", about: "clients lose the replies to what was done", short: 10 * time.Second, fault: lostAck},
+	{name: "bit-rot", about: "bits flipped in what comes from the object store", short: 8 * time.Second, fault: bitRot},
+	{name: "late-upload", about: "uploads that land after the takeover", cluster: true, short: 15 * time.Second, fault: lateUpload},
+	{name: "lost-reply", about: "commits that are applied and whose reply is lost", cluster: true, short: 10 * time.Second, fault: lostReply},
+	{name: "no-dynamodb", about: "no table service", cluster: true, fault: noTable},
+	{name: "no-store", about: "no object store", cluster: true, fault: noStore},
+	{name: "bad-answers", about: "a fifth of the store's answers bad", cluster: true, short: 15 * time.Second, fault: badAnswers},
+	{name: "throttling", about: "the table service is throttled", cluster: true, short: 10 * time.Second, fault: throttling},
+	{name: "rolling", about: "brokers restarted in turn, with no error that a client sees", short: 15 * time.Second, fault: rolling},
+	{name: "churn", about: "members of groups join, leave and die all the while", short: 20 * time.Second, fault: churn},
+}
+
+func findScenario(name string) (scenario, error) {
+	for _, s := range scenarios {
+		if s.name == name {
+			return s, nil
+		}
+	}
+	return scenario{}, fmt.Errorf("find scenario %q: there is none of that name; see -list", name)
+}
+
+// env is what a fault works with.
+type env struct {
+	target
+	cfg       config
+	rec       *recorder
+	load      *load
+	rng       *rand.Rand
+	anomalies []oracle.Anomaly // found beside the oracle
+}
+
+// Kinds of anomalies that the runs find themselves.
+const (
+	notHealed        oracle.Kind = "not-healed"        // what a fault had ended did not come back
+	notResumed       oracle.Kind = "not-resumed"       // no acknowledgements after all was healed
+	clientSawError   oracle.Kind = "client-error"      // a client was left with an error that it should not see
+	ackWithoutLease  oracle.Kind = "ack-without-lease" // acknowledged when the lease must have ended
+	memoryUnbounded  oracle.Kind = "memory"            // a broker took more memory than it may
+	acceptedOldEpoch oracle.Kind = "old-generation"    // a member that is none any more could commit
+)
+
+// found notes an anomaly.
+func (e *env) found(kind oracle.Kind, format string, args ...any) {
+	e.anomalies = append(e.anomalies, oracle.Anomaly{Kind: kind, Detail: fmt.Sprintf(format, args...)})
+}
+
+// rounds calls f, with pauses from low to high between, until the run's duration is over.
+func (e *env) rounds(ctx context.Context, low, high time.Duration, f func(round int) error) error {
+	end := time.Now().Add(e.cfg.duration)
+	for round := 0; round == 0 || time.Now().Before(end); round++ {
+		if err := e.pause(ctx, e.between(low, high)); err != nil {
+			return err
+		}
+		if err := f(round); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// between picks a time from low to high.
+func (e *env) between(low, high time.Duration) time.Duration {
+	return low + time.Duration(e.rng.Int64N(int64(high-low)+1))
+}
+
+// pause lets the load go on for a while.
+func (e *env) pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the run ends: %w", context.Cause(ctx))
+	}
+}
+
+// processes returns the brokers, which every scenario that is not of a machine has.
+func (e *env) processes() *processes {
+	p, ok := e.target.(*processes)
+	if !ok {
+		panic("a scenario of processes runs on another target")
+	}
+	return p
+}
