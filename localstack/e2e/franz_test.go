@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -148,8 +149,25 @@ func createTopic(ctx context.Context, addr, topic string, partitions int) error 
 	})
 }
 
-// endOffsets returns the high watermark of each partition.
+// endOffsets returns the high watermark of each partition. In a cluster it asks again while
+// the answer is that a leader is changing.
 func endOffsets(ctx context.Context, addr, topic string) (ends map[int32]int64, total int64, err error) {
+	if !againstCluster() {
+		return listEnds(ctx, addr, topic)
+	}
+	var final error
+	err = await(ctx, func(ctx context.Context) error {
+		ends, total, final = listEnds(ctx, addr, topic)
+		if final != nil && kerr.IsRetriable(final) {
+			return final
+		}
+		return nil
+	})
+	return ends, total, errors.Join(err, final)
+}
+
+// listEnds asks once for the high watermark of each partition.
+func listEnds(ctx context.Context, addr, topic string) (ends map[int32]int64, total int64, err error) {
 	ends = map[int32]int64{}
 	err = admin(addr, func(a *kadm.Client) error {
 		listed, err := a.ListEndOffsets(ctx, topic)

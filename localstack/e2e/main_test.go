@@ -4,11 +4,14 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -149,11 +152,16 @@ func newTopic(t *testing.T, addr string, partitions int) string {
 	name := "events-" + strconv.FormatInt(topics.Add(1), 10)
 	ctx := timeout(t, 30*time.Second)
 	require.NoError(t, createTopic(ctx, addr, name, partitions))
-	if againstKafka() { // its partitions get leaders a while after the answer
-		require.NoError(t, await(ctx, func(ctx context.Context) error {
-			_, _, err := endOffsets(ctx, addr, name)
+	for one := range strings.SplitSeq(addr, ",") { // a broker may know it a while after the answer
+		err := await(ctx, func(ctx context.Context) error {
+			_, _, err := listEnds(ctx, one, name)
+			var dial *net.OpError
+			if againstCluster() && errors.As(err, &dial) { // it is being restarted, and will know when it is there
+				return nil
+			}
 			return err
-		}))
+		})
+		require.NoError(t, err)
 	}
 	return name
 }
