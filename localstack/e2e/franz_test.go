@@ -11,10 +11,12 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -41,7 +43,7 @@ func (e event) record(topic string) *kgo.Record {
 }
 
 func (franz) produce(ctx context.Context, addr, topic, codec string, events []event) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ProducerBatchCompression(compression(codec)),
+	client, err := kgo.NewClient(seeds(addr), kgo.ProducerBatchCompression(compression(codec)),
 		kgo.ProducerLinger(5*time.Millisecond))
 	if err != nil {
 		return err
@@ -85,7 +87,7 @@ func consumeMain() error {
 	defer stop()
 	limit, _ := strconv.Atoi(os.Getenv(memberCount))
 	opts := []kgo.Opt{
-		kgo.SeedBrokers(os.Getenv(memberAddr)), kgo.ConsumeTopics(os.Getenv(memberTopic)),
+		seeds(os.Getenv(memberAddr)), kgo.ConsumeTopics(os.Getenv(memberTopic)),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 	}
 	group := os.Getenv(memberGroup)
@@ -125,9 +127,12 @@ func consumeMain() error {
 	return client.CommitMarkedOffsets(context.Background())
 }
 
+// seeds are the brokers of a list with commas.
+func seeds(addr string) kgo.Opt { return kgo.SeedBrokers(strings.Split(addr, ",")...) }
+
 // admin runs f with an admin client.
 func admin(addr string, f func(*kadm.Client) error) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	client, err := kgo.NewClient(seeds(addr))
 	if err != nil {
 		return err
 	}
@@ -139,13 +144,30 @@ func admin(addr string, f func(*kadm.Client) error) error {
 func createTopic(ctx context.Context, addr, topic string, partitions int) error {
 	forever := "-1"
 	return admin(addr, func(a *kadm.Client) error {
-		_, err := a.CreateTopic(ctx, int32(partitions), 1, map[string]*string{"retention.ms": &forever}, topic)
+		_, err := a.CreateTopic(ctx, int32(partitions), replicas(), map[string]*string{"retention.ms": &forever}, topic)
 		return err
 	})
 }
 
-// endOffsets returns the high watermark of each partition.
+// endOffsets returns the high watermark of each partition. In a cluster it asks again while
+// the answer is that a leader is changing.
 func endOffsets(ctx context.Context, addr, topic string) (ends map[int32]int64, total int64, err error) {
+	if !againstCluster() {
+		return listEnds(ctx, addr, topic)
+	}
+	var final error
+	err = await(ctx, func(ctx context.Context) error {
+		ends, total, final = listEnds(ctx, addr, topic)
+		if final != nil && kerr.IsRetriable(final) {
+			return final
+		}
+		return nil
+	})
+	return ends, total, errors.Join(err, final)
+}
+
+// listEnds asks once for the high watermark of each partition.
+func listEnds(ctx context.Context, addr, topic string) (ends map[int32]int64, total int64, err error) {
 	ends = map[int32]int64{}
 	err = admin(addr, func(a *kadm.Client) error {
 		listed, err := a.ListEndOffsets(ctx, topic)

@@ -20,7 +20,8 @@ type clock interface {
 // Time look-ups on the earthquakes' own times, which only franz-go can set, land on the first
 // record at or after the time, by each client.
 func TestTimesOfEarthquakes(t *testing.T) {
-	for i, partitions := range []int{1, 6, 100} {
+	shared.roll(t)
+	for i, partitions := range pick(1, 1, 6, 100) {
 		codec := codecs[2*i%len(codecs)]
 		t.Run(fmt.Sprintf("%d-%s", partitions, codec), func(t *testing.T) {
 			topic := newTopic(t, shared.Addr, partitions)
