@@ -47,6 +47,11 @@ bench: ## Forebay beside Apache Kafka on this machine; BENCHFLAGS are handed on
 	@tools/install system
 	FOREBAY_JARS="$$(tools/install java)" go run ./localstack/bench $(BENCHFLAGS)
 
+bench-cluster: ## three brokers on MinIO and dynalite beside raw requests to them; BENCHFLAGS are handed on
+	@tools/install system
+	FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio" \
+		AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local go run ./localstack/clusterbench $(BENCHFLAGS)
+
 torture: ## faults injected into a cluster under load, the short mix; TORTUREFLAGS are handed on
 	@tools/install system
 	FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio" \
