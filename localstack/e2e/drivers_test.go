@@ -129,8 +129,9 @@ type java struct{}
 func (java) name() string { return "java" }
 
 func (java) command(ctx context.Context, addr, topic, codec string) *exec.Cmd {
+	// By itself it gives up after three tries, says so, drops the records and ends well.
 	return tools.Tool(ctx, rig.ConsoleProducer, "--bootstrap-server", addr, "--topic", topic,
-		"--compression-codec", codec, "--reader-property", "parse.key=true", "--reader-property", "key.separator=\t")
+		"--compression-codec", codec, "--message-send-max-retries", "1000000", "--reader-property", "parse.key=true", "--reader-property", "key.separator=\t")
 }
 
 func (j java) produce(ctx context.Context, addr, topic, codec string, events []event) error {

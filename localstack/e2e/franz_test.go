@@ -142,28 +142,26 @@ func admin(addr string, f func(*kadm.Client) error) error {
 
 // createTopic makes a topic that keeps events however old they are.
 func createTopic(ctx context.Context, addr, topic string, partitions int) error {
-	forever := "-1"
-	return admin(addr, func(a *kadm.Client) error {
-		_, err := a.CreateTopic(ctx, int32(partitions), replicas(), map[string]*string{"retention.ms": &forever}, topic)
-		return err
+	forever, tries := "-1", 0
+	return settled(ctx, func(ctx context.Context) error {
+		return admin(addr, func(a *kadm.Client) error {
+			tries++
+			_, err := a.CreateTopic(ctx, int32(partitions), replicas(), map[string]*string{"retention.ms": &forever}, topic)
+			if tries > 1 && errors.Is(err, kerr.TopicAlreadyExists) { // by a try whose answer was lost
+				return nil
+			}
+			return err
+		})
 	})
 }
 
-// endOffsets returns the high watermark of each partition. In a cluster it asks again while
-// the answer is that a leader is changing.
+// endOffsets returns the high watermark of each partition.
 func endOffsets(ctx context.Context, addr, topic string) (ends map[int32]int64, total int64, err error) {
-	if !againstCluster() {
-		return listEnds(ctx, addr, topic)
-	}
-	var final error
-	err = await(ctx, func(ctx context.Context) error {
-		ends, total, final = listEnds(ctx, addr, topic)
-		if final != nil && kerr.IsRetriable(final) {
-			return final
-		}
-		return nil
+	err = settled(ctx, func(ctx context.Context) (err error) {
+		ends, total, err = listEnds(ctx, addr, topic)
+		return err
 	})
-	return ends, total, errors.Join(err, final)
+	return ends, total, err
 }
 
 // listEnds asks once for the high watermark of each partition.
@@ -189,15 +187,17 @@ func listEnds(ctx context.Context, addr, topic string) (ends map[int32]int64, to
 // committed returns the offsets that a group has committed.
 func committed(ctx context.Context, addr, group, topic string) (map[int32]int64, error) {
 	offsets := map[int32]int64{}
-	err := admin(addr, func(a *kadm.Client) error {
-		fetched, err := a.FetchOffsets(ctx, group)
-		if err != nil {
-			return err
-		}
-		for p, o := range fetched[topic] {
-			offsets[p] = o.At
-		}
-		return nil
+	err := settled(ctx, func(ctx context.Context) error {
+		return admin(addr, func(a *kadm.Client) error {
+			fetched, err := a.FetchOffsets(ctx, group)
+			if err != nil {
+				return err
+			}
+			for p, o := range fetched[topic] {
+				offsets[p] = o.At
+			}
+			return nil
+		})
 	})
 	return offsets, err
 }

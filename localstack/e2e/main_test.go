@@ -183,6 +183,15 @@ func await(ctx context.Context, f func(context.Context) error) error {
 	}
 }
 
+// settled is one try of f, and in a cluster, whose brokers come and go while the tests look at
+// it from outside, as many as it takes.
+func settled(ctx context.Context, f func(context.Context) error) error {
+	if againstCluster() {
+		return await(ctx, f)
+	}
+	return f(ctx)
+}
+
 // pick returns all of n choices, or in a short run the one that comes round with the others.
 func pick[T any](turn int, choices ...T) []T {
 	if !testing.Short() {
@@ -211,6 +220,14 @@ func consumeAlone(t *testing.T, c consumer, addr, topic string, events []event) 
 	require.NoError(t, err)
 	require.EqualValues(t, len(events), total, "records in the topic")
 	h := newHistory()
+	if _, ok := c.(java); ok && againstCluster() {
+		// It is a group of its own, which begins anew when its coordinator goes: at least once.
+		m := join(t, c, addr, "alone-with-"+topic, topic, h)
+		require.NoError(t, h.await(ctx, len(events)))
+		leave(ctx, t, []*member{m})
+		h.requireWhole(t, events)
+		return
+	}
 	p, read, err := stream(c.name(), c.alone(ctx, addr, topic, len(events)), h, func(int) {})
 	require.NoError(t, err)
 	require.NoError(t, p.Wait(ctx), p.Output())

@@ -26,6 +26,7 @@ type site struct {
 	cluster *rig.Cluster // nil: one broker
 	env     []string     // of restarts of one broker
 	crashes int
+	peace   sync.Mutex // held while a broker is restarted by roll, and by who wants none to be
 }
 
 // brokersOfCluster is also the number of replicas that its topics ask for.
@@ -208,10 +209,12 @@ func (s *site) roll(t *testing.T) {
 				return
 			case <-tick.C:
 			}
+			s.peace.Lock()
 			b := s.cluster.Brokers()[restarts%brokersOfCluster]
 			_, err := b.Stop(leaveLimit)
 			failed = errors.Join(err, b.Start(context.WithoutCancel(ctx)))
 			restarts++
+			s.peace.Unlock()
 		}
 	})
 	t.Cleanup(func() {

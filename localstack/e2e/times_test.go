@@ -44,8 +44,11 @@ func requireTimes(t *testing.T, addr, topic string, partitions int) {
 		stride int
 	}{{franz{}, 1}, {kcat{}, 8}, {java{}, len(times) / 3}} {
 		for i := 0; i < len(times); i += tool.stride {
-			got, err := tool.offsetsForTime(ctx, addr, topic, partitions, times[i])
-			require.NoError(t, err)
+			var got map[int32]int64
+			require.NoError(t, settled(ctx, func(ctx context.Context) (err error) {
+				got, err = tool.offsetsForTime(ctx, addr, topic, partitions, times[i])
+				return err
+			}))
 			require.Equal(t, want(times[i]), got, "%s at %d", tool.name(), times[i])
 		}
 	}
