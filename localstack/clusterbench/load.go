@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -39,12 +40,12 @@ func latency(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }()
 	table, err := b.openTable(ctx)
 	if err != nil {
 		return err
 	}
-	defer table.Close()
+	defer func() { _ = table.Close() }()
 	for _, rate := range []int{10, 100, 1000} {
 		puts, slots, err := rawCommits(ctx, store, table, rate, 100)
 		if err != nil {
@@ -59,7 +60,7 @@ func latency(ctx context.Context, b *bench) error {
 		times, ferr := s.end(ctx)
 		cl.Close()
 		if err != nil || ferr != nil {
-			return fmt.Errorf("produce at %d/s: %w", rate, max2(err, ferr))
+			return fmt.Errorf("produce at %d/s: %w", rate, errors.Join(err, ferr))
 		}
 		b.noteTimes(fmt.Sprintf("raw PUT of 1.5 KiB, before %d/s", rate), puts)
 		b.noteTimes(fmt.Sprintf("raw write of a slot, before %d/s", rate), slots)
@@ -68,13 +69,6 @@ func latency(ctx context.Context, b *bench) error {
 			float64(median(times))/float64(median(puts)+median(slots)), "times")
 	}
 	return nil
-}
-
-func max2(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 func median(sorted []time.Duration) time.Duration { return sorted[(len(sorted)-1)/2] }
@@ -143,7 +137,7 @@ func throughput(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }()
 	objects := b.records * 1024 / rawObject
 	before, err := rawPuts(ctx, store, "before", objects)
 	if err != nil {

@@ -60,7 +60,7 @@ func (b *bench) rawGets(ctx context.Context) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }()
 	const chunk = 1 << 20
 	type part struct {
 		key string
