@@ -103,10 +103,11 @@ func consumeMain() error {
 	out := bufio.NewWriterSize(os.Stdout, 1<<16)
 	for n := 0; limit == 0 || n < limit; {
 		fetches := client.PollRecords(ctx, 10_000)
-		if err := fetches.Err0(); ctx.Err() != nil || err != nil {
+		if ctx.Err() != nil {
 			break
 		}
-		if errs := fetches.Errors(); len(errs) > 0 {
+		var rejoins *kgo.ErrGroupSession // it joins again by itself
+		if errs := fetches.Errors(); len(errs) > 0 && !errors.As(errs[0].Err, &rejoins) {
 			return fmt.Errorf("fetch %s-%d: %w", errs[0].Topic, errs[0].Partition, errs[0].Err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {

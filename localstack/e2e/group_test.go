@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/forebaylog/forebay/localstack/rig"
 )
@@ -94,27 +93,30 @@ func killBusiest(t *testing.T, members []*member) (survivors []*member) {
 // requireWorked ends the members that are left and checks what the group has got and committed.
 func requireWorked(ctx context.Context, t *testing.T, members []*member, addr, group, topic string, h *history, events []event) {
 	t.Helper()
-	leaveInPeace(ctx, t, members, addr, group)
+	leaveInPeace(ctx, t, members, addr, group, topic)
 	h.requireWhole(t, events)
 	requireCommitted(t, addr, group, topic)
 }
 
-// leaveInPeace ends members when no broker is being restarted and, in a cluster, all of them
-// are in the group again: a client tries its last commit only once, and one that has yet to
-// find out that its coordinator has gone does so in vain.
-func leaveInPeace(ctx context.Context, t *testing.T, members []*member, addr, group string) {
+// leaveInPeace ends members when no broker is being restarted. In a cluster it waits before
+// until they have committed all: after the coordinator has gone they may read some of it again.
+func leaveInPeace(ctx context.Context, t *testing.T, members []*member, addr, group, topic string) {
 	t.Helper()
 	shared.peace.Lock()
 	defer shared.peace.Unlock()
 	if againstCluster() {
 		require.NoError(t, await(ctx, func(ctx context.Context) error {
-			return admin(addr, func(a *kadm.Client) error {
-				described, err := a.DescribeGroups(ctx, group)
-				if g := described[group]; err == nil && (g.State != "Stable" || len(g.Members) != len(members)) {
-					err = fmt.Errorf("group %s is %s with %d members", group, g.State, len(g.Members))
-				}
+			ends, _, err := endOffsets(ctx, addr, topic)
+			if err != nil {
 				return err
-			})
+			}
+			offsets, err := committed(ctx, addr, group, topic)
+			for partition, end := range ends {
+				if err == nil && end > 0 && offsets[partition] != end {
+					err = fmt.Errorf("%s has committed %d of %d in partition %d", group, offsets[partition], end, partition)
+				}
+			}
+			return err
 		}))
 	}
 	leave(ctx, t, members)
