@@ -7,7 +7,7 @@ FUZZTIME ?= 5s
 TESTFLAGS ?=
 GOBIN_TOOLS = $(shell tools/install go)
 
-.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e bench torture torture-seeded cover vuln deadcode tools clean
+.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster bench bench-cluster torture torture-seeded cover vuln deadcode tools clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,14 +38,28 @@ race: ## unit tests under the race detector
 fuzz: ## every fuzz target for FUZZTIME (default 5s)
 	@tools/fuzz $(FUZZTIME)
 
-e2e: ## the built binary with kcat, franz-go and Apache Kafka's own tools; the object store drivers with MinIO
+# What the scenarios need, for a recipe that runs them.
+E2E_ENV = FOREBAY_JARS="$$(tools/install java)" FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio"
+# The scenarios that a cluster runs too; all others are about one node or about neither.
+E2E_CLUSTER = ^(TestDescribedWithFullISR|TestEveryClientReadsWhatEveryClientWrote|TestEarthquakes|TestTimesOfEarthquakes|TestGroupOfThreeWithOneKilled|TestKilledWhile.*|TestIndexDeleted|TestAllFromPacks)$$
+
+e2e: ## the built binary with kcat, franz-go and Apache Kafka's own tools, alone and as a cluster; drivers, image and laptop
 	@tools/install system
-	FOREBAY_JARS="$$(tools/install java)" FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio" \
-		go test -tags e2e -p 1 -count=1 -timeout 20m $(TESTFLAGS) ./localstack/e2e/...
+	$(E2E_ENV) go test -tags e2e -p 1 -count=1 -timeout 20m $(TESTFLAGS) ./localstack/e2e/...
+	$(E2E_ENV) FOREBAY_E2E_TARGET=cluster go test -tags e2e -short -count=1 -timeout 15m -run '$(E2E_CLUSTER)' $(TESTFLAGS) ./localstack/e2e
+
+e2e-cluster: ## all scenarios of the cluster, in full
+	@tools/install system
+	$(E2E_ENV) FOREBAY_E2E_TARGET=cluster go test -tags e2e -count=1 -timeout 60m -run '$(E2E_CLUSTER)' $(TESTFLAGS) ./localstack/e2e
 
 bench: ## Forebay beside Apache Kafka on this machine; BENCHFLAGS are handed on
 	@tools/install system
 	FOREBAY_JARS="$$(tools/install java)" go run ./localstack/bench $(BENCHFLAGS)
+
+bench-cluster: ## three brokers on MinIO and dynalite beside raw requests to them; BENCHFLAGS are handed on
+	@tools/install system
+	FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio" \
+		AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local go run ./localstack/clusterbench $(BENCHFLAGS)
 
 torture: ## faults injected into a cluster under load, the short mix; TORTUREFLAGS are handed on
 	@tools/install system

@@ -75,7 +75,9 @@ func TestCreateTopicsInACluster(t *testing.T) {
 		leads[p.Leader]++
 	}
 	require.Equal(t, map[id.Broker]int{1: 2, 2: 2, 3: 2}, leads)
-	require.Equal(t, kerr.InvalidReplicationFactor.Code, n.create(7, false, wantTopic("four", 1, 4))[0].ErrorCode, "as many as are registered, not as live")
+	require.Zero(t, n.create(7, false, wantTopic("four", 1, 4))[0].ErrorCode, "as many as are registered, live or not")
+	require.Equal(t, id.Broker(4), n.partition("four", 0).Replicas[3], "the fenced one is the last")
+	require.Equal(t, kerr.InvalidReplicationFactor.Code, n.create(7, false, wantTopic("five", 1, 5))[0].ErrorCode)
 
 	n.mustCreate(assigned("manual", []int32{4, 2, 1}))
 	require.Equal(t, []id.Broker{4, 2, 1}, n.partition("manual", 0).Replicas)
@@ -88,7 +90,8 @@ func TestCreateTopicsInACluster(t *testing.T) {
 	require.Zero(t, ask(n, grow, kmsg.NewPtrCreatePartitionsResponse()).Topics[0].ErrorCode)
 	n.tell(fenced(peer(3, "")))
 	grow.Topics[0].Count = 10
-	require.Equal(t, kerr.InvalidReplicationFactor.Code, ask(n, grow, kmsg.NewPtrCreatePartitionsResponse()).Topics[0].ErrorCode)
+	require.Zero(t, ask(n, grow, kmsg.NewPtrCreatePartitionsResponse()).Topics[0].ErrorCode)
+	require.Len(t, n.partition("three", 9).Replicas, 3)
 }
 
 // What clients are told of a cluster with a dead broker.

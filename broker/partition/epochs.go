@@ -22,7 +22,7 @@ func (l *Log) addEpoch(epoch id.Epoch, at id.Offset) {
 // it returns -1, -1 (KIP-101, KIP-279).
 func (l *Log) EpochEnd(ctx context.Context, want id.Epoch) (id.Epoch, id.Offset, error) {
 	l.mu.Lock()
-	current, end, known := l.epoch, l.committed, slices.Clone(l.epochs)
+	current, end, known, whole := l.epoch, l.committed, slices.Clone(l.epochs), l.whole
 	l.mu.Unlock()
 	switch {
 	case want == current:
@@ -30,12 +30,12 @@ func (l *Log) EpochEnd(ctx context.Context, want id.Epoch) (id.Epoch, id.Offset,
 	case want < 0 || want > current:
 		return -1, -1, nil
 	}
-	if len(known) == 0 || known[0].Epoch > want {
+	if !whole && (len(known) == 0 || known[0].Epoch > want) {
 		sealed, err := l.sealedEpochs(ctx)
 		if err != nil {
 			return -1, -1, fmt.Errorf("find the end of epoch %d of %s: %w", want, l.id, err)
 		}
-		known = mergeEpochs(sealed, known)
+		known = l.knowEpochs(sealed)
 	}
 	floor, found := id.Epoch(-1), id.Offset(-1)
 	for i, e := range known {
@@ -51,6 +51,15 @@ func (l *Log) EpochEnd(ctx context.Context, want id.Epoch) (id.Epoch, id.Offset,
 		return want, l.Watermarks().Start, nil
 	}
 	return floor, found, nil
+}
+
+// knowEpochs adds the epochs of the packs to those that are known, for the next who asks,
+// and returns all of them.
+func (l *Log) knowEpochs(sealed []pack.EpochStart) []pack.EpochStart {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epochs, l.whole = mergeEpochs(sealed, l.epochs), true
+	return slices.Clone(l.epochs)
 }
 
 // sealedEpochs reads the epochs of the packs. A segment of one epoch needs no footer.

@@ -70,6 +70,7 @@ type Tiers struct {
 type Log struct {
 	id    id.Partition
 	tiers *Tiers
+	found segments
 
 	mu        sync.Mutex
 	closed    bool
@@ -79,6 +80,7 @@ type Log struct {
 	committed id.Offset // high watermark
 	bytes     int64     // committed since the log was opened, for waits
 	epochs    []pack.EpochStart
+	whole     bool // epochs has those of the packs too
 	producers producers.Table
 	pending   []pendingDuplicate
 	waits     []*Wait

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/objstore"
@@ -75,6 +76,12 @@ func (l *Log) readTiers(ctx context.Context, from, limit id.Offset, maxBytes int
 			return batches, err
 		}
 	}
+	if seg, ok := l.found.holding(from); ok {
+		batches, err := l.tiers.Cold.Read(ctx, l.id, seg, from, limit, maxBytes)
+		if !errors.Is(err, objstore.ErrNotFound) {
+			return batches, err
+		}
+	}
 	seg, err := l.tiers.Chain.Find(ctx, l.id, from)
 	if errors.Is(err, chain.ErrNotSealed) {
 		return l.tiers.Hot.Read(l.id, from, limit, maxBytes)
@@ -82,5 +89,33 @@ func (l *Log) readTiers(ctx context.Context, from, limit id.Offset, maxBytes int
 	if err != nil {
 		return nil, err
 	}
+	l.found.keep(seg)
 	return l.tiers.Cold.Read(ctx, l.id, seg, from, limit, maxBytes)
+}
+
+// segments remembers the segments of a chain that were found last, so that a reader who goes
+// from front to back asks the table once for each. An item of a chain never changes; one
+// whose object is gone is looked for anew. It is safe for concurrent use.
+type segments struct {
+	mu   sync.Mutex
+	last [4]chain.Segment
+	next int
+}
+
+func (s *segments) holding(off id.Offset) (chain.Segment, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, seg := range s.last {
+		if seg.Base <= off && off < seg.Next {
+			return seg, true
+		}
+	}
+	return chain.Segment{}, false
+}
+
+func (s *segments) keep(seg chain.Segment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last[s.next] = seg
+	s.next = (s.next + 1) % len(s.last)
 }

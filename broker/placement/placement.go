@@ -19,8 +19,9 @@ import (
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
-// ErrTooFewBrokers means that there are fewer live brokers than replicas are asked for.
-var ErrTooFewBrokers = errors.New("too few live brokers")
+// ErrTooFewBrokers means that there are fewer registered brokers than replicas are asked
+// for, or no live one.
+var ErrTooFewBrokers = errors.New("too few brokers")
 
 // IsLive reports whether a broker is registered and not fenced.
 func IsLive(img *metalog.Image, node id.Broker) bool {
@@ -44,15 +45,25 @@ func Live(img *metalog.Image) []*metalog.Broker {
 // spread over the racks before two of them share one (KIP-36). start is where the turn begins,
 // so that topics with few partitions do not all begin at the same broker: it must not be
 // negative, and with the same start partitions that are added later go where they would
-// have gone. It fails with ErrTooFewBrokers.
+// have gone. Where the live brokers are too few, fenced ones are the last replicas, as in
+// Kafka: a topic can be created while a broker restarts. It fails with ErrTooFewBrokers.
 func Place(img *metalog.Image, start, first, n int, rf int16) ([]metalog.Assignment, error) {
 	turn := byTurn(Live(img))
-	if int(rf) > len(turn) {
+	if int(rf) > len(img.Brokers()) || len(turn) == 0 {
 		return nil, fmt.Errorf("replication factor %d with %d live brokers of %d registered: %w", rf, len(turn), len(img.Brokers()), ErrTooFewBrokers)
+	}
+	var fenced []id.Broker
+	for _, b := range img.Brokers() {
+		if b.Fenced {
+			fenced = append(fenced, b.ID)
+		}
 	}
 	placed := make([]metalog.Assignment, n)
 	for i := range placed {
-		replicas := replicasFrom(turn, start%len(turn)+first+i, int(rf))
+		replicas := replicasFrom(turn, start%len(turn)+first+i, min(int(rf), len(turn)))
+		for k := 0; len(replicas) < int(rf); k++ {
+			replicas = append(replicas, fenced[(first+i+k)%len(fenced)])
+		}
 		placed[i] = metalog.Assignment{Leader: replicas[0], Replicas: replicas}
 	}
 	return placed, nil

@@ -22,6 +22,8 @@ func TestPlace(t *testing.T) {
 		{"in turn", "1 2 3", 6, 1, "1:1 2:2 3:3 1:1 2:2 3:3"},
 		{"followers shift with each round", "1 2 3", 6, 2, "1:1,2 2:2,3 3:3,1 1:1,3 2:2,1 3:3,2"},
 		{"only live ones", "1! 2 3 4!", 3, 2, "2:2,3 3:3,2 2:2,3"},
+		{"fenced ones last", "1! 2 3 4!", 3, 3, "2:2,3,1 3:3,2,4 2:2,3,1"},
+		{"all but one are away", "1! 2 3! 4!", 2, 3, "2:2,1,3 2:2,3,4"},
 		{"another rack first", "1a 2a 3b 4b", 4, 2, "1:1,3 3:3,2 2:2,4 4:4,1"},
 		{"every rack once", "1a 2a 3b 4c", 2, 3, "1:1,3,4 3:3,4,2"},
 		{"then again", "1a 2a 3a 4b", 2, 3, "1:1,4,2 4:4,2,3"},
@@ -34,7 +36,7 @@ func TestPlace(t *testing.T) {
 			require.Equal(t, tc.want, show(metalog.NewImage("c", created)))
 		})
 	}
-	for _, brokers := range []string{"", "1 2!", "1! 2!"} {
+	for _, brokers := range []string{"", "1", "1! 2!"} {
 		_, err := Place(cluster(t, brokers, "1:1"), 0, 0, 1, 2)
 		require.ErrorIs(t, err, ErrTooFewBrokers, brokers)
 	}
@@ -49,7 +51,7 @@ func TestPlaceSpreads(t *testing.T) {
 		n, start := rapid.IntRange(1, 40).Draw(rt, "n"), rapid.IntRange(0, 1<<31-1).Draw(rt, "start")
 		rf := rapid.IntRange(1, 5).Draw(rt, "rf")
 		placed, err := Place(img, start, 0, n, int16(rf))
-		if rf > len(live) {
+		if rf > len(img.Brokers()) || len(live) == 0 {
 			require.ErrorIs(rt, err, ErrTooFewBrokers)
 			return
 		}
@@ -62,12 +64,14 @@ func TestPlaceSpreads(t *testing.T) {
 			require.Equal(rt, a.Leader, a.Replicas[0])
 			require.Len(rt, a.Replicas, rf)
 			seen, used := map[id.Broker]bool{}, map[string]int{}
-			for _, r := range a.Replicas {
-				require.True(rt, IsLive(img, r))
+			for i, r := range a.Replicas {
+				require.Equal(rt, i < len(live), IsLive(img, r), "fenced ones only when there are no others")
 				require.False(rt, seen[r])
 				b, _ := img.Broker(r)
 				seen[r] = true
-				used[b.Rack]++
+				if IsLive(img, r) {
+					used[b.Rack]++
+				}
 			}
 			require.Len(rt, used, min(rf, len(racks)))
 		}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,7 +62,7 @@ func latency(ctx context.Context, b *bench) error {
 		times, ferr := s.end(ctx)
 		cl.Close()
 		if err != nil || ferr != nil {
-			return fmt.Errorf("produce at %d/s: %w", rate, max2(err, ferr))
+			return fmt.Errorf("produce at %d/s: %w", rate, errors.Join(err, ferr))
 		}
 		b.noteTimes(fmt.Sprintf("raw PUT of 1.5 KiB, before %d/s", rate), puts)
 		b.noteTimes(fmt.Sprintf("raw write of a slot, before %d/s", rate), slots)
@@ -69,13 +71,6 @@ func latency(ctx context.Context, b *bench) error {
 			float64(median(times))/float64(median(puts)+median(slots)), "times")
 	}
 	return nil
-}
-
-func max2(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 func median(sorted []time.Duration) time.Duration { return sorted[(len(sorted)-1)/2] }
@@ -146,17 +141,19 @@ func throughput(ctx context.Context, b *bench) error {
 	}
 	defer func() { _ = store.Close() }()
 	objects := b.records * 1024 / rawObject
-	before, err := rawPuts(ctx, store, "before", objects)
-	if err != nil {
-		return err
-	}
-	rate, err := b.flood(ctx, topic)
-	if err != nil {
-		return err
-	}
-	after, err := rawPuts(ctx, store, "after", objects)
-	if err != nil {
-		return err
+	var before, rate, after float64
+	gb := float64(b.records) * 1024 / 1e9
+	for _, step := range []struct {
+		name string
+		run  func() error
+	}{
+		{"raw PUT before", func() (err error) { before, err = rawPuts(ctx, store, "before", objects); return err }},
+		{"produce", func() (err error) { rate, err = b.flood(ctx, topic); return err }},
+		{"raw PUT after", func() (err error) { after, err = rawPuts(ctx, store, "after", objects); return err }},
+	} {
+		if err := b.cpu(step.name, gb, step.run); err != nil {
+			return err
+		}
 	}
 	b.note("raw PUT of 8 MiB objects, 4 at a time", (before+after)/2, "MB/s")
 	b.note("produce, 6 partitions, 1 KiB records", rate, "MB/s")
@@ -167,9 +164,49 @@ func throughput(ctx context.Context, b *bench) error {
 			return err
 		}
 		b.note(n.Name+", peak memory", float64(u.PeakRSS)/(1<<20), "MiB")
-		b.note(n.Name+", CPU", u.CPU.Seconds()/(float64(b.records)*1024/brokers/1e9), "s/GB")
 	}
 	return nil
+}
+
+// cpu tells the processor time of the store, the brokers, the tables and this process while
+// f runs, in seconds for each of gb gigabytes.
+func (b *bench) cpu(what string, gb float64, f func() error) error {
+	before, err := b.usage()
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	if err := f(); err != nil {
+		return err
+	}
+	took := time.Since(start)
+	after, err := b.usage()
+	if err != nil {
+		return err
+	}
+	for i, name := range []string{"store", "tables", "brokers", "client"} {
+		b.note(what+", CPU of the "+name, (after[i]-before[i]).Seconds()/gb, "s/GB")
+	}
+	b.note(what+", time", took.Seconds(), "s")
+	return nil
+}
+
+// usage is the processor time so far of the store, the tables, all brokers and this process.
+func (b *bench) usage() (used [4]time.Duration, err error) {
+	pids := map[int][]int{0: {b.minio.PID()}, 1: {b.tables.PID()}, 3: {os.Getpid()}}
+	for _, n := range b.cluster.Brokers() {
+		pids[2] = append(pids[2], n.Node().PID())
+	}
+	for i, list := range pids {
+		for _, pid := range list {
+			u, err := rig.ReadUsage(pid)
+			if err != nil {
+				return used, err
+			}
+			used[i] += u.CPU
+		}
+	}
+	return used, nil
 }
 
 // flood produces b.records records of 1 KiB and returns MB/s.

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -25,21 +26,26 @@ import (
 	"github.com/forebaylog/forebay/localstack/rig"
 )
 
-// requireRefused starts a broker that must end by itself, soon, with a failure and with all
-// of the words in its last message.
-func requireRefused(t *testing.T, cfg rig.ForebayConfig, words ...string) {
+// requireRefused starts a broker that must end by itself, soon, with exit code 1 or 2 and
+// with all of the words in its last message, which it returns.
+func requireRefused(t *testing.T, cfg rig.ForebayConfig, words ...string) (said string) {
 	t.Helper()
 	cfg.Binary = forebay
 	node, err := rig.LaunchForebay(t.Context(), cfg)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, node.Kill()) }()
-	require.Error(t, node.Wait(timeout(t, 10*time.Second)), "the exit code must say that it failed")
-	require.False(t, node.Running(), "still running:\n%s", node.Output())
+	var exit *exec.ExitError
+	require.ErrorAs(t, node.Wait(timeout(t, refusalLimit)), &exit, "the exit code must say that it failed:\n%s", node.Output())
+	require.Contains(t, []int{1, 2}, exit.ExitCode(), node.Output())
 	for _, word := range words {
 		require.Contains(t, node.Output(), word)
 	}
 	require.NotContains(t, node.Output(), "goroutine ", "a message, not a stack")
+	return node.Output()
 }
+
+// refusalLimit is how long a broker may try before it gives up.
+const refusalLimit = 30 * time.Second
 
 func TestRefusesTakenPort(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

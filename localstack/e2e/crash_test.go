@@ -16,13 +16,13 @@ import (
 	"github.com/forebaylog/forebay/localstack/rig"
 )
 
-// The broker is killed three times while franz-go produces with many requests in flight. What
+// A broker is killed three times while franz-go produces with many requests in flight. What
 // was acknowledged is there, nothing is there twice, and the order of each key has held.
 func TestKilledWhileFranzProduces(t *testing.T) {
 	events := unique(120_000)
-	node := ownBroker(t, t.TempDir())
-	topic := newTopic(t, node.Addr, 6)
-	client, err := kgo.NewClient(kgo.SeedBrokers(node.Addr), kgo.DefaultProduceTopic(topic),
+	s := ownSite(t)
+	topic := newTopic(t, s.Addr, 6)
+	client, err := kgo.NewClient(seeds(s.Addr), kgo.DefaultProduceTopic(topic),
 		kgo.ProducerLinger(0), kgo.ProducerBatchMaxBytes(16<<10), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }))
 	require.NoError(t, err)
 	defer client.Close()
@@ -43,15 +43,14 @@ func TestKilledWhileFranzProduces(t *testing.T) {
 	})
 	for kill := 1; kill <= 3; kill++ {
 		require.NoError(t, acked.await(ctx, kill*len(events)/4))
-		require.NoError(t, node.Kill())
-		node = restart(t, node)
+		s.crash(t)
 	}
 	producing.Wait()
 	require.NoError(t, client.Flush(ctx))
 	acked.requireOnce(t)
 	acked.requireWhole(t, events) // the acknowledged offsets themselves are without hole or double
-	consumeAlone(t, franz{}, node.Addr, topic, events)
-	stopAndVerify(t, node)
+	consumeAlone(t, franz{}, s.Addr, topic, events)
+	s.stopAndVerify(t)
 }
 
 // The same with console clients, whose input stops half-way until the broker was killed and
@@ -62,11 +61,11 @@ func TestKilledWhileConsolesProduce(t *testing.T) {
 		consumer
 	}{kcat{}, java{}} {
 		t.Run(c.name(), func(t *testing.T) {
-			node := ownBroker(t, t.TempDir())
-			topic := newTopic(t, node.Addr, 6)
+			s := ownSite(t)
+			topic := newTopic(t, s.Addr, 6)
 			ctx := timeout(t, 2*time.Minute)
 			events := flights(t)
-			cmd := c.command(ctx, node.Addr, topic, codecs[3+i])
+			cmd := c.command(ctx, s.Addr, topic, codecs[3+i])
 			feed, err := cmd.StdinPipe() // writing fails when the client has ended
 			require.NoError(t, err)
 			p, err := rig.StartProcess(c.name(), cmd)
@@ -78,23 +77,22 @@ func TestKilledWhileConsolesProduce(t *testing.T) {
 				_, err := io.Copy(feed, keyed(events[:len(events)/2]))
 				fed <- err
 			}()
-			require.NoError(t, awaitRecords(ctx, node, topic, int64(len(events)/8)))
-			require.NoError(t, node.Kill())
-			node = restart(t, node)
+			require.NoError(t, awaitRecords(ctx, s.Addr, topic, int64(len(events)/8)))
+			s.crash(t)
 			require.NoError(t, <-fed, p.Output())
 			_, err = io.Copy(feed, keyed(events[len(events)/2:]))
 			require.NoError(t, err, p.Output())
 			require.NoError(t, feed.Close())
 			require.NoError(t, p.Wait(ctx), p.Output())
-			consumeAlone(t, c, node.Addr, topic, events)
+			consumeAlone(t, c, s.Addr, topic, events)
 		})
 	}
 }
 
 // awaitRecords waits until a topic holds n records.
-func awaitRecords(ctx context.Context, node *rig.Node, topic string, n int64) error {
-	return node.Await(ctx, func(ctx context.Context) error {
-		_, total, err := endOffsets(ctx, node.Addr, topic)
+func awaitRecords(ctx context.Context, addr, topic string, n int64) error {
+	return await(ctx, func(ctx context.Context) error {
+		_, total, err := endOffsets(ctx, addr, topic)
 		if err == nil && total < n {
 			err = fmt.Errorf("%s holds %d records, not %d", topic, total, n)
 		}

@@ -78,7 +78,7 @@ type kcat struct{}
 func (kcat) name() string { return "kcat" }
 
 func (kcat) command(ctx context.Context, addr, topic, codec string) *exec.Cmd {
-	// -E: it would else end itself when it has lost its only broker.
+	// -E, also below: it would else end itself when it has lost its connections.
 	return exec.CommandContext(ctx, "kcat", "-P", "-E", "-b", addr, "-t", topic, "-z", codec, "-K", "\t",
 		"-X", "enable.idempotence=true")
 }
@@ -91,12 +91,12 @@ func (k kcat) produce(ctx context.Context, addr, topic, codec string, events []e
 const kcatFormat = "%p\t%o\t%k\t%s\n"
 
 func (kcat) alone(ctx context.Context, addr, topic string, n int) *exec.Cmd {
-	return exec.CommandContext(ctx, "kcat", "-C", "-b", addr, "-t", topic, "-o", "beginning",
+	return exec.CommandContext(ctx, "kcat", "-C", "-E", "-b", addr, "-t", topic, "-o", "beginning",
 		"-c", strconv.Itoa(n), "-e", "-q", "-f", kcatFormat)
 }
 
 func (kcat) member(ctx context.Context, addr, group, topic string) *exec.Cmd {
-	return exec.CommandContext(ctx, "kcat", "-b", addr, "-G", group, "-u", "-q", "-f", kcatFormat,
+	return exec.CommandContext(ctx, "kcat", "-E", "-b", addr, "-G", group, "-u", "-q", "-f", kcatFormat,
 		"-X", "auto.offset.reset=earliest", "-X", "session.timeout.ms="+millis(sessionTimeout),
 		"-X", "heartbeat.interval.ms=500", topic)
 }
@@ -129,8 +129,9 @@ type java struct{}
 func (java) name() string { return "java" }
 
 func (java) command(ctx context.Context, addr, topic, codec string) *exec.Cmd {
+	// By itself it gives up after three tries, says so, drops the records and ends well.
 	return tools.Tool(ctx, rig.ConsoleProducer, "--bootstrap-server", addr, "--topic", topic,
-		"--compression-codec", codec, "--reader-property", "parse.key=true", "--reader-property", "key.separator=\t")
+		"--compression-codec", codec, "--message-send-max-retries", "1000000", "--reader-property", "parse.key=true", "--reader-property", "key.separator=\t")
 }
 
 func (j java) produce(ctx context.Context, addr, topic, codec string, events []event) error {

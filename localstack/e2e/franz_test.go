@@ -11,10 +11,12 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -41,7 +43,7 @@ func (e event) record(topic string) *kgo.Record {
 }
 
 func (franz) produce(ctx context.Context, addr, topic, codec string, events []event) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ProducerBatchCompression(compression(codec)),
+	client, err := kgo.NewClient(seeds(addr), kgo.ProducerBatchCompression(compression(codec)),
 		kgo.ProducerLinger(5*time.Millisecond))
 	if err != nil {
 		return err
@@ -85,7 +87,7 @@ func consumeMain() error {
 	defer stop()
 	limit, _ := strconv.Atoi(os.Getenv(memberCount))
 	opts := []kgo.Opt{
-		kgo.SeedBrokers(os.Getenv(memberAddr)), kgo.ConsumeTopics(os.Getenv(memberTopic)),
+		seeds(os.Getenv(memberAddr)), kgo.ConsumeTopics(os.Getenv(memberTopic)),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 	}
 	group := os.Getenv(memberGroup)
@@ -101,10 +103,11 @@ func consumeMain() error {
 	out := bufio.NewWriterSize(os.Stdout, 1<<16)
 	for n := 0; limit == 0 || n < limit; {
 		fetches := client.PollRecords(ctx, 10_000)
-		if err := fetches.Err0(); ctx.Err() != nil || err != nil {
+		if ctx.Err() != nil {
 			break
 		}
-		if errs := fetches.Errors(); len(errs) > 0 {
+		var rejoins *kgo.ErrGroupSession // it joins again by itself
+		if errs := fetches.Errors(); len(errs) > 0 && !errors.As(errs[0].Err, &rejoins) {
 			return fmt.Errorf("fetch %s-%d: %w", errs[0].Topic, errs[0].Partition, errs[0].Err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
@@ -125,9 +128,12 @@ func consumeMain() error {
 	return client.CommitMarkedOffsets(context.Background())
 }
 
+// seeds are the brokers of a list with commas.
+func seeds(addr string) kgo.Opt { return kgo.SeedBrokers(strings.Split(addr, ",")...) }
+
 // admin runs f with an admin client.
 func admin(addr string, f func(*kadm.Client) error) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	client, err := kgo.NewClient(seeds(addr))
 	if err != nil {
 		return err
 	}
@@ -137,15 +143,30 @@ func admin(addr string, f func(*kadm.Client) error) error {
 
 // createTopic makes a topic that keeps events however old they are.
 func createTopic(ctx context.Context, addr, topic string, partitions int) error {
-	forever := "-1"
-	return admin(addr, func(a *kadm.Client) error {
-		_, err := a.CreateTopic(ctx, int32(partitions), 1, map[string]*string{"retention.ms": &forever}, topic)
-		return err
+	forever, tries := "-1", 0
+	return settled(ctx, func(ctx context.Context) error {
+		return admin(addr, func(a *kadm.Client) error {
+			tries++
+			_, err := a.CreateTopic(ctx, int32(partitions), replicas(), map[string]*string{"retention.ms": &forever}, topic)
+			if tries > 1 && errors.Is(err, kerr.TopicAlreadyExists) { // by a try whose answer was lost
+				return nil
+			}
+			return err
+		})
 	})
 }
 
 // endOffsets returns the high watermark of each partition.
 func endOffsets(ctx context.Context, addr, topic string) (ends map[int32]int64, total int64, err error) {
+	err = settled(ctx, func(ctx context.Context) (err error) {
+		ends, total, err = listEnds(ctx, addr, topic)
+		return err
+	})
+	return ends, total, err
+}
+
+// listEnds asks once for the high watermark of each partition.
+func listEnds(ctx context.Context, addr, topic string) (ends map[int32]int64, total int64, err error) {
 	ends = map[int32]int64{}
 	err = admin(addr, func(a *kadm.Client) error {
 		listed, err := a.ListEndOffsets(ctx, topic)
@@ -167,15 +188,17 @@ func endOffsets(ctx context.Context, addr, topic string) (ends map[int32]int64, 
 // committed returns the offsets that a group has committed.
 func committed(ctx context.Context, addr, group, topic string) (map[int32]int64, error) {
 	offsets := map[int32]int64{}
-	err := admin(addr, func(a *kadm.Client) error {
-		fetched, err := a.FetchOffsets(ctx, group)
-		if err != nil {
-			return err
-		}
-		for p, o := range fetched[topic] {
-			offsets[p] = o.At
-		}
-		return nil
+	err := settled(ctx, func(ctx context.Context) error {
+		return admin(addr, func(a *kadm.Client) error {
+			fetched, err := a.FetchOffsets(ctx, group)
+			if err != nil {
+				return err
+			}
+			for p, o := range fetched[topic] {
+				offsets[p] = o.At
+			}
+			return nil
+		})
 	})
 	return offsets, err
 }

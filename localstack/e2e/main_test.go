@@ -4,11 +4,14 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,11 +24,14 @@ import (
 var (
 	tools   *rig.Java // Apache Kafka's jars
 	forebay string    // the built forebay
-	shared  *rig.Node // a broker with its defaults, for scenarios that neither stop nor fill it
+	shared  *site     // brokers with their defaults, for scenarios that neither stop nor fill them
 )
 
 // againstKafka reports whether the scenarios run against Apache Kafka.
 func againstKafka() bool { return os.Getenv("FOREBAY_E2E_TARGET") == "kafka" }
+
+// againstCluster reports whether the scenarios run against a cluster of three.
+func againstCluster() bool { return os.Getenv("FOREBAY_E2E_TARGET") == "cluster" }
 
 func TestMain(m *testing.M) {
 	if os.Getenv(memberAddr) != "" {
@@ -57,16 +63,15 @@ func runAll(m *testing.M) int {
 			return cannot(err)
 		}
 	}
-	if shared, err = start(ctx, filepath.Join(dir, "shared")); err != nil {
+	if shared, err = startSite(ctx, filepath.Join(dir, "shared")); err != nil {
 		return cannot(err)
 	}
-	code := m.Run()
-	if took, err := shared.Stop(stopLimit); err != nil {
-		fmt.Fprintf(os.Stderr, "%v\n%s\n", err, shared.Output())
-		code = 1
-	} else {
-		fmt.Printf("the shared broker stopped in %s\n", took.Round(time.Millisecond))
+	code, began := m.Run(), time.Now()
+	if err := shared.close(); err != nil {
+		fmt.Fprintf(os.Stderr, "%v\n%s\n", err, shared.output())
+		return 1
 	}
+	fmt.Printf("the shared brokers stopped in %s\n", time.Since(began).Round(time.Millisecond))
 	return code
 }
 
@@ -147,13 +152,52 @@ func newTopic(t *testing.T, addr string, partitions int) string {
 	name := "events-" + strconv.FormatInt(topics.Add(1), 10)
 	ctx := timeout(t, 30*time.Second)
 	require.NoError(t, createTopic(ctx, addr, name, partitions))
-	if againstKafka() { // its partitions get leaders a while after the answer
-		require.NoError(t, shared.Await(ctx, func(ctx context.Context) error {
-			_, _, err := endOffsets(ctx, addr, name)
+	for one := range strings.SplitSeq(addr, ",") { // a broker may know it a while after the answer
+		err := await(ctx, func(ctx context.Context) error {
+			_, _, err := listEnds(ctx, one, name)
+			var dial *net.OpError
+			if againstCluster() && errors.As(err, &dial) { // it is being restarted, and will know when it is there
+				return nil
+			}
 			return err
-		}))
+		})
+		require.NoError(t, err)
 	}
 	return name
+}
+
+// await tries f until it returns nil.
+func await(ctx context.Context, f func(context.Context) error) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := f(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%w; last: %w", ctx.Err(), err)
+		}
+	}
+}
+
+// settled is one try of f, and in a cluster, whose brokers come and go while the tests look at
+// it from outside, as many as it takes.
+func settled(ctx context.Context, f func(context.Context) error) error {
+	if againstCluster() {
+		return await(ctx, f)
+	}
+	return f(ctx)
+}
+
+// pick returns all of n choices, or in a short run the one that comes round with the others.
+func pick[T any](turn int, choices ...T) []T {
+	if !testing.Short() {
+		return choices
+	}
+	return choices[turn%len(choices):][:1]
 }
 
 // produce produces the events with one client and checks that the topic has grown by as many.
@@ -176,6 +220,14 @@ func consumeAlone(t *testing.T, c consumer, addr, topic string, events []event) 
 	require.NoError(t, err)
 	require.EqualValues(t, len(events), total, "records in the topic")
 	h := newHistory()
+	if _, ok := c.(java); ok && againstCluster() {
+		// It is a group of its own, which begins anew when its coordinator goes: at least once.
+		m := join(t, c, addr, "alone-with-"+topic, topic, h)
+		require.NoError(t, h.await(ctx, len(events)))
+		leave(ctx, t, []*member{m})
+		h.requireWhole(t, events)
+		return
+	}
 	p, read, err := stream(c.name(), c.alone(ctx, addr, topic, len(events)), h, func(int) {})
 	require.NoError(t, err)
 	require.NoError(t, p.Wait(ctx), p.Output())

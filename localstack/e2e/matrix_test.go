@@ -12,9 +12,10 @@ import (
 // and every consumer every number of partitions.
 func TestEveryClientReadsWhatEveryClientWrote(t *testing.T) {
 	events := flights(t)
+	shared.roll(t)
 	for i, p := range producers {
 		for j, codec := range codecs {
-			for k, partitions := range []int{1, 6, 100} {
+			for k, partitions := range pick(i+2*j, 1, 6, 100) {
 				c := consumers[(i+j+k)%len(consumers)]
 				t.Run(fmt.Sprintf("%s-%s-%d-%s", p.name(), codec, partitions, c.name()), func(t *testing.T) {
 					t.Parallel()
@@ -31,6 +32,7 @@ func TestEveryClientReadsWhatEveryClientWrote(t *testing.T) {
 // every consumer meets every producer.
 func TestEarthquakes(t *testing.T) {
 	events := quakes(t)
+	shared.roll(t)
 	for j, codec := range codecs {
 		for i, p := range producers {
 			c := consumers[(i+j)%len(consumers)]

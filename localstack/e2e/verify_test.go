@@ -42,6 +42,13 @@ func stopAndVerify(t *testing.T, node *rig.Node) {
 	require.Zero(t, code, output)
 }
 
+// stop ends a broker with SIGTERM, which must be quick.
+func stop(t *testing.T, node *rig.Node) {
+	t.Helper()
+	_, err := node.Stop(stopLimit)
+	require.NoError(t, err)
+}
+
 // A bit that flips in a hot segment or in a pack is found, and the file that it is in named.
 func TestFlippedBitIsNamed(t *testing.T) {
 	if againstKafka() {
@@ -56,7 +63,7 @@ func TestFlippedBitIsNamed(t *testing.T) {
 			topic := newTopic(t, node.Addr, 6)
 			produce(t, franz{}, node.Addr, topic, "none", quakes(t))
 			if tier.env != nil {
-				awaitSealed(t, node)
+				awaitSealed(t, &site{node: node})
 			}
 			stopAndVerify(t, node)
 			name := largest(t, node.Dir, tier.suffix)

@@ -34,6 +34,7 @@ func FindJava(dir string) (*Java, error) {
 const (
 	ConsoleProducer     = "org.apache.kafka.tools.ConsoleProducer"
 	ConsoleConsumer     = "org.apache.kafka.tools.consumer.ConsoleConsumer"
+	TopicCommand        = "org.apache.kafka.tools.TopicCommand"
 	GetOffsets          = "org.apache.kafka.tools.GetOffsetShell"
 	ProducerPerformance = "org.apache.kafka.tools.ProducerPerformance"
 	ConsumerPerformance = "org.apache.kafka.tools.ConsumerPerformance"

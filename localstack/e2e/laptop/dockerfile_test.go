@@ -99,7 +99,7 @@ func TestImage(t *testing.T) {
 	binary := buildImage(t)
 	file, err := elf.Open(binary)
 	require.NoError(t, err)
-	defer file.Close()
+	defer func() { require.NoError(t, file.Close()) }()
 	for _, p := range file.Progs {
 		require.NotContains(t, []elf.ProgType{elf.PT_INTERP, elf.PT_DYNAMIC}, p.Type, "the binary must be static: the image has no C library")
 	}
