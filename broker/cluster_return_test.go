@@ -64,6 +64,18 @@ func TestLeaderReturns(t *testing.T) {
 			one.away.Store(false)
 			produce(one)
 			whole(one, 9)
+			one.away.Store(away)
+			require.NoError(t, one.storage.journal.Roll())
+			whole(one, 9)
+			one.away.Store(false)
+			eventually(t, "a chain of all", func() bool {
+				log, ok := one.storage.logs.Get(partitionOf(c.asNode(one), "t", 0))
+				require.True(t, ok)
+				end, err := log.SealedEnd(t.Context())
+				require.NoError(t, err)
+				return end == 9
+			})
+			whole(one, 9)
 			serve(two)
 			two.away.Store(false)
 			produce(two)
