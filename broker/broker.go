@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/infra/session"
 )
 
 // Broker is one running node.
@@ -156,6 +157,9 @@ func (b *Broker) Close(ctx context.Context) error {
 
 func (b *Broker) close(ctx context.Context) error {
 	var errs []error
+	if b.cluster != nil && errors.Is(b.cluster.session.Err(), session.ErrLost) {
+		errs = append(errs, b.cluster.stream.Close(ctx)) // whoever waits for a commit is told now: the store may be away for long
+	}
 	if b.cluster != nil && b.storage != nil && b.storage.logs != nil {
 		b.cluster.stop()
 		errs = append(errs, b.cluster.leave(ctx))

@@ -210,8 +210,13 @@ func (c *cluster) acquire(ctx context.Context) error {
 	return err
 }
 
+// streamTime bounds an attempt to read a stream.
+const streamTime = 30 * time.Second
+
 // streams reads the stream of a session, for recovery.
 func (c *cluster) streams(ctx context.Context, s id.Session, through uint64) ([]wal.Object, error) {
+	ctx, cancel := context.WithTimeout(ctx, streamTime)
+	defer cancel()
 	return wal.ReadStream(ctx, wal.Slots(c.b.cfg.Metadata, s), c.b.cfg.Objects, through, c.b.storage.cold.Footer)
 }
 

@@ -210,6 +210,24 @@ func TestMoveInDoubt(t *testing.T) {
 	c.awaitServing("t", 0, 2)
 }
 
+// A broker that leaves also gives away what was to move anyway, to where it was to move.
+func TestLeaveWithTargets(t *testing.T) {
+	c := newTestCluster(t)
+	m := c.start(1, unbalanced)
+	c.createTopic("t", 3, 1)
+	c.start(2, unbalanced)
+	c.start(3, unbalanced)
+	m.cluster.stop() // too late for the move to begin by itself
+	for p := range int32(3) {
+		require.Equal(t, id.Broker(1), c.leader("t", p))
+	}
+	c.aim("t", 1, 3)
+	require.NoError(t, m.Broker.meta.Refresh(t.Context()))
+	require.NoError(t, m.cluster.leave(t.Context()))
+	require.Equal(t, id.Broker(3), c.leader("t", 1))
+	require.Zero(t, c.leaders("t")[1])
+}
+
 // The last broker leaves with its partitions and has them again when it comes back.
 func TestLeaveAlone(t *testing.T) {
 	c := newTestCluster(t)

@@ -70,27 +70,29 @@ func TestProduceUnderBackPressure(t *testing.T) {
 	eventually(t, "the commit without acks", func() bool { return n.logOf("t", 0).Watermarks().High == 3 })
 }
 
-// A broker does not start on the bucket or the offsets table of another cluster.
+// A broker does not start on a bucket or the offsets table of another cluster.
 func TestOpenOnAnotherCluster(t *testing.T) {
 	one, other := newTestCluster(t), newTestCluster(t)
-	one.start(1)
-	other.start(1)
+	oneWAL, otherWAL := objstore.NewMem(), objstore.NewMem()
+	one.start(1, func(cfg *Config) { cfg.Cluster.WAL = oneWAL })
+	other.start(1, func(cfg *Config) { cfg.Cluster.WAL = otherWAL })
 	for _, tc := range []struct {
-		what    string
-		objects objstore.Store
-		offsets kv.Store
+		what         string
+		objects, wal objstore.Store
+		offsets      kv.Store
 	}{
-		{"the object store", other.objects, one.offsets},
-		{"the offsets table", one.objects, other.offsets},
+		{"the object store", other.objects, oneWAL, one.offsets},
+		{"the WAL store", one.objects, otherWAL, one.offsets},
+		{"the offsets table", one.objects, oneWAL, other.offsets},
 	} {
 		_, err := Open(t.Context(), Config{
 			NodeID: 2, Listeners: []Listener{{BindAddr: "127.0.0.1:0"}},
-			Metadata: one.table, Objects: tc.objects, Offsets: tc.offsets, Cluster: &Cluster{},
+			Metadata: one.table, Objects: tc.objects, Offsets: tc.offsets, Cluster: &Cluster{WAL: tc.wal},
 		})
 		require.ErrorIs(t, err, ErrForeign)
 		require.ErrorContains(t, err, tc.what)
 		_, registered := one.image().Broker(2)
 		require.False(t, registered)
 	}
-	one.start(2)
+	one.start(2, func(cfg *Config) { cfg.Cluster.WAL = oneWAL })
 }

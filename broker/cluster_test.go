@@ -50,7 +50,14 @@ func newTestCluster(t *testing.T) *testCluster {
 
 // start opens a broker. One that was started before has its old port.
 func (c *testCluster) start(node id.Broker, change ...func(*Config)) *member {
+	c.t.Helper()
 	m := &member{}
+	require.NoError(c.t, c.open(m, node, change...))
+	return m
+}
+
+// open opens m.
+func (c *testCluster) open(m *member, node id.Broker, change ...func(*Config)) error {
 	decide := func(kv.Op) kv.Fault {
 		if m.cut.Load() {
 			return kv.FaultFail
@@ -83,14 +90,16 @@ func (c *testCluster) start(node id.Broker, change ...func(*Config)) *member {
 		f(&cfg)
 	}
 	b, err := Open(context.Background(), cfg)
-	require.NoError(c.t, err)
+	if err != nil {
+		return err
+	}
 	m.Broker = b
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.members[node] = m
 	c.ports[node] = b.listeners[0].AdvertisedPort
 	c.t.Cleanup(func() { c.stop(m) })
-	return m
+	return nil
 }
 
 func (c *testCluster) stop(m *member) {

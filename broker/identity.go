@@ -9,58 +9,66 @@ import (
 
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/tiering/wal"
 )
 
 // ErrForeign means that the parts that a broker was given belong to different clusters.
 var ErrForeign = errors.New("belongs to another cluster")
 
-// identityObject holds the cluster's id in the bucket, identityKey in the offsets table.
+// identityObject holds the cluster's id in the bucket, walIdentity in that of a WAL store
+// of its own, and identityKey in the offsets table.
 const (
 	identityObject = "cluster-id"
+	walIdentity    = wal.ObjectPrefix + identityObject
 	maxIdentity    = 256
 )
 
 var identityKey = kv.Key{Part: "cluster", Sort: "id"}
 
-// checkIdentity makes sure that control table, offsets table and bucket are of one cluster.
+// checkIdentity makes sure that control table, offsets table and buckets are of one cluster.
 // The control table says which; the others are marked when they are first used.
 func (b *Broker) checkIdentity(ctx context.Context) error {
 	cluster := b.meta.Image().ClusterID()
-	for _, part := range []struct {
+	type part struct {
 		what string
 		read func(context.Context, string) (string, error)
-	}{
-		{"the object store", b.bucketIdentity},
-		{"the offsets table", b.offsetsIdentity},
-	} {
+	}
+	parts := []part{{"the object store", b.bucketIdentity(identityObject)}, {"the offsets table", b.offsetsIdentity}}
+	if b.cfg.Cluster.WAL != nil {
+		parts = append(parts, part{"the WAL store", b.bucketIdentity(walIdentity)})
+	}
+	for _, part := range parts {
 		found, err := part.read(ctx, cluster)
 		if err != nil {
 			return fmt.Errorf("find out which cluster %s belongs to: %w", part.what, err)
 		}
 		if found != cluster {
-			return fmt.Errorf("%s %w: it is of cluster %s, the control table is of cluster %s; check --object-store and --metadata, or start with empty ones",
+			return fmt.Errorf("%s %w: it is of cluster %s, the control table is of cluster %s; check --object-store, --wal-store and --metadata, or start with empty ones",
 				part.what, ErrForeign, found, cluster)
 		}
 	}
 	return nil
 }
 
-func (b *Broker) bucketIdentity(ctx context.Context, cluster string) (string, error) {
-	found := make([]byte, maxIdentity)
-	n, err := b.cfg.Objects.ReadAt(ctx, identityObject, found, 0)
-	if errors.Is(err, objstore.ErrNotFound) {
-		err = b.cfg.Objects.Put(ctx, identityObject, bytes.NewReader([]byte(cluster)))
-		if err == nil {
-			return cluster, nil
+// bucketIdentity reads the object of that name, and makes it where there is none.
+func (b *Broker) bucketIdentity(object string) func(context.Context, string) (string, error) {
+	return func(ctx context.Context, cluster string) (string, error) {
+		found := make([]byte, maxIdentity)
+		n, err := b.cfg.Objects.ReadAt(ctx, object, found, 0)
+		if errors.Is(err, objstore.ErrNotFound) {
+			err = b.cfg.Objects.Put(ctx, object, bytes.NewReader([]byte(cluster)))
+			if err == nil {
+				return cluster, nil
+			}
+			if errors.Is(err, objstore.ErrExists) {
+				n, err = b.cfg.Objects.ReadAt(ctx, object, found, 0)
+			}
 		}
-		if errors.Is(err, objstore.ErrExists) {
-			n, err = b.cfg.Objects.ReadAt(ctx, identityObject, found, 0)
+		if errors.Is(err, io.EOF) {
+			err = nil
 		}
+		return string(found[:n]), err
 	}
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return string(found[:n]), err
 }
 
 func (b *Broker) offsetsIdentity(ctx context.Context, cluster string) (string, error) {

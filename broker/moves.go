@@ -54,7 +54,7 @@ func (c *cluster) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, freezeTime+tableTime)
 	defer cancel()
 	drain := func(img *metalog.Image) map[id.Partition]id.Broker {
-		to := map[id.Partition]id.Broker{}
+		to := c.targeted(img) // which Drain leaves out
 		for _, t := range placement.Drain(img, c.b.cfg.NodeID) {
 			to[t.Partition] = t.Target
 		}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/forebaylog/forebay/infra/id"
@@ -40,12 +41,34 @@ func (b *Broker) openMetadata(ctx context.Context) error {
 			return err
 		}
 	}
-	tail, err := b.fenceLastRun(ctx)
+	for {
+		err := b.register(ctx, reg)
+		if !errors.Is(err, errAnotherRun) {
+			return err
+		}
+	}
+}
+
+// errAnotherRun: since the stream of the last run was fenced, another run has registered.
+var errAnotherRun = errors.New("another run of this broker has registered")
+
+// register fences the last run and takes its place. It fails with errAnotherRun if that is
+// not the last one any more, as after a pause in which the session was lost to a process that
+// was started in the place of this one: what that one has acknowledged is in its stream, and is
+// lost unless the partitions have it as their tail.
+func (b *Broker) register(ctx context.Context, reg metalog.BrokerRegistered) error {
+	if !b.valid() {
+		return fmt.Errorf("register in the metadata log: %w", ErrSessionLost)
+	}
+	last, tail, err := b.fenceLastRun(ctx)
 	if err != nil {
 		return err
 	}
 	_, err = b.meta.Update(ctx, func(img *metalog.Image) ([]metalog.Record, error) {
 		records := []metalog.Record{reg}
+		if now := lastRun(img, reg.ID); b.cluster != nil && now != last {
+			return nil, fmt.Errorf("%w: session %s", errAnotherRun, now)
+		}
 		if _, known := img.Broker(reg.ID); known {
 			records = append(records, metalog.LeadershipTaken{From: reg.ID, To: reg.ID, Tail: tail})
 		}
@@ -60,22 +83,27 @@ func (b *Broker) openMetadata(ctx context.Context) error {
 	return nil
 }
 
+// lastRun is the session that a broker is registered with, "" if it never was.
+func lastRun(img *metalog.Image, node id.Broker) id.Session {
+	if b, known := img.Broker(node); known {
+		return b.Incarnation
+	}
+	return ""
+}
+
 // fenceLastRun ends the stream of this broker's last run and returns what its partitions
-// may have there, nil if it had none. No other broker registers under the same id: the
-// session sees to that.
-func (b *Broker) fenceLastRun(ctx context.Context) (*metalog.Tail, error) {
-	last, known := b.meta.Image().Broker(b.cfg.NodeID)
-	if b.cluster == nil || !known {
-		return nil, nil
+// may have there, nil if it had none.
+func (b *Broker) fenceLastRun(ctx context.Context) (last id.Session, tail *metalog.Tail, err error) {
+	img := b.meta.Image()
+	last = lastRun(img, b.cfg.NodeID)
+	if _, open := img.Stream(last); b.cluster == nil || !open {
+		return last, nil, nil
 	}
-	if _, ok := b.meta.Image().Stream(last.Incarnation); !ok {
-		return nil, nil
-	}
-	through, err := wal.Fence(ctx, wal.Slots(b.cfg.Metadata, last.Incarnation), b.cfg.NodeID)
+	through, err := wal.Fence(ctx, wal.Slots(b.cfg.Metadata, last), b.cfg.NodeID)
 	if err != nil {
-		return nil, fmt.Errorf("end the last run of this broker: %w", err)
+		return "", nil, fmt.Errorf("end the last run of this broker: %w", err)
 	}
-	return &metalog.Tail{Session: last.Incarnation, Through: through}, nil
+	return last, &metalog.Tail{Session: last, Through: through}, nil
 }
 
 // streamsOf lists the streams of a broker's runs so far.

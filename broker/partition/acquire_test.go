@@ -153,6 +153,32 @@ func TestAcquireWithoutAStream(t *testing.T) {
 	c.whole(0)
 }
 
+// TestAcquireWithADamagedStream: only those wait whose records it may have.
+func TestAcquireWithADamagedStream(t *testing.T) {
+	c := newClusterRig(t, 3)
+	c.commit("a", 1, one(c.plain(0, 1)))
+	c.commit("b", 1, map[int][]batch.View{1: {c.plain(1, 1)}})
+	c.commit("c", 1, map[int][]batch.View{2: {c.plain(2, 1)}})
+	for i, s := range []id.Session{"a", "b", "c"} {
+		c.fold(metalog.LeadersChanged{
+			Changes: []metalog.LeaderChange{{Partition: c.part(i), Leader: node, Epoch: 1}}, Tail: &metalog.Tail{Session: s, Through: 1},
+		})
+	}
+	boom := errors.New("slot damaged")
+	c.streamed = func(s id.Session) error {
+		if s == "c" {
+			return nil
+		}
+		return boom
+	}
+	err := c.set.Acquire(context.Background(), c.set.Missing())
+	require.ErrorIs(t, err, boom)
+	require.ErrorContains(t, err, "2 of 3 partitions")
+	require.NotContains(t, err.Error(), "session b", "one tells enough")
+	c.whole(2)
+	require.Len(t, c.set.Missing(), 2)
+}
+
 // TestAcquireOvertaken: the leadership moves on while a partition is recovered.
 func TestAcquireOvertaken(t *testing.T) {
 	c := newClusterRig(t, 1)

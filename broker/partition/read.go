@@ -63,10 +63,11 @@ func (l *Log) Read(ctx context.Context, from id.Offset, maxBytes int, committed 
 // chain. A segment may be sealed and dropped while we look, so that a miss in the hot tier
 // or in the WAL is answered by the chain, which was written before the drop; the chain in
 // turn may be read a moment too early for an offset that is still hot, which is looked for
-// once more.
+// once more. What the hot tier has may end below limit: the partition was led here once,
+// and by others since.
 func (l *Log) readTiers(ctx context.Context, from, limit id.Offset, maxBytes int) ([][]byte, error) {
 	batches, err := l.tiers.Hot.Read(l.id, from, limit, maxBytes)
-	if !errors.Is(err, journal.ErrNotHot) {
+	if len(batches) > 0 || err != nil && !errors.Is(err, journal.ErrNotHot) {
 		return batches, err
 	}
 	if seg, ok := l.adoptedAt(from); ok {

@@ -2,10 +2,11 @@ package partition
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,8 +19,12 @@ import (
 	"github.com/forebaylog/forebay/tiering/wal"
 )
 
-// recoveries is how many partitions are recovered at once.
-const recoveries = 64
+// recoveries is how many partitions are recovered at once, and recoveryTime how long an
+// attempt may take: what was recovered by then is served, and what has come since has its turn.
+const (
+	recoveries   = 64
+	recoveryTime = time.Minute
+)
 
 // Open recovers every partition that the broker leads. Without Config.Streams the hot
 // segments are the truth: each log is the end of its chain, the producers of its last
@@ -132,69 +137,71 @@ func (s *Set) Missing() []Claim {
 
 // Acquire recovers the claimed partitions from their chains and from the streams of their
 // earlier leaders, and opens their logs. One that fails does not hold up the others: it is
-// claimed again by the next Missing, and the errors are returned together.
+// claimed again by the next Missing. The error says how many failed, and why the first did.
 //
 // The streams are read before the chains: what is gone from a stream is in a chain by then.
 func (s *Set) Acquire(ctx context.Context, claims []Claim) error {
-	streams, err := s.readStreams(ctx, claims)
-	if err != nil {
-		return fmt.Errorf("recover %d partitions: %w", len(claims), err)
-	}
-	var mu sync.Mutex
-	var errs []error
+	ctx, cancel := context.WithTimeout(ctx, recoveryTime)
+	defer cancel()
+	streams := s.readStreams(ctx, claims)
+	failed := make([]error, len(claims))
 	var g errgroup.Group
 	g.SetLimit(recoveries)
-	for _, c := range claims {
+	for i, c := range claims {
 		g.Go(func() error {
 			l, err := s.acquire(ctx, c, streams)
-			if err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				errs = append(errs, err)
-				return nil
+			if err == nil {
+				s.put(l)
 			}
-			s.put(l)
+			failed[i] = err
 			return nil
 		})
 	}
 	_ = g.Wait() // its functions return nil
-	return errors.Join(errs...)
+	failed = slices.DeleteFunc(failed, func(err error) bool { return err == nil })
+	if len(failed) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d partitions are not recovered; the first: %w", len(failed), len(claims), failed[0])
+}
+
+// readStream is what a stream has, or why that is not known.
+type readStream struct {
+	objects []wal.Object
+	err     error
 }
 
 // readStreams reads each stream once that the tails of claims name, as far as they go.
-func (s *Set) readStreams(ctx context.Context, claims []Claim) (map[id.Session][]wal.Object, error) {
+func (s *Set) readStreams(ctx context.Context, claims []Claim) map[id.Session]*readStream {
 	through := map[id.Session]uint64{}
 	for _, c := range claims {
 		for _, t := range c.State.Tails {
 			through[t.Session] = max(through[t.Session], t.Through)
 		}
 	}
-	var mu sync.Mutex
-	streams := make(map[id.Session][]wal.Object, len(through))
-	g, ctx := errgroup.WithContext(ctx)
+	streams := make(map[id.Session]*readStream, len(through))
+	var work sync.WaitGroup
 	for session, last := range through {
-		g.Go(func() error {
-			objects, err := s.cfg.Streams(ctx, session, last)
-			if err != nil {
-				return fmt.Errorf("stream of session %s: %w", session, err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			streams[session] = objects
-			return nil
-		})
+		r := &readStream{}
+		streams[session] = r
+		work.Go(func() { r.objects, r.err = s.cfg.Streams(ctx, session, last) })
 	}
-	return streams, g.Wait()
+	work.Wait()
+	return streams
 }
 
 // acquire builds the log of one partition: its chain, and behind it what the streams have.
-func (s *Set) acquire(ctx context.Context, c Claim, streams map[id.Session][]wal.Object) (*Log, error) {
+func (s *Set) acquire(ctx context.Context, c Claim, streams map[id.Session]*readStream) (*Log, error) {
 	l, err := s.recover(ctx, c.Partition, c.State.Epoch)
 	if err != nil {
 		return nil, err
 	}
 	for _, t := range c.State.Tails {
-		for _, o := range streams[t.Session] {
+		stream := streams[t.Session]
+		if stream.err != nil {
+			return nil, fmt.Errorf("recover %s: stream of session %s: %w", c.Partition, t.Session, stream.err)
+		}
+		for _, o := range stream.objects {
 			if o.Seq > t.Through {
 				break
 			}

@@ -16,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/forebaylog/forebay/infra/pause"
 )
 
 // Operations of DynamoDB that are used, as Request names them.
@@ -48,9 +50,8 @@ func (d *dynamo) repeat(ctx context.Context, op string, c call, again func(outco
 			return got, err
 		}
 		d.cfg.Logger.DebugContext(ctx, "table request failed, trying again", "table", d.cfg.Table, "operation", op, "attempt", n, "err", err)
-		pause(ctx, d.backoff(n))
-		if ctx.Err() != nil {
-			return got, fmt.Errorf("%w; last: %w", ctx.Err(), err)
+		if ended := pause.For(ctx, d.backoff(n)); ended != nil {
+			return got, fmt.Errorf("%w; last: %w", ended, err)
 		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go/logging"
+
+	"github.com/forebaylog/forebay/infra/pause"
 )
 
 // OpenDynamoDB opens a table of DynamoDB, or makes it if there is none and cfg says so. It
@@ -104,7 +106,7 @@ func (d *dynamo) prepare(ctx context.Context) error {
 		default:
 			return fmt.Errorf("its status is %s: see to it in the AWS console", table.TableStatus)
 		}
-		if pause(ctx, wait); ctx.Err() != nil {
+		if pause.For(ctx, wait) != nil {
 			return fmt.Errorf("await the table, last: %s: %w", status, ctx.Err())
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/forebaylog/forebay/infra/pause"
 )
 
 // ErrContested accompanies the ErrConflict of Settle when an attempt of unknown
@@ -31,7 +33,7 @@ func Settle(ctx context.Context, s Store, writes ...Write) []Result {
 		if len(open) == 0 {
 			break
 		}
-		pause(ctx, wait)
+		_ = pause.For(ctx, wait) // when ctx has ended the look back finds out
 		for _, w := range open {
 			w.lookBack(ctx, s)
 		}
@@ -118,15 +120,5 @@ func (w *settling) lookBack(ctx context.Context, s Store) {
 		w.settle(Result{Err: fmt.Errorf("write %v: %w: %w", w.write.Key, ErrConflict, ErrContested)})
 	default:
 		w.due = true
-	}
-}
-
-// pause waits for d or the end of ctx.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
 	}
 }

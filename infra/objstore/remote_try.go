@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/forebaylog/forebay/infra/pause"
 )
 
 // maxPause bounds the pause between two attempts.
@@ -26,7 +28,7 @@ func (s *remote) try(ctx context.Context, size int64, f func(context.Context) er
 		case n >= s.cfg.Attempts:
 			return fmt.Errorf("%d attempts: %w", n, explain(err, s.place))
 		}
-		if !pause(ctx, s.backoff(n)) {
+		if pause.For(ctx, s.backoff(n)) != nil {
 			return ended(ctx, err)
 		}
 	}
@@ -49,16 +51,4 @@ func (s *remote) attempt(ctx context.Context, size int64, f func(context.Context
 func (s *remote) backoff(n int) time.Duration {
 	longest := min(s.cfg.Backoff<<min(n-1, 10), maxPause)
 	return longest/2 + rand.N(longest/2+1)
-}
-
-// pause reports false if ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

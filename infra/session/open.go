@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/forebaylog/forebay/infra/kv"
+	"github.com/forebaylog/forebay/infra/pause"
 )
 
 // Open takes the item of the node and starts to renew it. If another session has the
@@ -80,7 +81,7 @@ func (o *other) awaitEnd(ctx context.Context) (kv.Version, error) {
 				return all[i].Version, err
 			}
 		}
-		if ended := sleep(ctx, o.cfg.TTL/10); ended != nil {
+		if ended := pause.For(ctx, o.cfg.TTL/10); ended != nil {
 			return "", errors.Join(ended, err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/forebaylog/forebay/infra/kv"
+	"github.com/forebaylog/forebay/infra/pause"
 )
 
 // firstRetry is the wait after the first renewal that failed; doubled with each up to Config.Renew.
@@ -43,7 +44,7 @@ func (h *held) find(version kv.Version) (a attempt, ours bool) {
 func (s *Session) run() {
 	first := min(firstRetry, s.cfg.Renew)
 	retry, wait := first, s.untilRenewal()
-	for sleep(s.ctx, wait) == nil {
+	for pause.For(s.ctx, wait) == nil {
 		err := s.renew()
 		switch {
 		case err == nil:
@@ -150,17 +151,5 @@ func (s *Session) remove(ctx context.Context) error {
 		if !errors.Is(err, kv.ErrConflict) { // one is that an attempt was applied in between
 			return err
 		}
-	}
-}
-
-// sleep waits for d or fails when ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return ctx.Err()
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/forebaylog/forebay/infra/kv"
+	"github.com/forebaylog/forebay/infra/pause"
 )
 
 // Errors of this package.
@@ -110,11 +111,7 @@ func (l *Log) settleFloor(ctx context.Context) (uint64, error) {
 		if err == nil || errors.Is(err, kv.ErrCorrupt) {
 			return floor, err
 		}
-		retry := time.NewTimer(wait)
-		select {
-		case <-retry.C:
-		case <-ctx.Done():
-			retry.Stop()
+		if pause.For(ctx, wait) != nil {
 			return 0, fmt.Errorf("%w: %w", kv.ErrUnknown, err)
 		}
 	}

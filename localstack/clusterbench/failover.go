@@ -8,6 +8,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebaylog/forebay/infra/pause"
 )
 
 // failover kills brokers with -9, each while it leads cfg.partitions partitions that have
@@ -114,7 +116,7 @@ func move(ctx context.Context, b *bench) error {
 		}
 		target := led[0]%brokers + 1
 		s.reset()
-		if err := sleep(ctx, time.Second); err != nil {
+		if err := pause.For(ctx, time.Second); err != nil {
 			return err
 		}
 		normal = append(normal, s.reset())
@@ -128,7 +130,7 @@ func move(ctx context.Context, b *bench) error {
 				return err
 			}
 		}
-		if err := sleep(ctx, time.Second); err != nil {
+		if err := pause.For(ctx, time.Second); err != nil {
 			return err
 		}
 		worst = append(worst, s.reset())
@@ -151,7 +153,7 @@ func rolling(ctx context.Context, b *bench) error {
 	}
 	defer cl.Close()
 	s := startSteady(ctx, cl, 1000)
-	if err := sleep(ctx, time.Duration(b.seconds)*time.Second); err != nil {
+	if err := pause.For(ctx, time.Duration(b.seconds)*time.Second); err != nil {
 		return err
 	}
 	b.noteTimes("produce at 1,000/s, nothing else going on", s.take())
@@ -170,13 +172,4 @@ func rolling(ctx context.Context, b *bench) error {
 	b.noteTimes("produce at 1,000/s during a rolling restart of three brokers", times)
 	b.note("client errors during the rolling restart", float64(s.failures()), "")
 	return err
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

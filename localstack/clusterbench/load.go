@@ -15,6 +15,7 @@ import (
 
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/pause"
 	"github.com/forebaylog/forebay/localstack/rig"
 )
 
@@ -57,7 +58,7 @@ func latency(ctx context.Context, b *bench) error {
 			return err
 		}
 		s := startSteady(ctx, cl, rate)
-		err = sleep(ctx, time.Duration(b.seconds)*time.Second)
+		err = pause.For(ctx, time.Duration(b.seconds)*time.Second)
 		times, ferr := s.end(ctx)
 		cl.Close()
 		if err != nil || ferr != nil {

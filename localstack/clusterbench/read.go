@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/pause"
 )
 
 // catchup reads a topic that is sealed, from its beginning, beside raw ranged GETs of the same
@@ -32,7 +33,7 @@ func catchup(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	quiet, err := b.tailWhile(ctx, tail, func() error { return sleep(ctx, time.Duration(b.seconds)*time.Second) })
+	quiet, err := b.tailWhile(ctx, tail, func() error { return pause.For(ctx, time.Duration(b.seconds)*time.Second) })
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ func (b *bench) tailWhile(ctx context.Context, topic string, f func() error) ([]
 		}
 	})
 	work.Go(func() {
-		for sleep(ctx, 5*time.Millisecond) == nil {
+		for pause.For(ctx, 5*time.Millisecond) == nil {
 			cl.Produce(ctx, &kgo.Record{Value: binary.BigEndian.AppendUint64(nil, uint64(time.Since(began)))}, nil)
 		}
 	})

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/forebaylog/forebay/infra/pause"
 )
 
 // requests counts what a cluster asks of the store and the tables, by the brokers' own
@@ -20,7 +22,7 @@ func requests(ctx context.Context, b *bench) error {
 	}
 	idle := time.Duration(3*b.seconds) * time.Second
 	hours := (idle + settleTime).Hours() // the time between two looks at the counters
-	if err := b.counted(ctx, fmt.Sprintf("idle hour, %d partitions", b.partitions), 1/hours, func() error { return sleep(ctx, idle) }); err != nil {
+	if err := b.counted(ctx, fmt.Sprintf("idle hour, %d partitions", b.partitions), 1/hours, func() error { return pause.For(ctx, idle) }); err != nil {
 		return err
 	}
 	if err := b.createTopic(ctx, "bulk", 6); err != nil {
@@ -31,7 +33,7 @@ func requests(ctx context.Context, b *bench) error {
 		if _, err := b.flood(ctx, "bulk"); err != nil {
 			return err
 		}
-		return sleep(ctx, 5*time.Second) // what follows of it: seals and releases
+		return pause.For(ctx, 5*time.Second) // what follows of it: seals and releases
 	}); err != nil {
 		return err
 	}
@@ -125,7 +127,7 @@ func eachSample(text string, f func(name string, value float64)) {
 
 // minioMetrics reads the store's own counters, once they are up to date.
 func (b *bench) minioMetrics(ctx context.Context) (string, error) {
-	if err := sleep(ctx, settleTime); err != nil {
+	if err := pause.For(ctx, settleTime); err != nil {
 		return "", err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.minio.Addr+"/minio/v2/metrics/cluster", nil)
@@ -160,7 +162,7 @@ func (b *bench) awaitMetric(ctx context.Context, name string, wanted func(float6
 		if wanted(sum) {
 			return nil
 		}
-		if err := sleep(ctx, 500*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 500*time.Millisecond); err != nil {
 			return fmt.Errorf("await %s, which is %v: %w", name, sum, err)
 		}
 	}

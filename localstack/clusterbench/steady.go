@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebaylog/forebay/infra/pause"
 )
 
 // steady produces records of 1 KiB at a fixed rate. Latency counts from the moment a record
@@ -32,7 +34,7 @@ func (s *steady) run(ctx context.Context, every time.Duration) {
 	defer close(s.done)
 	value := make([]byte, 1024)
 	for due := time.Now(); ctx.Err() == nil; due = due.Add(every) {
-		if wait := time.Until(due); wait > 0 && sleep(ctx, wait) != nil {
+		if wait := time.Until(due); wait > 0 && pause.For(ctx, wait) != nil {
 			return
 		}
 		s.cl.Produce(context.WithoutCancel(ctx), &kgo.Record{Value: value}, func(_ *kgo.Record, err error) {

@@ -141,22 +141,18 @@ func (s *Stream) takeSlot(uploads []*upload) error {
 		return fmt.Errorf("commit WAL objects: %w", err)
 	}
 	began := s.cfg.Now()
-	for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
-		err = s.trySlot(seq, payload)
-		switch {
-		case err == nil:
-			s.committed(seq, entries, slot.Index, began)
-			return nil
-		case errors.Is(err, ErrFenced):
-			return err
-		case s.life.Err() != nil:
-			return fmt.Errorf("commit WAL objects: %w: %w", ErrClosed, err)
-		}
-		if s.count(func(st *StreamStats) { st.SlotRetries++ }).SlotRetries == 1 || wait >= maxBackoff {
+	err = s.retry(func() error { return s.trySlot(seq, payload) }, func(err error, loud bool) {
+		s.count(func(st *StreamStats) { st.SlotRetries++ })
+		if loud {
 			s.cfg.Logger.Warn("cannot take a slot, trying again", "slot", seq, "session", string(s.cfg.Session), "error", err)
 		}
-		pause(s.life, wait)
+	})
+	if err == nil {
+		s.committed(seq, entries, slot.Index, began)
+	} else if !errors.Is(err, ErrFenced) {
+		err = fmt.Errorf("commit WAL objects: %w: %w", ErrClosed, err)
 	}
+	return err
 }
 
 // settleTime bounds one attempt to take a slot, with all its looks for the outcome.

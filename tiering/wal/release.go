@@ -148,17 +148,19 @@ func ReleaseStream(
 
 // release removes whole slots whose objects are all sealed, up to the first that is not or
 // to slot end. objects are those of the stream, in order. It returns the objects of the
-// slots that are gone, also when it fails to delete some of them.
+// slots that are gone, also when it fails to delete some of them, or to find out about those
+// that follow.
 func release(
 	ctx context.Context, slots *slotlog.Log, store objstore.Store, objects iter.Seq2[Object, error], end uint64, sealed Sealed,
 ) (gone []Object, err error) {
+	var errs []error
 	for o, err := range objects {
 		done := false
 		if err == nil && o.Seq < end {
 			done, err = isSealed(ctx, o.Footer, sealed)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("release stream: %w", err)
+			errs = append(errs, fmt.Errorf("release stream at slot %d: %w", o.Seq, err))
 		}
 		if !done {
 			end = min(end, o.Seq)
@@ -170,12 +172,11 @@ func release(
 		gone = gone[:len(gone)-1]
 	}
 	if len(gone) == 0 {
-		return nil, nil
+		return nil, errors.Join(errs...)
 	}
 	if err := slots.Truncate(ctx, gone[len(gone)-1].Seq+1); err != nil {
 		return nil, fmt.Errorf("release stream: %w", err)
 	}
-	var errs []error
 	for _, o := range gone {
 		errs = append(errs, store.Delete(ctx, o.Name))
 	}

@@ -70,7 +70,16 @@ func TestRelease(t *testing.T) {
 		r.fill(1)
 		require.ErrorIs(t, r.stream.Release(ctx, func(context.Context, id.Partition) (id.Offset, error) { return 0, boom }), boom)
 		require.Equal(t, uint64(4), r.first())
-		require.Equal(t, span{6, 8}, r.spans(r.read(r.fence()))[partition(0)], "an idle stream can be taken over")
+		asked := 0
+		r.fill(1)
+		require.ErrorIs(t, r.stream.Release(ctx, func(context.Context, id.Partition) (id.Offset, error) {
+			if asked++; asked == 2 {
+				return 0, boom
+			}
+			return wal.Everything, nil
+		}), boom)
+		require.Equal(t, uint64(5), r.first(), "what lies before it goes")
+		require.Equal(t, span{7, 9}, r.spans(r.read(r.fence()))[partition(0)], "an idle stream can be taken over")
 	})
 }
 

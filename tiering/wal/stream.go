@@ -13,6 +13,7 @@ import (
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/pause"
 	"github.com/forebaylog/forebay/infra/slotlog"
 	"github.com/forebaylog/forebay/tiering/pack"
 )
@@ -258,25 +259,37 @@ const (
 	maxBackoff = 2 * time.Second
 )
 
+// retry calls f again and again, with growing pauses between, until it succeeds, the stream
+// is fenced or its life ends, and returns what f did last. It tells failed of each other failure,
+// and says of fewer and fewer of them whether they are to be logged.
+func (s *Stream) retry(f func() error, failed func(err error, loud bool)) error {
+	for n, wait := 1, minBackoff; ; n, wait = n+1, min(2*wait, maxBackoff) {
+		err := f()
+		if err == nil || errors.Is(err, ErrFenced) || s.life.Err() != nil {
+			return err
+		}
+		failed(err, n&(n-1) == 0)
+		if pause.For(s.life, wait) != nil {
+			return err
+		}
+	}
+}
+
 // put uploads an object, again and again while the stream lives: an object that is not
 // stored holds up all that follow.
 func (s *Stream) put(u *upload) {
-	var err error
-	for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
-		err = s.cfg.Objects.Put(s.life, u.name, bytes.NewReader(u.body.Bytes()))
+	err := s.retry(func() error {
+		err := s.cfg.Objects.Put(s.life, u.name, bytes.NewReader(u.body.Bytes()))
 		if errors.Is(err, objstore.ErrExists) {
-			err = nil // an attempt that was told as failed: nobody else has the name
+			return nil // an attempt that was told as failed: nobody else has the name
 		}
-		if err == nil || s.life.Err() != nil {
-			break
-		}
-		if s.count(func(st *StreamStats) { st.PutRetries++ }).PutRetries == 1 || wait >= maxBackoff {
+		return err
+	}, func(err error, loud bool) {
+		s.count(func(st *StreamStats) { st.PutRetries++ })
+		if loud {
 			s.cfg.Logger.Warn("cannot store a WAL object, trying again", "object", u.name, "bytes", u.size, "error", err)
 		}
-		if !pause(s.life, wait) {
-			break
-		}
-	}
+	})
 	if err != nil { // the stream has ended
 		err = fmt.Errorf("store WAL object %s: %w: %w", u.name, ErrClosed, err)
 	}
@@ -296,20 +309,9 @@ func (s *Stream) put(u *upload) {
 	wake(s.wakeGroup)
 }
 
-// pause waits for d; it reports false when ctx ends first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // Close ends the stream and waits for its goroutines, or until ctx ends. What is not
-// committed by then fails. Its Group should be closed before.
+// committed by then fails. Its Group should be closed before, unless nothing that it still
+// has counts. It may be called more than once.
 func (s *Stream) Close(ctx context.Context) error {
 	s.end()
 	done := make(chan struct{})
