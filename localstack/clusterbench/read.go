@@ -45,6 +45,12 @@ func catchup(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
+	if err := b.counted(ctx, "GiB read from packs", (1<<30)/(float64(b.records)*1024), func() error {
+		_, err := b.readAll(ctx, topic)
+		return err
+	}); err != nil {
+		return err
+	}
 	b.note("raw GETs of 1 MiB ranges, 16 at a time", raw, "MB/s")
 	b.note("catch-up read from packs", rate, "MB/s")
 	b.note("catch-up read to raw GETs", rate/raw, "times")

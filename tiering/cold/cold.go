@@ -46,7 +46,7 @@ type Config struct {
 	// FooterBytes bounds, roughly, the memory of the footers that are kept: 16 MiB; but
 	// one is always kept, however large.
 	FooterBytes int64
-	// ReadAhead is how many chunks are fetched ahead of a sequential reader: 2; negative for none.
+	// ReadAhead is how many chunks are fetched ahead of a sequential reader: 6; negative for none.
 	ReadAhead int
 	// FetchTimeout bounds one request: 30 s.
 	FetchTimeout time.Duration
@@ -66,7 +66,7 @@ func (c Config) withDefaults() Config {
 		c.FooterBytes = 16 << 20
 	}
 	if c.ReadAhead == 0 {
-		c.ReadAhead = 2
+		c.ReadAhead = 6
 	}
 	if c.FetchTimeout <= 0 {
 		c.FetchTimeout = 30 * time.Second
