@@ -48,6 +48,7 @@ type config struct {
 	seed       uint64
 	duration   time.Duration
 	rounds     int
+	patience   time.Duration // until all that was sent is answered and consumed, and for a whole read
 	short      bool
 	long       bool
 	list       bool
@@ -77,6 +78,7 @@ func parse(args []string) (config, error) {
 	flags.Uint64Var(&c.seed, "seed", uint64(time.Now().UnixNano()), "seed of every choice; default: the time")
 	flags.DurationVar(&c.duration, "duration", time.Minute, "how long faults are injected")
 	flags.IntVar(&c.rounds, "rounds", 0, "how often a fault is injected; 0: as often as fits into the duration")
+	flags.DurationVar(&c.patience, "patience", time.Minute, "how long clients may take to get all answers, and all records")
 	flags.BoolVar(&c.short, "short", false, "the mix for CI: each scenario has a short duration of its own")
 	flags.BoolVar(&c.long, "long", false, "the mix for a release: killing and restarting have a number of rounds of their own")
 	flags.BoolVar(&c.list, "list", false, "list the scenarios")
