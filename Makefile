@@ -7,7 +7,7 @@ FUZZTIME ?= 5s
 TESTFLAGS ?=
 GOBIN_TOOLS = $(shell tools/install go)
 
-.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster bench bench-cluster torture torture-seeded cover vuln deadcode tools clean
+.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster faults bench bench-cluster torture torture-seeded cover vuln deadcode tools clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,8 +15,8 @@ help: ## this list
 build: ## the binary, into ./bin
 	go build -o bin/ ./cmd/...
 
-test: ## everything: tools, lint, unit tests, race detector, fuzzing, end to end; prints a summary
-	@tools/phases tools lint lint-selftest unit race fuzz e2e
+test: ## everything: tools, lint, unit tests, race detector, fuzzing, end to end, faults; prints a summary
+	@tools/phases tools lint lint-selftest unit race fuzz e2e faults
 
 fmt: ## formats the Go code (gofumpt, goimports)
 	$(GOBIN_TOOLS)/golangci-lint fmt ./...
@@ -61,10 +61,15 @@ bench-cluster: ## three brokers on MinIO and dynalite beside raw requests to the
 	FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio" \
 		AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local go run ./localstack/clusterbench $(BENCHFLAGS)
 
-torture: ## faults injected into a cluster under load, the short mix; TORTUREFLAGS are handed on
+faults: ## faults injected into a cluster under load, the short mix; TORTUREFLAGS are handed on
 	@tools/install system
 	FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio" \
 		go run ./localstack/torture -target cluster -short $(TORTUREFLAGS)
+
+torture: ## the long mix of faults, each for a minute, 200 kills and 50 restarts; TORTUREFLAGS are handed on
+	@tools/install system
+	FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio" \
+		go run ./localstack/torture -target cluster -long $(TORTUREFLAGS)
 
 torture-seeded: ## planted bugs: proves that the fault suite finds them
 	@tools/install system

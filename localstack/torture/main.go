@@ -47,7 +47,10 @@ type config struct {
 	target     string
 	seed       uint64
 	duration   time.Duration
+	rounds     int
+	patience   time.Duration // until all that was sent is answered and consumed, and for a whole read
 	short      bool
+	long       bool
 	list       bool
 	brokers    int
 	topics     int
@@ -74,7 +77,10 @@ func parse(args []string) (config, error) {
 	flags.StringVar(&c.target, "target", targetDev, "what to run: dev or cluster")
 	flags.Uint64Var(&c.seed, "seed", uint64(time.Now().UnixNano()), "seed of every choice; default: the time")
 	flags.DurationVar(&c.duration, "duration", time.Minute, "how long faults are injected")
-	flags.BoolVar(&c.short, "short", false, "the mix for CI: fewer scenarios, each with a duration of its own")
+	flags.IntVar(&c.rounds, "rounds", 0, "how often a fault is injected; 0: as often as fits into the duration")
+	flags.DurationVar(&c.patience, "patience", time.Minute, "how long clients may take to get all answers, and all records")
+	flags.BoolVar(&c.short, "short", false, "the mix for CI: each scenario has a short duration of its own")
+	flags.BoolVar(&c.long, "long", false, "the mix for a release: killing and restarting have a number of rounds of their own")
 	flags.BoolVar(&c.list, "list", false, "list the scenarios")
 	flags.IntVar(&c.brokers, "brokers", 3, "brokers of a cluster")
 	flags.IntVar(&c.topics, "topics", 2, "topics")
@@ -162,11 +168,7 @@ func torture(ctx context.Context, cfg config, out, messages io.Writer) (found bo
 	}
 	var reports []report
 	for _, s := range chosen {
-		one := cfg
-		if cfg.short {
-			one.duration = s.short
-		}
-		rep, err := run(ctx, one, s)
+		rep, err := run(ctx, s.fit(cfg), s)
 		if err != nil {
 			return found, err
 		}
@@ -203,7 +205,6 @@ func choose(cfg config, messages io.Writer) (chosen []scenario, err error) {
 	}
 	for _, s := range scenarios {
 		switch {
-		case cfg.short && s.short == 0:
 		case s.cluster && cfg.target != targetCluster:
 			fmt.Fprintf(messages, "%s is left out: it needs -target %s\n", s.name, targetCluster)
 		default:

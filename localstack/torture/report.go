@@ -116,18 +116,18 @@ func count(h *oracle.History) operations {
 	return o
 }
 
-// line is the report in one line.
+// line is the report in one line, which begins as go test's of a package does.
 func (r report) line() string {
-	verdict := "ok"
+	verdict := "ok  "
 	if !r.Passed {
-		verdict = "FAILED"
+		verdict = "FAIL"
 	}
 	var faults []string
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {
 		faults = append(faults, fmt.Sprintf("%s %d", name, r.Faults[name]))
 	}
-	return fmt.Sprintf("%-11s %-6s %s seed=%d %.0fs ops=%d sent=%d acked=%d failed=%d unknown=%d polled=%d stall=%.1fs rss=%dMiB faults=[%s] anomalies=[%s]",
-		r.Scenario, verdict, r.Target, r.Seed, r.Seconds, r.Operations.total(), r.Operations.Sends, r.Operations.Acked, r.Operations.Failed,
+	return fmt.Sprintf("%s\ttorture/%s\t%.1fs\t%s seed=%d ops=%d sent=%d acked=%d failed=%d unknown=%d polled=%d stall=%.1fs rss=%dMiB faults=[%s] anomalies=[%s]",
+		verdict, r.Scenario, r.Seconds, r.Target, r.Seed, r.Operations.total(), r.Operations.Sends, r.Operations.Acked, r.Operations.Failed,
 		r.Operations.Unknown, r.Operations.Polled, r.LongestStall, r.PeakRSS>>20, strings.Join(faults, ", "), r.kinds())
 }
 

@@ -17,8 +17,6 @@ const (
 	startLimit = 2 * time.Minute  // to get there
 	healLimit  = 2 * time.Minute  // to bring everything back
 	resumeIn   = 30 * time.Second // until acknowledgements go on
-	settleIn   = time.Minute      // until all that was sent is answered and consumed
-	drainIn    = time.Minute      // for a whole read
 	afterFault = 200              // acknowledgements that show that work goes on
 )
 
@@ -91,14 +89,14 @@ func (e *env) recover(ctx context.Context) {
 		e.found(notResumed, "within %s of the end of the fault: %v", resumeIn, err)
 	}
 	e.rec.watchStalls(false)
-	settling, cancel := context.WithTimeout(ctx, settleIn)
+	settling, cancel := context.WithTimeout(ctx, e.cfg.patience)
 	defer cancel()
 	unanswered, unseen := e.load.settle(settling)
 	if unanswered != nil {
-		e.found(notResumed, "within %s of the end of the load: %v", settleIn, unanswered)
+		e.found(notResumed, "within %s of the end of the load: %v", e.cfg.patience, unanswered)
 	}
 	if unseen != nil {
-		e.found(oracle.NotDrained, "within %s of the end of the load: %v", settleIn, unseen)
+		e.found(oracle.NotDrained, "within %s of the end of the load: %v", e.cfg.patience, unseen)
 	}
 	e.load.close()
 }
@@ -116,7 +114,7 @@ func (e *env) reads(ctx context.Context) {
 }
 
 func (e *env) readOnce(ctx context.Context, name string) {
-	draining, cancel := context.WithTimeout(ctx, drainIn)
+	draining, cancel := context.WithTimeout(ctx, e.cfg.patience)
 	defer cancel()
 	reads, err := readAll(draining, e.load, name)
 	if err != nil {

@@ -16,25 +16,26 @@ type scenario struct {
 	about   string
 	cluster bool          // it needs brokers that have their services behind proxies
 	machine bool          // it runs on a machine in this process, whatever the target is
-	short   time.Duration // how long it lasts in the short mix; 0: it is not in it
+	short   time.Duration // how long it lasts in the short mix
+	rounds  int           // how often it strikes in the long mix; 0: as often as fits
 	fault   func(context.Context, *env) error
 }
 
 // scenarios are all there are, in the order of -scenario all.
 var scenarios = []scenario{
-	{name: "kill9", about: "random brokers killed with SIGKILL", short: 15 * time.Second, fault: kill9},
+	{name: "kill9", about: "random brokers killed with SIGKILL", short: 15 * time.Second, rounds: 200, fault: kill9},
 	{name: "wipe", about: "random brokers killed and their disks deleted", cluster: true, short: 15 * time.Second, fault: wipe},
 	{name: "pause", about: "a leader stopped for three leases and woken under load", short: 14 * time.Second, fault: pause},
-	{name: "power-loss", about: "a machine whose disk forgets what was not synced", machine: true, short: 10 * time.Second, fault: powerLoss},
+	{name: "power-loss", about: "a machine whose disk forgets what was not synced", machine: true, short: 5 * time.Second, fault: powerLoss},
 	{name: "lost-ack", about: "clients lose the replies to what was done", short: 10 * time.Second, fault: lostAck},
 	{name: "bit-rot", about: "bits flipped in what comes from the object store", short: 8 * time.Second, fault: bitRot},
 	{name: "late-upload", about: "uploads that land after the takeover", cluster: true, short: 15 * time.Second, fault: lateUpload},
 	{name: "lost-reply", about: "commits that are applied and whose reply is lost", cluster: true, short: 10 * time.Second, fault: lostReply},
-	{name: "no-dynamodb", about: "no table service", cluster: true, fault: noTable},
-	{name: "no-store", about: "no object store", cluster: true, fault: noStore},
+	{name: "no-dynamodb", about: "no table service", cluster: true, short: 12 * time.Second, fault: noTable},
+	{name: "no-store", about: "no object store", cluster: true, short: 12 * time.Second, fault: noStore},
 	{name: "bad-answers", about: "a fifth of the store's answers bad", cluster: true, short: 15 * time.Second, fault: badAnswers},
 	{name: "throttling", about: "the table service is throttled", cluster: true, short: 10 * time.Second, fault: throttling},
-	{name: "rolling", about: "brokers restarted in turn, with no error that a client sees", short: 15 * time.Second, fault: rolling},
+	{name: "rolling", about: "brokers restarted in turn, with no error that a client sees", short: 15 * time.Second, rounds: 50, fault: rolling},
 	{name: "churn", about: "members of groups join, leave and die all the while", short: 20 * time.Second, fault: churn},
 }
 
@@ -45,6 +46,17 @@ func findScenario(name string) (scenario, error) {
 		}
 	}
 	return scenario{}, fmt.Errorf("find scenario %q: there is none of that name; see -list", name)
+}
+
+// fit gives the run of a scenario the length that the mix wants.
+func (s scenario) fit(cfg config) config {
+	if cfg.short {
+		cfg.duration = s.short
+	}
+	if cfg.long && s.rounds > 0 {
+		cfg.rounds = s.rounds
+	}
+	return cfg
 }
 
 // env is what a fault works with.
@@ -72,10 +84,15 @@ func (e *env) found(kind oracle.Kind, format string, args ...any) {
 	e.anomalies = append(e.anomalies, oracle.Anomaly{Kind: kind, Detail: fmt.Sprintf(format, args...)})
 }
 
-// rounds calls f, with pauses from low to high between, until the run's duration is over.
+// rounds calls f, with pauses from low to high between, as often as the run has rounds, or
+// until its duration is over if it has no number of them.
 func (e *env) rounds(ctx context.Context, low, high time.Duration, f func(round int) error) error {
 	end := time.Now().Add(e.cfg.duration)
-	for round := 0; round == 0 || time.Now().Before(end); round++ {
+	more := func(round int) bool { return round == 0 || time.Now().Before(end) }
+	if e.cfg.rounds > 0 {
+		more = func(round int) bool { return round < e.cfg.rounds }
+	}
+	for round := 0; more(round); round++ {
 		if err := e.pause(ctx, e.between(low, high)); err != nil {
 			return err
 		}

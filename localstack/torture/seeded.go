@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/forebaylog/forebay/infra/seeded"
 	"github.com/forebaylog/forebay/localstack/rig"
@@ -68,6 +69,9 @@ func seededBugs(ctx context.Context, cfg config, out, messages io.Writer) (misse
 			clean[f.scenario] = true
 		}
 		found, err := expect(ctx, cfg, self, binary, dir, f.scenario, bug, exitFound)
+		if ctx.Err() != nil {
+			return missed, fmt.Errorf("plant bug %q: %w", bug, context.Cause(ctx))
+		}
 		if err != nil {
 			missed = true
 			fmt.Fprintf(out, "%-18s MISSED by %s\n", bug, f.scenario)
@@ -97,7 +101,11 @@ func expect(ctx context.Context, cfg config, self, binary, dir, scenario, bug st
 		"-seed", fmt.Sprint(cfg.seed), "-duration", cfg.duration.String(), "-brokers", fmt.Sprint(cfg.brokers),
 		"-groups", fmt.Sprint(cfg.groups), "-minio", cfg.minio, "-node", cfg.node,
 		"-broker-args", strings.Join(cfg.args, " "))
+	if bug != "" { // what is lost is not worth waiting for
+		cmd.Args = append(cmd.Args, "-patience", "15s")
+	}
 	cmd.Env = append(os.Environ(), seededBug+"="+bug)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it ends what it has started
 	said, err := cmd.CombinedOutput()
 	var ended *exec.ExitError
 	if err != nil && !errors.As(err, &ended) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -78,9 +79,58 @@ func TestChoose(t *testing.T) {
 
 	var total time.Duration
 	for _, s := range scenarios {
+		require.Positive(t, s.short, s.name)
 		total += s.short
 	}
-	require.Less(t, total, 4*time.Minute, "the short mix with all that is around its faults must end within ten minutes")
+	require.Less(t, total, 3*time.Minute, "the short mix with all that is around its faults must end within eight minutes")
+}
+
+func TestMixes(t *testing.T) {
+	s, err := findScenario("kill9")
+	require.NoError(t, err)
+	for _, test := range []struct {
+		args     []string
+		duration time.Duration
+		rounds   int
+	}{
+		{nil, time.Minute, 0},
+		{[]string{"-duration", "2s", "-rounds", "3"}, 2 * time.Second, 3},
+		{[]string{"-short"}, s.short, 0},
+		{[]string{"-long"}, time.Minute, s.rounds},
+	} {
+		cfg, err := parse(test.args)
+		require.NoError(t, err)
+		fit := s.fit(cfg)
+		require.Equal(t, test.duration, fit.duration, "%v", test.args)
+		require.Equal(t, test.rounds, fit.rounds, "%v", test.args)
+	}
+}
+
+func TestRoundsAreCountedOrTimed(t *testing.T) {
+	for _, test := range []struct {
+		cfg  config
+		want int
+	}{
+		{config{rounds: 3}, 3},
+		{config{rounds: 2, duration: time.Hour}, 2},
+		{config{}, 1},
+	} {
+		e, n := &env{cfg: test.cfg, rng: rand.New(rand.NewPCG(1, 1))}, 0
+		require.NoError(t, e.rounds(t.Context(), 0, 0, func(round int) error {
+			require.Equal(t, n, round)
+			n++
+			return nil
+		}))
+		require.Equal(t, test.want, n, "%+v", test.cfg)
+	}
+}
+
+// tools/phases counts lines of these two sorts.
+func TestReportLineBeginsAsThoseOfGoTest(t *testing.T) {
+	r := report{Scenario: "kill9", Target: targetCluster, Passed: true, Seconds: 1.25}
+	require.Regexp(t, `^ok  \ttorture/kill9\t1\.2s\tcluster `, r.line())
+	r.Passed = false
+	require.Regexp(t, `^FAIL\ttorture/kill9\t`, r.line())
 }
 
 func TestEverySeededBugHasAFinder(t *testing.T) {
