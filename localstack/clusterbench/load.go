@@ -31,8 +31,9 @@ func (b *bench) openTable(ctx context.Context) (kv.Store, error) {
 	return kv.OpenDynamoDB(ctx, kv.DynamoConfig{Table: "bench-raw", Region: "us-east-1", Endpoint: b.tables.Endpoint, Create: true})
 }
 
-// latency produces single records at fixed rates, and between them times raw PUTs of
-// objects as large as a chunk of one record, and raw writes of a slot.
+// latency produces single records at fixed rates, and before each times raw PUTs of
+// objects as large as a chunk of one record, and raw writes of a slot, at the same rate as far
+// as one after the other can be: a server that has just been asked answers faster.
 func latency(ctx context.Context, b *bench) error {
 	const topic = "latency"
 	if err := b.createTopic(ctx, topic, 6); err != nil {
@@ -75,18 +76,23 @@ func latency(ctx context.Context, b *bench) error {
 
 func median(sorted []time.Duration) time.Duration { return sorted[(len(sorted)-1)/2] }
 
-// rawCommits does what a commit of one record takes, one after the other.
-func rawCommits(ctx context.Context, store objstore.Store, table kv.Store, run, n int) (puts, slots []time.Duration, err error) {
+// rawCommits does what a commit of one record takes, n times, at most rate times a second.
+func rawCommits(ctx context.Context, store objstore.Store, table kv.Store, rate, n int) (puts, slots []time.Duration, err error) {
 	body := make([]byte, 1536)
 	_, _ = rand.Read(body)
+	due := time.Now()
 	for i := range n {
+		due = due.Add(time.Second / time.Duration(rate))
+		if wait := time.Until(due); wait > 0 && pause.For(ctx, wait) != nil {
+			return nil, nil, ctx.Err()
+		}
 		start := time.Now()
-		if err := store.Put(ctx, fmt.Sprintf("latency/%d/%d", run, i), bytes.NewReader(body)); err != nil {
+		if err := store.Put(ctx, fmt.Sprintf("latency/%d/%d", rate, i), bytes.NewReader(body)); err != nil {
 			return nil, nil, err
 		}
 		puts = append(puts, time.Since(start))
 		start = time.Now()
-		if _, err := kv.PutIfAbsent(ctx, table, kv.Key{Part: fmt.Sprintf("run%d", run), Sort: fmt.Sprintf("%020d", i)}, body[:150]); err != nil {
+		if _, err := kv.PutIfAbsent(ctx, table, kv.Key{Part: fmt.Sprintf("rate%d", rate), Sort: fmt.Sprintf("%020d", i)}, body[:150]); err != nil {
 			return nil, nil, err
 		}
 		slots = append(slots, time.Since(start))
