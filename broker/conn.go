@@ -54,6 +54,7 @@ type conn struct {
 	inBytes  int64   // their frames
 	stopped  bool    // no further request is read
 	readDone bool    // the reader has ended
+	served   bool    // a request was received
 	aborted  bool
 }
 
@@ -99,16 +100,29 @@ func (c *conn) drain() {
 	signal(c.room)
 }
 
+// reset has the end of a connection told as a reset: clients take the orderly end of one
+// on which nothing was ever answered for a mistake in their settings (no TLS where
+// there should be), and give up, where it is only a broker that stops.
+func reset(nc net.Conn) {
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // fails only when closed already
+	}
+}
+
 // abort closes the connection at once. The first call counts; its cause is logged.
 func (c *conn) abort(cause error) {
 	c.mu.Lock()
 	first := !c.aborted
 	c.aborted = true
+	unserved := c.stopped && !c.served
 	c.mu.Unlock()
 	if !first {
 		return
 	}
 	c.cancel()
+	if unserved {
+		reset(c.nc)
+	}
 	defer c.nc.Close()
 	if cause == nil {
 		return
@@ -156,6 +170,9 @@ func (c *conn) read() error {
 		if err != nil {
 			return err
 		}
+		c.mu.Lock()
+		c.served = true
+		c.mu.Unlock()
 		if err := c.receive(frame); err != nil {
 			return err
 		}

@@ -100,6 +100,9 @@ func (b *Broker) serve(l *listener, nc net.Conn) {
 			b.metrics.closed.WithLabelValues(l.Name, "limit").Inc()
 			b.log.Warn("refuse connection: too many", "listener", l.Name, "limit", b.cfg.Limits.MaxConnections, "remote", nc.RemoteAddr().String())
 		}
+		if closing {
+			reset(nc)
+		}
 		_ = nc.Close()
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -60,6 +61,9 @@ func TestProduceAndConsume(t *testing.T) {
 	succeed(t, "k\tv\nno key\n\n", "produce", "events", "-K", `\t`, "-H", "h=1", "-H", "null", "-T", "2026-01-31T12:00:00Z")
 	succeed(t, "x\n", "produce", "events", "--acks", "1", "-k", "fixed", "-T", "5")
 	succeed(t, "\n", "produce", "events", "--acks", "0", "--null", "-T", "6")
+	require.Eventually(t, func() bool { // nobody is told when it is there
+		return strings.HasSuffix(consumed(t, "events", "--from-beginning", "-f", `%T\n`), "\n6\n")
+	}, 10*time.Second, 10*time.Millisecond)
 	succeed(t, "7 a=b 1 k3 \n\n-\n", "produce", "events", "-F", `%T %h %K %k%S %s\n`)
 
 	require.Equal(t, "none\ngzip\nsnappy\nlz4\nzstd\n", consumed(t, "events", "--from-beginning", "-c", "5"))
