@@ -124,7 +124,7 @@ func TestRefusesAnotherClustersParts(t *testing.T) {
 		_, err = node.Stop(leaveLimit)
 		require.NoError(t, err)
 	}
-	requireRefused(t, s.broker(t, s.s3("one"), s.tables("two")), "the object store belongs to another cluster", "check --object-store and --metadata")
+	requireRefused(t, s.broker(t, s.s3("one"), s.tables("two")), "the object store belongs to another cluster", "check --object-store, --wal-store and --metadata")
 	requireRefused(t, s.broker(t, s.minio("two"), s.tables("one")), "the object store belongs to another cluster")
 	requireRefused(t, s.broker(t, s.s3("one"), s.tables("three")), "the object store belongs to another cluster")
 }

@@ -29,7 +29,7 @@ var finders = map[string]struct {
 	seeded.Fsync:           {"power-loss", false},
 	seeded.Dedup:           {"lost-ack", false},
 	seeded.GCGrace:         {"wipe", true},
-	seeded.AckBeforeCommit: {"power-loss", false},
+	seeded.AckBeforeCommit: {"kill9", true},
 }
 
 // seededBugs builds everything with bugs that can be planted and proves that each is found
