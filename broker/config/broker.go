@@ -32,6 +32,14 @@ var readOnly = []Definition{
 	{Name: "socket.request.max.bytes", Type: Int, Default: "104857600", Doc: "Largest request."},
 }
 
+// throttles are the rates that Kafka's tools set while they reassign partitions, and remove
+// afterwards. Here nothing is copied then, so that they have no effect.
+var throttles = []Definition{
+	{Name: "follower.replication.throttled.rate", Type: Long, Default: never, check: atLeast(0), Doc: "Rate of replication to throttled replicas, in bytes a second; nothing is replicated."},
+	{Name: "leader.replication.throttled.rate", Type: Long, Default: never, check: atLeast(0), Doc: "Rate of replication from throttled replicas, in bytes a second; nothing is replicated."},
+	{Name: "replica.alter.log.dirs.io.max.bytes.per.second", Type: Long, Default: never, check: atLeast(0), Doc: "Rate of moves between log directories, in bytes a second; there is one directory."},
+}
+
 // registry is the definitions of one kind of resource.
 type registry struct {
 	sorted []Definition // by name
@@ -51,7 +59,7 @@ func newRegistry(defs []Definition) *registry {
 var (
 	topics  = newRegistry(topicDefinitions)
 	groups  = newRegistry(groupDefinitions)
-	brokers = newRegistry(slices.Concat(readOnlyDefinitions(), defaultsOfTopics()))
+	brokers = newRegistry(slices.Concat(readOnlyDefinitions(), throttles, defaultsOfTopics()))
 )
 
 func readOnlyDefinitions() []Definition {

@@ -129,3 +129,14 @@ func TestEffective(t *testing.T) {
 	require.Equal(t, 3*time.Millisecond, got.LocalRetention)
 	require.Equal(t, int32(1<<30), got.SegmentBytes, "a value that does not parse counts as not set")
 }
+
+// kafka-reassign-partitions removes these when it has verified a reassignment.
+func TestThrottlesCanBeAltered(t *testing.T) {
+	for _, name := range []string{"leader.replication.throttled.rate", "follower.replication.throttled.rate", "replica.alter.log.dirs.io.max.bytes.per.second"} {
+		d, ok := Broker(name)
+		require.True(t, ok, name)
+		require.False(t, d.ReadOnly, name)
+		require.NoError(t, d.Validate("1000"), name)
+		require.ErrorIs(t, d.Validate("-1"), ErrInvalid, name)
+	}
+}
