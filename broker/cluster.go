@@ -220,23 +220,19 @@ func (c *cluster) streams(ctx context.Context, s id.Session, through uint64) ([]
 	return wal.ReadStream(ctx, wal.Slots(c.b.cfg.Metadata, s), c.b.cfg.Objects, through, c.b.storage.cold.Footer)
 }
 
-// sealed tells how far a partition is in its chain, for the release of WAL objects.
-func (b *Broker) sealed(ctx context.Context, p id.Partition, chains *chain.Store) (id.Offset, error) {
-	if _, ok := b.meta.Image().Partition(p); !ok {
-		return wal.Everything, nil
+// unlessDeleted is sealed for partitions that exist; of others everything may go.
+func (c *cluster) unlessDeleted(sealed wal.Sealed) wal.Sealed {
+	return func(ctx context.Context, p id.Partition) (id.Offset, error) {
+		if _, ok := c.b.meta.Image().Partition(p); !ok {
+			return wal.Everything, nil
+		}
+		return sealed(ctx, p)
 	}
-	end, _, _, err := chains.End(ctx, p)
-	return end, err
 }
 
 // afterPass releases the WAL objects of this session that are sealed.
 func (c *cluster) afterPass(ctx context.Context, sealedTo func(context.Context, id.Partition) (id.Offset, error)) error {
-	return c.stream.Release(ctx, func(ctx context.Context, p id.Partition) (id.Offset, error) {
-		if _, ok := c.b.meta.Image().Partition(p); !ok {
-			return wal.Everything, nil
-		}
-		return sealedTo(ctx, p)
-	})
+	return c.stream.Release(ctx, c.unlessDeleted(sealedTo))
 }
 
 // Bounds of a stream's objects that are not sealed: what a takeover has to read.
@@ -326,15 +322,15 @@ func (c *cluster) sweepStream(ctx context.Context, s id.Session) error {
 		return err
 	}
 	chains, ends := chain.Open(c.b.cfg.Chains), map[id.Partition]id.Offset{}
-	empty, err := wal.ReleaseStream(ctx, slots, c.b.cfg.Objects, s, objects, func(ctx context.Context, p id.Partition) (id.Offset, error) {
+	empty, err := wal.ReleaseStream(ctx, slots, c.b.cfg.Objects, s, objects, c.unlessDeleted(func(ctx context.Context, p id.Partition) (id.Offset, error) {
 		end, known := ends[p]
 		if known {
 			return end, nil
 		}
-		end, err := c.b.sealed(ctx, p, chains)
+		end, _, _, err := chains.End(ctx, p)
 		ends[p] = end
 		return end, err
-	})
+	}))
 	if err != nil || !empty {
 		return err
 	}
