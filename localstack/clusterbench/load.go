@@ -19,9 +19,9 @@ import (
 	"github.com/forebaylog/forebay/localstack/rig"
 )
 
-// openStore opens the brokers' bucket for raw requests.
-func (b *bench) openStore(ctx context.Context) (objstore.Store, error) {
-	return objstore.OpenURL(ctx, b.minio.URL("raw"), objstore.URLOptions{
+// openStore opens a prefix of the brokers' bucket for raw requests.
+func (b *bench) openStore(ctx context.Context, prefix string) (objstore.Store, error) {
+	return objstore.OpenURL(ctx, b.minio.URL(prefix), objstore.URLOptions{
 		Remote: objstore.RemoteConfig{AccessKey: b.minio.AccessKey, SecretKey: b.minio.SecretKey},
 	})
 }
@@ -39,7 +39,7 @@ func latency(ctx context.Context, b *bench) error {
 	if err := b.createTopic(ctx, topic, 6); err != nil {
 		return err
 	}
-	store, err := b.openStore(ctx)
+	store, err := b.openStore(ctx, "raw")
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func throughput(ctx context.Context, b *bench) error {
 	if err := b.createTopic(ctx, topic, 6); err != nil {
 		return err
 	}
-	store, err := b.openStore(ctx)
+	store, err := b.openStore(ctx, "raw")
 	if err != nil {
 		return err
 	}

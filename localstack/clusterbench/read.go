@@ -10,7 +10,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/infra/pause"
 )
 
@@ -61,9 +60,7 @@ func catchup(ctx context.Context, b *bench) error {
 
 // rawGets reads all packs by ranges and returns MB/s.
 func (b *bench) rawGets(ctx context.Context) (float64, error) {
-	store, err := objstore.OpenURL(ctx, b.minio.URL("bench"), objstore.URLOptions{
-		Remote: objstore.RemoteConfig{AccessKey: b.minio.AccessKey, SecretKey: b.minio.SecretKey},
-	})
+	store, err := b.openStore(ctx, "bench")
 	if err != nil {
 		return 0, err
 	}
