@@ -24,6 +24,7 @@ func apis() []api {
 		{key: kmsg.DeleteTopics, min: 1, max: 6, handle: synchronous(handleDeleteTopics)},
 		{key: kmsg.InitProducerID, min: 0, max: 5, handle: synchronous(handleInitProducerID)},
 		{key: kmsg.OffsetForLeaderEpoch, min: 2, max: 4, handle: synchronous(handleOffsetForLeaderEpoch)},
+		{key: kmsg.TxnOffsetCommit, min: 0, max: 5, handle: handleTxnOffsetCommit},
 		{key: kmsg.DescribeConfigs, min: 1, max: 4, handle: synchronous(handleDescribeConfigs)},
 		{key: kmsg.AlterConfigs, min: 0, max: 2, handle: synchronous(handleAlterConfigs)},
 		{key: kmsg.DescribeLogDirs, min: 1, max: 4, handle: synchronous(handleDescribeLogDirs)},

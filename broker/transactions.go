@@ -48,9 +48,3 @@ func (b *Broker) writeMarkers(m txnMarker, partitions []id.Partition, done func(
 	}
 	done(errs)
 }
-
-// endTxn ends a transaction on the offsets that are pending for it in a shard of the groups.
-// done is called once, from any goroutine, when they are committed or dropped, or that failed.
-func (m *groups) endTxn(_ int32, marker txnMarker, done func(error)) {
-	done(fmt.Errorf("end the transaction of producer %d: transactions are not served: %w", marker.Producer, kerr.InvalidTxnState))
-}
