@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,7 +31,12 @@ func (b *brokers) start(ctx context.Context, settings map[string]string, addrs f
 		Dir: filepath.Join(b.dir, fmt.Sprintf("brokers-%d", b.starts)), Brokers: b.nodes, Launch: b.launch(settings),
 		Addrs: addrs, Direct: true, Logs: true,
 	}
-	if b.nodes > 1 {
+	if b.cfg.apache {
+		var err error
+		if cc.Launch, err = b.launchApache(settings); err != nil {
+			return err
+		}
+	} else if b.nodes > 1 {
 		cc.Store = rig.MinIOConfig{Binary: b.cfg.minio, Attachment: rig.Attachment{Apart: true}}.Backend
 		cc.Table = rig.DynaliteConfig{Programs: b.cfg.node, Attachment: rig.Attachment{Apart: true}}.Backend
 	}
@@ -64,6 +70,29 @@ func (b *brokers) launch(settings map[string]string) rig.Launch {
 		}
 		return rig.LaunchBrokers(base, rig.MinIOBucket, "compat")(ctx, at, env)
 	}
+}
+
+// launchApache starts Apache Kafka in place of Forebay; the first of several brokers is their
+// controller too.
+func (b *brokers) launchApache(settings map[string]string) (rig.Launch, error) {
+	controller, err := rig.FreeAddr()
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, at rig.Place, _ []string) (*rig.Node, error) {
+		set := map[string]string{
+			"node.id": fmt.Sprint(at.ID), "broker.rack": at.Rack, "process.roles": "broker", "listeners": "PLAINTEXT://" + at.Addr,
+			"controller.quorum.voters": "1@" + controller,
+		}
+		if at.ID == 1 {
+			set["process.roles"], set["listeners"] = "broker,controller", "PLAINTEXT://"+at.Addr+",CONTROLLER://"+controller
+		}
+		if b.suite.Advertised != nil {
+			set["advertised.listeners"] = "PLAINTEXT://" + b.suite.Advertised(at.ID)
+		}
+		maps.Copy(set, settings)
+		return rig.LaunchKafka(ctx, rig.KafkaConfig{Java: b.target.Java, Dir: at.Dir, Addr: at.Addr, Set: set})
+	}, nil
 }
 
 // restart starts the brokers anew, with nothing of the old ones. nil keeps what is.

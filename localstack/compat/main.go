@@ -46,6 +46,7 @@ type config struct {
 	dir     string // of scratch directories and logs
 	tools   string // what suites install goes there
 	binary  string // a built forebay; built if empty
+	apache  bool   // Apache Kafka in place of Forebay
 	keep    bool   // the directories of the brokers
 	jars    string // of Apache Kafka
 	minio   string // path of the MinIO server
@@ -65,6 +66,7 @@ func parse(args []string) (config, error) {
 	flags.StringVar(&c.dir, "dir", "bin/compat", "where logs and scratch directories are made")
 	flags.StringVar(&c.tools, "tools", toolsCache(), "where suites are installed; default: the cache of tools/install")
 	flags.StringVar(&c.binary, "binary", "", "a built forebay; it is built if empty")
+	flags.BoolVar(&c.apache, "apache", false, "run against Apache Kafka, to find out whether a failure is Forebay's or the suite's; best with -results and -dir of its own")
 	flags.BoolVar(&c.keep, "keep", false, "keep the scratch and data directories")
 	flags.StringVar(&c.jars, "jars", os.Getenv("FOREBAY_JARS"), "Apache Kafka's jars, as tools/install java prints it; default: FOREBAY_JARS")
 	flags.StringVar(&c.minio, "minio", os.Getenv("FOREBAY_MINIO"), "the MinIO server, as \"$(tools/install minio)/minio\"; default: FOREBAY_MINIO")
