@@ -39,16 +39,6 @@ func (b *Broker) verifyTxn(_ context.Context, v txnVerification) map[id.Partitio
 	return errs
 }
 
-// writeMarkers ends a transaction on partitions that this broker leads. done is called once,
-// from any goroutine, with an error for each partition where the marker is not committed.
-func (b *Broker) writeMarkers(m txnMarker, partitions []id.Partition, done func(map[id.Partition]error)) {
-	errs := make(map[id.Partition]error, len(partitions))
-	for _, p := range partitions {
-		errs[p] = fmt.Errorf("end the transaction of producer %d: transactions are not served: %w", m.Producer, kerr.InvalidTxnState)
-	}
-	done(errs)
-}
-
 // endTxn ends a transaction on the offsets that are pending for it in a shard of the groups.
 // done is called once, from any goroutine, when they are committed or dropped, or that failed.
 func (m *groups) endTxn(_ int32, marker txnMarker, done func(error)) {
