@@ -7,49 +7,82 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/forebaylog/forebay/infra/id"
 )
 
-// A client of either transaction version reads of many transactions, out of every tier, what it
-// committed and nothing else.
-func TestTransactionsOfClients(t *testing.T) {
-	const transactions, each = 40, 6
-	for name, opts := range map[string][]kgo.Opt{"v1": {kgo.MaxVersions(kversion.V3_6_0())}, "v2": nil} {
-		t.Run(name, func(t *testing.T) {
-			n := startNode(t)
-			n.mustCreate(wantTopic("t", 3, 1))
-			producer := n.kgo(append([]kgo.Opt{kgo.TransactionalID("txn-" + name), kgo.DefaultProduceTopic("t"), kgo.RecordPartitioner(kgo.RoundRobinPartitioner())}, opts...)...)
-			committed := map[string]bool{}
-			for i := range transactions {
-				require.NoError(t, producer.BeginTransaction())
-				var records []*kgo.Record
-				for j := range each {
-					records = append(records, kgo.StringRecord(fmt.Sprintf("%d/%d", i, j)))
-				}
-				require.NoError(t, producer.ProduceSync(t.Context(), records...).FirstErr())
-				commit := kgo.TransactionEndTry(i%3 != 0)
-				require.NoError(t, producer.EndTransaction(t.Context(), commit))
-				for _, r := range records {
-					if commit {
-						committed[string(r.Value)] = true
-					}
-				}
-				if i%10 == 5 {
-					require.NoError(t, n.storage.sealer.SealAll(t.Context()))
-				}
-			}
-			consumer := n.kgo(kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxPartitionBytes(300))
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-			defer cancel()
-			for len(committed) > 0 {
-				f := consumer.PollFetches(ctx)
-				require.NoError(t, f.Err())
-				f.EachRecord(func(r *kgo.Record) {
-					require.True(t, committed[string(r.Value)], "%s was committed, and is read once", r.Value)
-					delete(committed, string(r.Value))
-				})
-			}
-		})
+// transact copies records in transactions from a topic to another, aborts each third
+// transaction, and expects that what is committed is each record once.
+func transact(t *testing.T, client func(...kgo.Opt) *kgo.Client, disturb func(round int)) {
+	const records, perTxn = 60, 5
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	admin := kadm.NewClient(client())
+	_, err := admin.CreateTopics(ctx, 3, -1, nil, "in", "out")
+	require.NoError(t, err)
+	in := client(kgo.DefaultProduceTopic("in"))
+	for i := range records {
+		require.NoError(t, in.ProduceSync(ctx, kgo.StringRecord(fmt.Sprint("r", i))).FirstErr())
 	}
+
+	session := transactSession(t, client)
+	committed := map[string]bool{}
+	for round := 0; len(committed) < records; round++ {
+		fetches := session.PollRecords(ctx, perTxn)
+		require.NoError(t, ctx.Err(), "committed %d of %d", len(committed), records)
+		if fetches.NumRecords() == 0 {
+			continue
+		}
+		require.NoError(t, session.Begin())
+		for _, r := range fetches.Records() {
+			session.Produce(ctx, &kgo.Record{Topic: "out", Key: r.Value, Value: r.Value}, nil)
+		}
+		if disturb != nil {
+			disturb(round)
+		}
+		done, err := session.End(ctx, kgo.TransactionEndTry(round%3 != 2))
+		require.NoError(t, err)
+		if done {
+			for _, r := range fetches.Records() {
+				committed[string(r.Value)] = true
+			}
+		}
+	}
+
+	reader := client(kgo.ConsumeTopics("out"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	seen := map[string]int{}
+	for len(seen) < records {
+		fetches := reader.PollFetches(ctx)
+		require.NoError(t, ctx.Err(), "read %d of %d", len(seen), records)
+		fetches.EachRecord(func(r *kgo.Record) { seen[string(r.Value)]++ })
+	}
+	for value, times := range seen {
+		require.Equal(t, 1, times, value)
+	}
+}
+
+func transactSession(t *testing.T, client func(...kgo.Opt) *kgo.Client) *kgo.GroupTransactSession {
+	seeds := client().Opts()
+	session, err := kgo.NewGroupTransactSession(append(seeds,
+		kgo.TransactionalID("copy"), kgo.ConsumerGroup("copiers"), kgo.ConsumeTopics("in"), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RequireStableFetchOffsets(), kgo.TransactionTimeout(20*time.Second))...)
+	require.NoError(t, err)
+	t.Cleanup(session.Close)
+	return session
+}
+
+func TestTransactionsOfNode(t *testing.T) {
+	n := startNode(t, func(cfg *Config) { cfg.Groups.InitialRebalanceDelay = -1 })
+	transact(t, n.kgo, nil)
+	require.Positive(t, valueOf(t, n.txns.cfg.Metrics.ends.WithLabelValues("commit")))
+}
+
+func TestTransactionsOfCluster(t *testing.T) {
+	c := newTestCluster(t)
+	for node := range id.Broker(3) {
+		c.start(node + 1)
+	}
+	transact(t, c.client, nil)
 }
