@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -114,7 +115,7 @@ func (m *groups) loadShard(s *groupsShard) *groupLoad {
 		defer close(loading.done)
 		s.loading = nil
 		if err != nil {
-			loading.err = m.tableFailed("load", "pending of shard "+decimal(s.index), err)
+			loading.err = m.tableFailed("load", "pending of shard "+strconv.Itoa(int(s.index)), err)
 			return
 		}
 		s.loaded = true
