@@ -28,6 +28,7 @@ func apis() []api {
 		{key: kmsg.AddOffsetsToTxn, min: 0, max: 4, handle: handleAddOffsetsToTxn},
 		{key: kmsg.EndTxn, min: 0, max: 5, handle: handleEndTxn},
 		{key: kmsg.WriteTxnMarkers, min: 1, max: 2, handle: handleWriteTxnMarkers},
+		{key: kmsg.TxnOffsetCommit, min: 0, max: 5, handle: handleTxnOffsetCommit},
 		{key: kmsg.DescribeConfigs, min: 1, max: 4, handle: synchronous(handleDescribeConfigs)},
 		{key: kmsg.AlterConfigs, min: 0, max: 2, handle: synchronous(handleAlterConfigs)},
 		{key: kmsg.DescribeLogDirs, min: 1, max: 4, handle: synchronous(handleDescribeLogDirs)},
