@@ -49,7 +49,7 @@ func Open(ctx context.Context, cfg Config, hot Replayer) (*Set, error) {
 // replay recovers from the chains and the hot segments.
 func (s *Set) replay(ctx context.Context, hot Replayer) error {
 	for _, c := range s.Missing() {
-		l, err := s.recover(ctx, c.Partition, c.State.Epoch)
+		l, err := s.recover(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -73,14 +73,23 @@ func (s *Set) replay(ctx context.Context, hot Replayer) error {
 		return nil
 	})
 	for _, l := range s.logs {
-		l.committed = l.next // what survived a restart on this disk was synced or is now
+		l.reach(s.cfg.Logger)
+		l.recovered() // what survived a restart on this disk was synced or is now
 	}
 	return err
 }
 
+// recovered ends the recovery of a log: all that it has is committed.
+func (l *Log) recovered() {
+	l.committed = l.next
+	l.settleEnded()
+	l.unstable.stable = l.stable()
+}
+
 // recover builds the log of one partition from its chain.
-func (s *Set) recover(ctx context.Context, p id.Partition, epoch id.Epoch) (*Log, error) {
-	l := &Log{id: p, tiers: &s.cfg.Tiers, epoch: epoch}
+func (s *Set) recover(ctx context.Context, c Claim) (*Log, error) {
+	p := c.Partition
+	l := &Log{id: p, tiers: &s.cfg.Tiers, epoch: c.State.Epoch, start: c.State.Start}
 	end, last, sealed, err := s.cfg.Tiers.Chain.End(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("recover %s: %w", p, err)
@@ -89,6 +98,7 @@ func (s *Set) recover(ctx context.Context, p id.Partition, epoch id.Epoch) (*Log
 		return l, nil
 	}
 	l.next = end
+	l.aborted.floor = end
 	states, err := s.sealedProducers(ctx, p, last.Object, last.ObjectSize)
 	if err != nil {
 		return nil, fmt.Errorf("recover the producers of %s: %w", p, err)
@@ -192,7 +202,7 @@ func (s *Set) readStreams(ctx context.Context, claims []Claim) map[id.Session]*r
 
 // acquire builds the log of one partition: its chain, and behind it what the streams have.
 func (s *Set) acquire(ctx context.Context, c Claim, streams map[id.Session]*readStream) (*Log, error) {
-	l, err := s.recover(ctx, c.Partition, c.State.Epoch)
+	l, err := s.recover(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +220,10 @@ func (s *Set) acquire(ctx context.Context, c Claim, streams map[id.Session]*read
 			}
 		}
 	}
-	l.committed = l.next
+	if l.next < l.start {
+		return nil, fmt.Errorf("recover %s: %w: its log starts at %d, and what is there ends at %d", l.id, ErrGap, l.start, l.next)
+	}
+	l.recovered()
 	return l, nil
 }
 
@@ -224,6 +237,9 @@ func (l *Log) adopt(o wal.Object) error {
 		return fmt.Errorf("%w: offsets %d to %d; the object there begins at %d", ErrGap, l.next, run.Base, run.Base)
 	}
 	l.adopted = append(l.adopted, chain.SegmentOf(run, o.Name, o.Size))
+	for _, txn := range l.producers.Resolve(run.Aborted, l.next) {
+		l.aborted.add(txn)
+	}
 	l.producers.Merge(run.Producers)
 	for _, e := range run.Epochs {
 		l.addEpoch(e.Epoch, e.Start) // which may be below the chain's end
