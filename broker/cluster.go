@@ -230,8 +230,11 @@ func (c *cluster) unlessDeleted(sealed wal.Sealed) wal.Sealed {
 	}
 }
 
-// afterPass releases the WAL objects of this session that are sealed.
+// afterPass releases the WAL objects of this session that are sealed, and what is in memory of them.
 func (c *cluster) afterPass(ctx context.Context, sealedTo func(context.Context, id.Partition) (id.Offset, error)) error {
+	if err := c.b.storage.logs.ForgetAborted(ctx, sealedTo); err != nil {
+		return err
+	}
 	return c.stream.Release(ctx, c.unlessDeleted(sealedTo))
 }
 

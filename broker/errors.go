@@ -49,6 +49,7 @@ var translation = []struct {
 	{batch.ErrCorrupt, kerr.CorruptMessage},
 	{producers.ErrOutOfOrder, kerr.OutOfOrderSequenceNumber},
 	{producers.ErrFenced, kerr.InvalidProducerEpoch},
+	{producers.ErrCoordinatorFenced, kerr.TransactionCoordinatorFenced},
 	{producers.ErrInvalidState, kerr.InvalidTxnState},
 	{partition.ErrTransaction, kerr.InvalidTxnState},
 	{partition.ErrOutOfRange, kerr.OffsetOutOfRange},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/forebaylog/forebay/broker/partition"
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/tiering/batch"
+	"github.com/forebaylog/forebay/tiering/producers"
 )
 
 // Fetch (key 1), versions 4 to 18.
@@ -42,6 +45,8 @@ type fetched struct {
 	leader    *currentLeader // told with an error, if not nil
 	batches   [][]byte
 	bytes     int
+	committed bool // read with isolation read_committed
+	aborted   []producers.AbortedTxn
 	more      bool // what follows the batches is there already
 }
 
@@ -115,7 +120,8 @@ func (f *fetch) readOne(ctx context.Context, want *fetchPartition, left int, fir
 		r.high, r.stable, r.start = w.High, w.Stable, w.Start
 		return r
 	}
-	got, err := log.Read(ctx, want.offset, most, f.req.IsolationLevel == 1)
+	r.committed = f.committed()
+	got, err := log.Read(ctx, want.offset, most, r.committed)
 	r.high, r.stable, r.start = got.High, got.Stable, got.Start
 	if err != nil {
 		r.code = f.c.code(err)
@@ -124,14 +130,19 @@ func (f *fetch) readOne(ctx context.Context, want *fetchPartition, left int, fir
 		}
 		return r
 	}
-	r.batches, r.bytes, r.more = got.Batches, got.Bytes, got.More
+	r.batches, r.bytes, r.more, r.aborted = got.Batches, got.Bytes, got.More, got.Aborted
 	for !first && r.bytes > most {
 		last := len(r.batches) - 1
 		r.bytes -= len(r.batches[last])
+		next := batch.View(r.batches[last]).BaseOffset()
 		r.batches, r.more = r.batches[:last], true
+		r.aborted = slices.DeleteFunc(r.aborted, func(t producers.AbortedTxn) bool { return t.First >= next })
 	}
 	return r
 }
+
+// committed reports whether the client wants records of committed transactions only.
+func (f *fetch) committed() bool { return f.req.IsolationLevel == 1 }
 
 // log finds the partition's log by id or by name.
 func (f *fetch) log(want *fetchPartition) (*partition.Log, error) {
@@ -193,7 +204,11 @@ func (f *fetch) park(ctx context.Context, results []fetched) {
 	})
 	for _, r := range results {
 		log, err := f.log(r.want)
-		if err != nil || !log.Register(w, r.high) {
+		seen := r.high
+		if f.committed() {
+			seen = r.stable
+		}
+		if err != nil || !log.Register(w, seen, f.committed()) {
 			w.Fire()
 			return
 		}

@@ -94,7 +94,7 @@ func (r *fetchResponse) appendPartition(b *wire.Buffers, f *fetched) {
 		if r.version >= 5 {
 			dst = binary.BigEndian.AppendUint64(dst, uint64(f.start))
 		}
-		dst = r.appendLen(dst, 0)
+		dst = r.appendAborted(dst, f)
 		if r.version >= 11 {
 			dst = binary.BigEndian.AppendUint32(dst, 1<<32-1)
 		}
@@ -106,6 +106,24 @@ func (r *fetchResponse) appendPartition(b *wire.Buffers, f *fetched) {
 	if r.IsFlexible() {
 		b.Append(f.appendTags)
 	}
+}
+
+// appendAborted encodes the aborted transactions, null for a read of what is not committed too:
+//
+//	producer int64 | first offset int64 | tags (v12+)
+func (r *fetchResponse) appendAborted(dst []byte, f *fetched) []byte {
+	if !f.committed || f.code != 0 {
+		return r.appendNull(dst)
+	}
+	dst = r.appendLen(dst, len(f.aborted))
+	for _, t := range f.aborted {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(t.Producer))
+		dst = binary.BigEndian.AppendUint64(dst, uint64(t.First))
+		if r.IsFlexible() {
+			dst = append(dst, 0)
+		}
+	}
+	return dst
 }
 
 // appendTags encodes the tagged fields of a partition: DivergingEpoch is tag 0,
@@ -167,6 +185,14 @@ func (r *fetchResponse) appendLen(dst []byte, n int) []byte {
 		return binary.AppendUvarint(dst, uint64(n)+1)
 	}
 	return binary.BigEndian.AppendUint32(dst, uint32(n))
+}
+
+// appendNull encodes the length of a null array.
+func (r *fetchResponse) appendNull(dst []byte) []byte {
+	if r.IsFlexible() {
+		return append(dst, 0)
+	}
+	return binary.BigEndian.AppendUint32(dst, 1<<32-1)
 }
 
 func (r *fetchResponse) appendString(dst []byte, s string) []byte {

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/tiering/producers"
 )
 
 // TestFetchResponseIsWhatKmsgReads holds the encoder to the codec of the client, in every version.
@@ -29,6 +30,8 @@ func TestFetchResponseIsWhatKmsgReads(t *testing.T) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			r := &fetchResponse{sessionID: 9, parts: []fetched{part("a", 0, 0, large, []byte("small")), part("a", 1, 3), part("a", 2, 0), part("a", 3, 6), part("a", 4, 74)}}
 			r.SetVersion(version)
+			r.parts[0].committed, r.parts[0].aborted = true, []producers.AbortedTxn{{Producer: 12, First: 3, Last: 9}, {Producer: 1 << 40, First: 5, Last: 8}}
+			r.parts[1].committed, r.parts[2].committed = true, true
 			r.parts[2].diverging = &divergingEpoch{epoch: 5, end: 17}
 			if version >= fetchLeaderVersion {
 				rack := "west"
@@ -57,6 +60,11 @@ func TestFetchResponseIsWhatKmsgReads(t *testing.T) {
 			require.Equal(t, append(bytes.Clone(large), "small"...), parts[0].RecordBatches)
 			require.Equal(t, int64(40), parts[0].HighWatermark)
 			require.Equal(t, int64(30), parts[0].LastStableOffset)
+			require.Equal(t, []kmsg.FetchResponseTopicPartitionAbortedTransaction{{ProducerID: 12, FirstOffset: 3}, {ProducerID: 1 << 40, FirstOffset: 5}}, parts[0].AbortedTransactions)
+			require.Nil(t, parts[1].AbortedTransactions, "of an error")
+			require.NotNil(t, parts[2].AbortedTransactions)
+			require.Empty(t, parts[2].AbortedTransactions)
+			require.Nil(t, parts[3].AbortedTransactions, "of a read of what is not committed")
 			require.Equal(t, int16(3), parts[1].ErrorCode)
 			if version >= 5 {
 				require.Equal(t, int64(2), parts[1].LogStartOffset)

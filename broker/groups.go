@@ -63,9 +63,11 @@ type groupsConfig struct {
 	Shards      *shards
 	Image       func() *metalog.Image
 	Refresh     func(context.Context) error // makes Image current
-	Now         func() time.Time
-	Logger      *slog.Logger
-	Metrics     *groupMetrics
+	// Verify asks whether partitions belong to an open transaction; see Broker.verifyTxn.
+	Verify  func(context.Context, txnVerification) map[id.Partition]error
+	Now     func() time.Time
+	Logger  *slog.Logger
+	Metrics *groupMetrics
 }
 
 // groups is the group coordinator: every group of the shards that this broker leads behind
@@ -107,8 +109,13 @@ type groups struct {
 	timers  groupTimers
 	tickets group.Ticket
 	waiting map[group.Ticket]func(group.Action)
-	after   []func()       // replies to send when the lock is free
-	seen    *metalog.Image // of which deleted topics and lost shards are seen to
+	after   []func() // replies to send when the lock is free
+	shards  map[int32]*groupsShard
+	// Of transactions:
+	txnCommits     map[txnCommitKey][]*txnCommit // not yet accepted, with a goroutine for each key
+	pendingQueue   []pendingWrite                // not yet begun
+	pendingWriting bool                          // there is a goroutine that writes them
+	seen           *metalog.Image                // of which deleted topics and lost shards are seen to
 
 	doneMu   stdsync.Mutex
 	finished []finishedOp
@@ -118,6 +125,8 @@ type groups struct {
 type groupEntry struct {
 	id      string
 	epoch   id.Epoch                       // under which this broker coordinates it
+	shard   *groupsShard                   // that it belongs to, under the same epoch
+	latest  time.Time                      // of the commits that were accepted
 	loading *groupLoad                     // nil: the offsets are not being read
 	state   *group.Group                   // nil until they are read first
 	offsets map[id.Partition]offsets.Entry // durable
@@ -145,6 +154,7 @@ func newGroups(cfg groupsConfig) *groups {
 		ctx: ctx, cancel: cancel, sweep: sweep,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), quiet: make(chan struct{}),
 		byID: map[string]*groupEntry{}, waiting: map[group.Ticket]func(group.Action){}, seen: cfg.Image(),
+		shards: map[int32]*groupsShard{}, txnCommits: map[txnCommitKey][]*txnCommit{},
 	}
 	m.looped.Go(m.loop)
 	m.swept.Go(func() { m.sweepEvery(sweepCtx, groupSweepInterval) })
@@ -381,7 +391,7 @@ func openGroups(_ context.Context, b *Broker) (part, error) {
 	if !ok {
 		return nil, fmt.Errorf("open groups: broker %d is not registered", b.cfg.NodeID)
 	}
-	led := &shards{self: self, image: b.meta.Image, refresh: b.meta.Refresh, lease: b.valid}
+	led := &shards{topic: offsetsTopic, stored: groupOfStored, self: self, image: b.meta.Image, refresh: b.meta.Refresh, lease: b.valid}
 	m := newGroups(groupsConfig{
 		Group: group.Config{
 			InitialDelay: cfg.InitialRebalanceDelay, MinSession: cfg.MinSessionTimeout, MaxSession: cfg.MaxSessionTimeout,
@@ -389,7 +399,7 @@ func openGroups(_ context.Context, b *Broker) (part, error) {
 		},
 		MetadataMax: cfg.OffsetMetadataMax,
 		Table:       offsets.Open(b.cfg.Offsets, led), Window: cfg.OffsetCommitWindow, Shards: led,
-		Image: b.meta.Image, Refresh: b.meta.Refresh,
+		Image: b.meta.Image, Refresh: b.meta.Refresh, Verify: b.verifyTxn,
 		Now: b.cfg.Now, Logger: b.log, Metrics: metrics,
 	})
 	b.groups = m

@@ -23,8 +23,11 @@ import (
 type offsetOp struct {
 	commit []offsets.Entry
 	remove []id.Partition
-	all    bool        // remove the group
-	done   func(error) // called without the lock, once it is durable or has failed; may be nil
+	all    bool // remove the group
+	// pending: what a transaction had pending. It waits for what is before it like a removal, to
+	// leave out what was committed later outside of the transaction.
+	pending bool
+	done    func(error) // called without the lock, once it is durable or has failed; may be nil
 }
 
 type finishedOp struct {
@@ -45,13 +48,19 @@ func (m *groups) pump(e *groupEntry) {
 	for len(e.queue) > 0 && !e.erasing {
 		op := e.queue[0]
 		removal := op.commit == nil
-		if removal && e.writing > 0 {
+		if (removal || op.pending) && e.writing > 0 {
 			return
 		}
 		e.queue[0] = nil
 		e.queue = e.queue[1:]
 		if !removal {
 			e.writing++
+			if op.pending {
+				if op.commit = e.newer(op.commit); len(op.commit) == 0 {
+					m.finish(e, op, nil)
+					continue
+				}
+			}
 			m.commits.Submit(offsets.Batch{Group: storedName(e.id), Epoch: e.epoch, Entries: op.commit}, func(err error) { m.finish(e, op, err) })
 			continue
 		}
@@ -172,6 +181,10 @@ func (m *groups) commit(ctx context.Context, groupID string, ev group.Commit, en
 			}
 		}
 		if refused == nil && len(entries) > 0 {
+			at := e.commitTime(now, true)
+			for i := range entries {
+				entries[i].CommitTime = at
+			}
 			m.enqueue(e, &offsetOp{commit: entries, done: done})
 		}
 	})
@@ -191,7 +204,7 @@ func (m *groups) delete(ctx context.Context, groupID string, done func(error)) {
 	var refused error
 	err := m.with(ctx, groupID, func(e *groupEntry, now time.Time) {
 		if refused = e.state.CanDelete(); refused == nil {
-			m.remove(e, now, done)
+			m.remove(e, now, m.withPending(e, nil, done))
 		}
 	})
 	switch {
@@ -199,6 +212,21 @@ func (m *groups) delete(ctx context.Context, groupID string, done func(error)) {
 		done(err)
 	case refused != nil:
 		done(refused)
+	}
+}
+
+// withPending returns a done for a removal of offsets which removes also what transactions
+// have pending of the partitions, nil for all, before it calls done.
+func (m *groups) withPending(e *groupEntry, partitions []id.Partition, done func(error)) func(error) {
+	if !e.hasPending() {
+		return done
+	}
+	return func(err error) {
+		if err != nil {
+			done(err)
+			return
+		}
+		m.dropPending(e.id, e.shard, partitions, done)
 	}
 }
 
@@ -289,14 +317,14 @@ func (m *groups) sweepGroup(e *groupEntry, now time.Time, img *metalog.Image) {
 	var ps []id.Partition
 	for p, o := range e.offsets {
 		t, ok := img.TopicByID(p.Topic)
-		if !ok || e.state.Expired(now, t.Name, o.CommitTime, o.ExpireTime) {
+		if !ok || e.state.Expired(now, t.Name, o.CommitTime, o.ExpireTime) && !e.unstable(p) {
 			ps = append(ps, p)
 		}
 	}
 	switch {
 	case !e.state.Created(): // its offsets were removed one by one, but its name is still listed
 		m.enqueue(e, &offsetOp{all: true})
-	case len(ps) == len(e.offsets) && e.state.Idle() && e.state.CanDelete() == nil:
+	case len(ps) == len(e.offsets) && e.state.Idle() && e.state.CanDelete() == nil && !e.hasPending():
 		m.log.Info("remove group without members and offsets", "group", e.id, "expired", len(ps))
 		m.remove(e, now, nil)
 	case len(ps) > 0:
@@ -325,6 +353,13 @@ func (m *groups) names(ctx context.Context) ([]string, error) {
 	for name, e := range m.byID {
 		if e.state != nil && e.state.Created() {
 			names = append(names, name)
+		}
+	}
+	for _, s := range m.shards {
+		for name := range s.pending {
+			if e := m.byID[name]; e == nil || e.state == nil {
+				names = append(names, name)
+			}
 		}
 	}
 	return slices.DeleteFunc(names, func(name string) bool {

@@ -24,8 +24,7 @@ import (
 // From version 10 on an answer of NOT_LEADER_OR_FOLLOWER tells who leads (KIP-951).
 //
 // Deviations: the records are kept as they were sent, so that the topic config
-// compression.type does not compress them again; transactions are refused with
-// INVALID_TXN_STATE.
+// compression.type does not compress them again.
 
 // maxPinned is how many times its own size of a request a batch may keep in memory
 // while it is in the journal's tail; a smaller batch is copied out of its request.
@@ -58,7 +57,7 @@ func handleProduce(ctx context.Context, b *Broker, c *call) {
 	p.left.Store(1)
 	p.layOut()
 	ctx, cancel := p.deadline(ctx)
-	failed := p.appendAll(ctx)
+	failed := p.appendAll(ctx, p.admit(ctx))
 	cancel()
 	if p.req.Acks == int16(partition.AcksNone) {
 		if failed != nil { // the client can be told in no other way
@@ -140,15 +139,19 @@ func (p *produce) layOut() {
 }
 
 // appendAll appends every batch and returns the first error, if any.
-func (p *produce) appendAll(ctx context.Context) (first error) {
+func (p *produce) appendAll(ctx context.Context, admissions map[*kmsg.ProduceRequestTopicPartition]admission) (first error) {
 	for i := range p.req.Topics {
 		t := &p.req.Topics[i]
 		topic, err := p.topic(t)
 		for j := range t.Partitions {
 			op := &p.resp.Topics[i].Partitions[j]
+			admitted := admissions[&t.Partitions[j]]
 			failed := err
 			if failed == nil {
-				failed = p.append(ctx, topic, &t.Partitions[j], op)
+				failed = admitted.err
+			}
+			if failed == nil {
+				failed = p.append(ctx, topic, &t.Partitions[j], op, admitted.guard)
 			}
 			if failed != nil {
 				p.refuse(op, failed)
@@ -189,7 +192,9 @@ func writable(topic *metalog.Topic) error {
 
 // append validates one partition's batch and hands it to its log. The answer
 // follows through p.committed, unless there is an error.
-func (p *produce) append(ctx context.Context, topic *metalog.Topic, rp *kmsg.ProduceRequestTopicPartition, op *kmsg.ProduceResponseTopicPartition) error {
+func (p *produce) append(
+	ctx context.Context, topic *metalog.Topic, rp *kmsg.ProduceRequestTopicPartition, op *kmsg.ProduceResponseTopicPartition, guard partition.Guard,
+) error {
 	log, err := p.b.storage.logOf(topic, rp.Partition)
 	if err != nil {
 		return err
@@ -219,7 +224,7 @@ func (p *produce) append(ctx context.Context, topic *metalog.Topic, rp *kmsg.Pro
 	}
 	p.left.Add(1)
 	done, err := log.Append(partition.Append{
-		Batch: v, Acks: partition.Acks(p.req.Acks), Now: now, LogAppendTime: config.LogAppendTime,
+		Batch: v, Acks: partition.Acks(p.req.Acks), Now: now, LogAppendTime: config.LogAppendTime, Guard: guard,
 		Done: func(err error) { p.committed(op, err) },
 	})
 	if err != nil {

@@ -226,7 +226,6 @@ func refusals() []refusal {
 		{"a codec that does not exist", "t", attribute(5), kerr.UnsupportedCompressionType, "codec", nil},
 		{"base offset", "t", spoiled(good(), func(v batch.View) { v[7] = 9 }), kerr.InvalidRecord, "base offset is 9", nil},
 		{"sequence without an epoch", "t", batchOfProducer(4, -1, 0, 1), kerr.InvalidRecord, "epoch -1", nil},
-		{"transactional", "t", batch.New(batch.None).Producer(4, 0, 0).Transactional().Add(batch.Record{Timestamp: now}).Build(), kerr.InvalidTxnState, "producer 4", nil},
 		{"too large", "small", batchOfSize(500), kerr.MessageTooLarge, "the topic allows 500", nil},
 		{"null keys", "compacted", keyless.Build(), kerr.InvalidRecord, "needs a key", []int32{1, 3}},
 		{"a null key, compressed", "compacted", squeezed.Build(), kerr.InvalidRecord, "needs a key", []int32{0}},

@@ -39,6 +39,8 @@ type storage struct {
 	logs     *partition.Set
 	sessions fetchSessions
 	traffic  traffic
+	// verifyTxn is Broker.verifyTxn, but for tests.
+	verifyTxn func(context.Context, txnVerification) map[id.Partition]error
 
 	cancel context.CancelFunc // ends what runs in the background
 	idle   sync.WaitGroup
@@ -47,7 +49,7 @@ type storage struct {
 
 // openStorage recovers the hot tier and every log before any client is served.
 func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
-	s := &storage{b: b}
+	s := &storage{b: b, verifyTxn: b.verifyTxn}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	defer func() {
@@ -87,7 +89,7 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 	if s.logs, err = partition.Open(ctx, pc, hot); err != nil {
 		return nil, fmt.Errorf("recover partitions: %w", err)
 	}
-	sc.Live = s.logs.Live
+	sc.Live, sc.AfterPass = s.logs.Live, s.logs.ForgetAborted
 	if b.cluster != nil {
 		b.cluster.metrics.acquired(s.logs.Len(), time.Since(began))
 		sc.Session, sc.Held, sc.Committed, sc.AfterPass = b.cluster.session.ID().String(), s.logs.Held, s.logs.Committed, b.cluster.afterPass

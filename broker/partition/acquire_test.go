@@ -383,7 +383,7 @@ func TestApplyHigherEpoch(t *testing.T) {
 	require.NoError(t, c.acquire(nil))
 	l := c.log(0)
 	fired := make(chan struct{})
-	require.True(t, l.Register(partition.NewWait(1, time.Hour, func() { close(fired) }), 0))
+	require.True(t, l.Register(partition.NewWait(1, time.Hour, func() { close(fired) }), 0, false))
 	c.set.Apply(c.image)
 	require.NoError(t, l.CheckEpoch(-1), "the same epoch changes nothing")
 

@@ -26,6 +26,8 @@ type Append struct {
 	Now   time.Time
 	// LogAppendTime stamps the batch with Now (message.timestamp.type).
 	LogAppendTime bool
+	// Guard is that of Verify, for the first batch of a transaction.
+	Guard Guard
 	// Done, if not nil, is called once, unless Append returns an error, when Acks is met
 	// or can no longer be met. It may run before Append returns, must not block, and runs
 	// on the group commit's goroutine otherwise.
@@ -51,16 +53,13 @@ type Appended struct {
 func (l *Log) Append(a Append) (Appended, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
-		return Appended{}, fmt.Errorf("append to %s: %w", l.id, ErrClosed)
-	}
-	if l.frozen {
-		return Appended{}, fmt.Errorf("append to %s: %w", l.id, ErrMoving)
-	}
-	if a.Batch.IsTransactional() {
-		return Appended{}, fmt.Errorf("append to %s: producer %d: %w", l.id, a.Batch.ProducerID(), ErrTransaction)
+	if err := l.writable(); err != nil {
+		return Appended{}, fmt.Errorf("append to %s: %w", l.id, err)
 	}
 	verdict, err := l.producers.Check(a.Batch, a.Now)
+	if err == nil && !verdict.Duplicate && a.Batch.IsTransactional() {
+		err = l.checkTransaction(a.Batch, a.Guard)
+	}
 	if err != nil {
 		return Appended{}, fmt.Errorf("append to %s: %w", l.id, err)
 	}
@@ -77,24 +76,54 @@ func (l *Log) Append(a Append) (Appended, error) {
 		result.Timestamp = a.Now.UnixMilli()
 		a.Batch.SetLogAppendTime(result.Timestamp)
 	}
-	a.Batch.Stamp(l.next, l.epoch)
-	w := &appendWaiter{log: l, next: a.Batch.NextOffset(), size: int64(a.Batch.Length()), early: a.Acks != AcksAll, done: a.Done}
+	done := a.Done
 	if seeded.Enabled(seeded.AckBeforeCommit) {
-		w.done = nil
+		done = nil
 	}
-	if err := l.tiers.WAL.Append(l.id, a.Batch, w); err != nil {
+	if err := l.hand(a.Batch, a.Acks, done); err != nil {
 		return Appended{}, fmt.Errorf("append to %s: %w", l.id, err)
 	}
-	l.apply(a.Batch)
 	if seeded.Enabled(seeded.AckBeforeCommit) && a.Done != nil {
 		a.Done(nil)
 	}
 	return result, nil
 }
 
+// writable fails if nothing can be appended now.
+func (l *Log) writable() error {
+	if l.closed {
+		return ErrClosed
+	}
+	if l.frozen {
+		return ErrMoving
+	}
+	return nil
+}
+
+// hand stamps a batch and hands it to the group commit.
+func (l *Log) hand(v batch.View, acks Acks, done func(error)) error {
+	v.Stamp(l.next, l.epoch)
+	w := &appendWaiter{log: l, next: v.NextOffset(), size: int64(v.Length()), early: acks != AcksAll, done: done}
+	if err := l.tiers.WAL.Append(l.id, v, w); err != nil {
+		return err
+	}
+	l.apply(v)
+	if v.IsTransactional() { // it is verified and begun, or it has ended
+		delete(l.verifying, v.ProducerID())
+	}
+	return nil
+}
+
 // apply folds an appended batch into the state that recovery also rebuilds.
 func (l *Log) apply(v batch.View) {
-	l.producers.Apply(v)
+	if v.IsControl() {
+		if first, open := l.producers.TxnStart(v.ProducerID()); open {
+			l.ending = append(l.ending, ended{first: first, marker: v.LastOffset()})
+		}
+	}
+	if txn, ok := l.producers.Apply(v); ok {
+		l.aborted.add(txn)
+	}
 	l.next = v.NextOffset()
 	l.addEpoch(v.LeaderEpoch(), v.BaseOffset())
 }
@@ -147,6 +176,7 @@ func (l *Log) advance(next id.Offset, size int64, err error) {
 	l.mu.Lock()
 	if err == nil {
 		l.committed = next
+		l.settleEnded()
 		l.bytes += size
 		if l.frozen && l.committed == l.next {
 			close(l.drained)
@@ -160,7 +190,10 @@ func (l *Log) advance(next id.Offset, size int64, err error) {
 	if len(l.pending) == 0 {
 		l.pending = nil
 	}
-	fired := l.notify(size)
+	fired := l.waits.notify(size)
+	if share := l.stabilized(size); share > 0 {
+		fired = append(fired, l.stableWaits.notify(share)...)
+	}
 	l.mu.Unlock()
 
 	for _, done := range ready {

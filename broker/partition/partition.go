@@ -39,8 +39,9 @@ var (
 	ErrMoving = errors.New("partition is moving to another broker")
 	// ErrGap: committed records of the partition are neither sealed nor in the WAL.
 	ErrGap = errors.New("committed records are missing")
-	// ErrTransaction: the batch belongs to no transaction that is known here.
-	ErrTransaction = errors.New("batch of an unknown transaction")
+	// ErrTransaction: the batch belongs to a transaction that is not open here, and was not
+	// verified with its coordinator, or not since the producer's last marker.
+	ErrTransaction = errors.New("batch of a transaction that is not open and not verified")
 )
 
 // Hot is the part of journal.Journal that a partition reads.
@@ -72,21 +73,26 @@ type Log struct {
 	tiers *Tiers
 	found segments
 
-	mu        sync.Mutex
-	closed    bool
-	epoch     id.Epoch  // current leader epoch, from the metadata log
-	start     id.Offset // log start offset
-	next      id.Offset // log end offset: the next record's
-	committed id.Offset // high watermark
-	bytes     int64     // committed since the log was opened, for waits
-	epochs    []pack.EpochStart
-	whole     bool // epochs has those of the packs too
-	producers producers.Table
-	pending   []pendingDuplicate
-	waits     []*Wait
-	adopted   []chain.Segment // runs of WAL objects of earlier leaders that its chain does not have yet, in order
-	frozen    bool            // the leadership is about to move: no appends
-	drained   chan struct{}   // of a frozen log: closed once all that was appended is committed
+	mu          sync.Mutex
+	closed      bool
+	epoch       id.Epoch  // current leader epoch, from the metadata log
+	start       id.Offset // log start offset
+	next        id.Offset // log end offset: the next record's
+	committed   id.Offset // high watermark
+	bytes       int64     // committed since the log was opened, for waits
+	epochs      []pack.EpochStart
+	whole       bool // epochs has those of the packs too
+	producers   producers.Table
+	pending     []pendingDuplicate
+	verifying   map[id.Producer]*verification
+	ending      []ended // in the order of their markers
+	aborted     abortedTxns
+	unstable    unstable
+	waits       waits           // of fetches up to the high watermark
+	stableWaits waits           // of fetches up to the last stable offset
+	adopted     []chain.Segment // runs of WAL objects of earlier leaders that its chain does not have yet, in order
+	frozen      bool            // the leadership is about to move: no appends
+	drained     chan struct{}   // of a frozen log: closed once all that was appended is committed
 }
 
 // pendingDuplicate is a retried batch whose original is appended but not yet committed.
@@ -100,9 +106,11 @@ func (l *Log) ID() id.Partition { return l.id }
 
 // Watermarks is a consistent view of a log's bounds.
 type Watermarks struct {
-	Start  id.Offset // first offset there is
-	High   id.Offset // high watermark: consumers see what lies below
-	Stable id.Offset // last stable offset: first open transaction or High
+	Start id.Offset // first offset there is
+	High  id.Offset // high watermark: consumers see what lies below
+	// Stable is the last stable offset: the first offset of the oldest transaction that is
+	// open, or whose marker is not committed yet, if that is below High, else High.
+	Stable id.Offset
 	End    id.Offset // log end, committed or not
 	Epoch  id.Epoch  // current leader epoch
 }
@@ -115,11 +123,7 @@ func (l *Log) Watermarks() Watermarks {
 }
 
 func (l *Log) watermarks() Watermarks {
-	w := Watermarks{Start: l.start, High: l.committed, Stable: l.committed, End: l.next, Epoch: l.epoch}
-	if open, ok := l.producers.FirstOpen(); ok && open < w.Stable {
-		w.Stable = open
-	}
-	return w
+	return Watermarks{Start: l.start, High: l.committed, Stable: l.stable(), End: l.next, Epoch: l.epoch}
 }
 
 // CheckEpoch compares the epoch that a client believes in (-1: none) with the
@@ -178,8 +182,8 @@ func (l *Log) close() {
 // wake completes every parked fetch.
 func (l *Log) wake() {
 	l.mu.Lock()
-	waits := l.waits
-	l.waits = nil
+	waits := append(l.waits, l.stableWaits...)
+	l.waits, l.stableWaits = nil, nil
 	l.mu.Unlock()
 	for _, w := range waits {
 		w.Fire()
@@ -197,4 +201,5 @@ func (l *Log) expireProducers(now time.Time, after time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.producers.Expire(now, after)
+	l.expireVerifications(now, after)
 }

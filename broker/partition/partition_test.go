@@ -222,15 +222,15 @@ func TestWaitFiresOnEnoughBytes(t *testing.T) {
 	size := int64(len(batchOf([]int64{1}, id.NoProducer, -1, -1)))
 	fired := make(chan struct{})
 	w := partition.NewWait(2*size, time.Hour, func() { close(fired) })
-	require.True(t, l.Register(w, 0))
-	require.True(t, r.log(1).Register(w, 0), "one wait over two partitions")
+	require.True(t, l.Register(w, 0, false))
+	require.True(t, r.log(1).Register(w, 0, false), "one wait over two partitions")
 	r.putPlain(l, 1)
 	select {
 	case <-fired:
 		t.Fatal("half of the bytes are not enough")
 	default:
 	}
-	require.False(t, l.Register(partition.NewWait(1, time.Hour, func() {}), 0), "the log has moved since")
+	require.False(t, l.Register(partition.NewWait(1, time.Hour, func() {}), 0, false), "the log has moved since")
 	r.putPlain(r.log(1), 1)
 	<-fired
 }
@@ -238,7 +238,7 @@ func TestWaitFiresOnEnoughBytes(t *testing.T) {
 func TestWaitFiresWhenItsTimeIsUp(t *testing.T) {
 	r := newRig(t)
 	fired := make(chan struct{})
-	require.True(t, r.log(0).Register(partition.NewWait(1, time.Millisecond, func() { close(fired) }), 0))
+	require.True(t, r.log(0).Register(partition.NewWait(1, time.Millisecond, func() { close(fired) }), 0, false))
 	<-fired
 }
 
@@ -247,7 +247,7 @@ func TestDeletedTopic(t *testing.T) {
 	l := r.log(0)
 	r.putPlain(l, 1)
 	fired := make(chan struct{})
-	require.True(t, l.Register(partition.NewWait(1, time.Hour, func() { close(fired) }), 1))
+	require.True(t, l.Register(partition.NewWait(1, time.Hour, func() { close(fired) }), 1, false))
 	r.image = metalog.NewImage("test-cluster")
 	r.set.Apply(r.image)
 	<-fired

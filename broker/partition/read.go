@@ -11,6 +11,7 @@ import (
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/journal"
+	"github.com/forebaylog/forebay/tiering/producers"
 )
 
 // Fetched is what a read returns: whole batches, shared and not to be written to.
@@ -18,6 +19,9 @@ type Fetched struct {
 	Watermarks
 	Batches [][]byte
 	Bytes   int // length of all batches
+	// Aborted are the aborted transactions that overlap the batches, of a read of what is
+	// committed: their records are to be left out.
+	Aborted []producers.AbortedTxn
 	// More tells that records which could be read follow the batches: a read ends at
 	// maxBytes, and also where its tier or its segment ends.
 	More bool
@@ -55,6 +59,12 @@ func (l *Log) Read(ctx context.Context, from id.Offset, maxBytes int, committed 
 			return f, fmt.Errorf("read %s at %d: %w", l.id, from, err)
 		}
 		f.More = last.NextOffset() < limit
+		if committed {
+			f.Aborted, err = l.abortedIn(ctx, from, last.NextOffset())
+		}
+		if err != nil {
+			return Fetched{Watermarks: w}, fmt.Errorf("read %s at %d: %w", l.id, from, err)
+		}
 	}
 	return f, nil
 }

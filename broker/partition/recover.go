@@ -73,9 +73,16 @@ func (s *Set) replay(ctx context.Context, hot Replayer) error {
 		return nil
 	})
 	for _, l := range s.logs {
-		l.committed = l.next // what survived a restart on this disk was synced or is now
+		l.recovered() // what survived a restart on this disk was synced or is now
 	}
 	return err
+}
+
+// recovered ends the recovery of a log: all that it has is committed.
+func (l *Log) recovered() {
+	l.committed = l.next
+	l.settleEnded()
+	l.unstable.stable = l.stable()
 }
 
 // recover builds the log of one partition from its chain.
@@ -89,6 +96,7 @@ func (s *Set) recover(ctx context.Context, p id.Partition, epoch id.Epoch) (*Log
 		return l, nil
 	}
 	l.next = end
+	l.aborted.floor = end
 	states, err := s.sealedProducers(ctx, p, last.Object, last.ObjectSize)
 	if err != nil {
 		return nil, fmt.Errorf("recover the producers of %s: %w", p, err)
@@ -210,7 +218,7 @@ func (s *Set) acquire(ctx context.Context, c Claim, streams map[id.Session]*read
 			}
 		}
 	}
-	l.committed = l.next
+	l.recovered()
 	return l, nil
 }
 
@@ -224,6 +232,9 @@ func (l *Log) adopt(o wal.Object) error {
 		return fmt.Errorf("%w: offsets %d to %d; the object there begins at %d", ErrGap, l.next, run.Base, run.Base)
 	}
 	l.adopted = append(l.adopted, chain.SegmentOf(run, o.Name, o.Size))
+	for _, txn := range l.producers.Resolve(run.Aborted, l.next) {
+		l.aborted.add(txn)
+	}
 	l.producers.Merge(run.Producers)
 	for _, e := range run.Epochs {
 		l.addEpoch(e.Epoch, e.Start) // which may be below the chain's end

@@ -23,7 +23,7 @@ var (
 // A slot and a snapshot are a header and a body of JSON:
 //
 //	offset  0  4 bytes  magic: "FBMS" slot, "FBMI" snapshot (image)
-//	offset  4  1 byte   version of the frame and of the body's outer form: slot 1, snapshot 2
+//	offset  4  1 byte   version of the frame and of the body's outer form: slot 1, snapshot 3
 //	offset  5  1 byte   encoding of the body: 0 plain, 1 DEFLATE
 //	offset  6  2 bytes  zero
 //	offset  8  4 bytes  length of the JSON, little endian
@@ -38,7 +38,8 @@ var (
 // Version 1 was that of a single broker. Version 2 of broker-registered opens a stream, that of
 // leaders-changed and leadership-taken may have a tail, and a snapshot of version 2 has
 // what comes of these and of the records that version 1 had not: fenced brokers,
-// streams, tails and targets. What version 1 wrote has none of it.
+// streams, tails and targets. What version 1 wrote has none of it. A snapshot of version 3
+// has log starts.
 const (
 	slotMagic  = "FBMS"
 	imageMagic = "FBMI"
@@ -52,7 +53,7 @@ const (
 )
 
 // frameVersions has the version that is written for each magic; it is read, and so is each before it.
-var frameVersions = map[string]byte{slotMagic: 1, imageMagic: 2}
+var frameVersions = map[string]byte{slotMagic: 1, imageMagic: 3}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -151,6 +152,7 @@ var recordTypes = func() map[kind]reflect.Type {
 		LeadershipTaken{},
 		TargetsSet{},
 		ReplicasChanged{},
+		LogStartsMoved{},
 		ProducerIDsAllocated{},
 	} {
 		types[r.kind()] = reflect.TypeOf(r)

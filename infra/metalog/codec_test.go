@@ -51,6 +51,10 @@ func everyRecord() []Record {
 			{Partition: id.Partition{Topic: topicID(1), Index: 2}, Target: NoBroker},
 		}},
 		ReplicasChanged{Changes: []ReplicasChange{{Partition: id.Partition{Topic: topicID(1), Index: 2}, Replicas: []id.Broker{1, 2}}}},
+		LogStartsMoved{Moves: []StartMove{
+			{Partition: id.Partition{Topic: topicID(1), Index: 1}, Epoch: 2, Start: 5},
+			{Partition: id.Partition{Topic: topicID(1), Index: 2}, Epoch: 9, Start: 6},
+		}},
 		ProducerIDsAllocated{Broker: 1, First: 0, Count: 1000},
 	}
 }
@@ -99,8 +103,8 @@ func TestGolden(t *testing.T) {
 	records := everyRecord()
 	image, err := json.Marshal(NewImage("cluster", records...))
 	require.NoError(t, err)
-	golden(t, "image-v2.json", image)
-	golden(t, "slot-v2.json", []byte(slotJSON(t, records)))
+	golden(t, "image-v3.json", image)
+	golden(t, "slot-v3.json", []byte(slotJSON(t, records)))
 	slot, err := EncodeSlot([]Record{LeadershipTaken{From: 1, To: 2}})
 	require.NoError(t, err)
 	golden(t, "slot-v2.bin", slot)
@@ -153,6 +157,28 @@ func TestGoldenV1(t *testing.T) {
 	records, err = DecodeSlot(read("slot-v1.bin"))
 	require.NoError(t, err)
 	require.Equal(t, []Record{LeadershipTaken{From: 1, To: 2}}, records)
+}
+
+// TestGoldenV2: what version 2 wrote is read, and no log start was moved in it.
+func TestGoldenV2(t *testing.T) {
+	body, err := os.ReadFile(filepath.Join("testdata", "image-v2.json"))
+	require.NoError(t, err)
+	framed, err := appendFrame(nil, imageMagic, body)
+	require.NoError(t, err)
+	framed[4] = 2
+	binary.LittleEndian.PutUint32(framed[crcAt:], frameCRC(framed, framed[headerSize:]))
+	image, err := decodeImage(framed)
+	require.NoError(t, err)
+	require.NotEmpty(t, image.topics)
+	require.Zero(t, state(t, image, part(1, 1)).Start)
+
+	body, err = os.ReadFile(filepath.Join("testdata", "slot-v2.json"))
+	require.NoError(t, err)
+	framed, err = appendFrame(nil, slotMagic, body)
+	require.NoError(t, err)
+	records, err := DecodeSlot(framed)
+	require.NoError(t, err)
+	require.Equal(t, image.topics, NewImage("cluster", records[1:]...).topics)
 }
 
 func slotJSON(t *testing.T, records []Record) string {

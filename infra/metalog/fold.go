@@ -75,6 +75,8 @@ func (f *folder) apply(r Record) bool {
 		return f.targetsSet(r)
 	case ReplicasChanged:
 		return f.replicasChanged(r)
+	case LogStartsMoved:
+		return f.logStartsMoved(r)
 	case ProducerIDsAllocated:
 		return f.producerIDsAllocated(r)
 	default:

@@ -174,3 +174,19 @@ func TestFoldReplicasChanged(t *testing.T) {
 	require.Equal(t, []id.Broker{2}, state(t, m, part(1, 1)).Replicas)
 	require.Equal(t, []id.Broker{2}, state(t, m, part(1, 2)).Replicas)
 }
+
+func TestFoldLogStartsMoved(t *testing.T) {
+	move := func(p id.Partition, epoch id.Epoch, start id.Offset) LogStartsMoved {
+		return LogStartsMoved{Moves: []StartMove{{p, epoch, start}}}
+	}
+	m := cluster2(LogStartsMoved{Moves: []StartMove{{part(1, 0), 0, 10}, {part(1, 1), 1, 10}, {part(1, 3), 0, 10}, {part(2, 0), 0, 10}}})
+	require.Equal(t, uint64(3), m.Ignored())
+	require.Equal(t, id.Offset(10), state(t, m, part(1, 0)).Start)
+	require.Zero(t, state(t, m, part(1, 1)).Start, "of an epoch that is not begun")
+
+	require.Equal(t, id.Offset(10), state(t, then(m, move(part(1, 0), 0, 9)), part(1, 0)).Start, "it never goes back")
+	moved := then(m, LeadersChanged{Changes: []LeaderChange{{Partition: part(1, 0), Leader: 2, Epoch: 1}}})
+	require.Equal(t, id.Offset(10), state(t, moved, part(1, 0)).Start, "a new leader finds it")
+	require.Equal(t, id.Offset(10), state(t, then(moved, move(part(1, 0), 0, 12)), part(1, 0)).Start, "the leader of before is late")
+	require.Equal(t, id.Offset(12), state(t, then(moved, move(part(1, 0), 1, 12)), part(1, 0)).Start)
+}

@@ -9,7 +9,7 @@ import (
 // This file folds the records of who leads partitions.
 
 // leadersChanged counts each change that does not apply by itself, and so do
-// targetsSet and replicasChanged.
+// targetsSet, replicasChanged and logStartsMoved.
 func (f *folder) leadersChanged(r LeadersChanged) bool {
 	for _, c := range r.Changes {
 		now, ok := f.img.Partition(c.Partition)
@@ -67,6 +67,20 @@ func (f *folder) replicasChanged(r ReplicasChanged) bool {
 		if c.Partition.Index == 0 {
 			t, _ := f.img.TopicByID(c.Partition.Topic)
 			t.ReplicationFactor = int16(len(c.Replicas)) // t is the changed one by now
+		}
+	}
+	return true
+}
+
+func (f *folder) logStartsMoved(r LogStartsMoved) bool {
+	for _, m := range r.Moves {
+		now, ok := f.img.Partition(m.Partition)
+		if !ok || m.Epoch != now.Epoch {
+			f.img.ignored++
+			continue
+		}
+		if m.Start > now.Start {
+			f.partition(m.Partition).Start = m.Start
 		}
 	}
 	return true

@@ -26,6 +26,7 @@ type PartitionState struct {
 	Replicas []id.Broker // in order of preference; shared: read only
 	Target   id.Broker   // the broker that shall lead it; NoBroker: the leader stays
 	Tails    []Tail      // where records may be that its chain does not have, oldest first; shared: read only
+	Start    id.Offset   // log start: the first offset that readers may see
 }
 
 // Topic is a topic with its partitions, in order of index. It is shared by Images: read only.

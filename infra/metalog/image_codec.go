@@ -36,6 +36,7 @@ type jsonPartition struct {
 	Replicas []id.Broker `json:"r"`
 	Target   *id.Broker  `json:"to,omitempty"` // nil: NoBroker
 	Tails    []Tail      `json:"tails,omitempty"`
+	Start    id.Offset   `json:"s,omitempty"`
 }
 
 type jsonBroker struct {
@@ -81,7 +82,7 @@ func topicToJSON(t *Topic) jsonTopic {
 		Configs: t.Configs, Partitions: make([]jsonPartition, len(t.Partitions)),
 	}
 	for i, p := range t.Partitions {
-		j.Partitions[i] = jsonPartition{Leader: p.Leader, Epoch: p.Epoch, Replicas: p.Replicas, Tails: p.Tails}
+		j.Partitions[i] = jsonPartition{Leader: p.Leader, Epoch: p.Epoch, Replicas: p.Replicas, Tails: p.Tails, Start: p.Start}
 		if p.Target != NoBroker {
 			j.Partitions[i].Target = &p.Target
 		}
@@ -160,7 +161,7 @@ func (m *Image) restoreTopic(j *jsonTopic) error {
 		t.Configs = nil
 	}
 	for i, p := range j.Partitions {
-		t.Partitions[i] = PartitionState{Leader: p.Leader, Epoch: p.Epoch, Replicas: p.Replicas, Target: NoBroker}
+		t.Partitions[i] = PartitionState{Leader: p.Leader, Epoch: p.Epoch, Replicas: p.Replicas, Target: NoBroker, Start: p.Start}
 		if p.Target != nil {
 			t.Partitions[i].Target = *p.Target
 		}

@@ -100,7 +100,7 @@ func drawRecord(rt *rapid.T) Record {
 		}
 		return as
 	}
-	switch small("kind", 14) {
+	switch small("kind", 15) {
 	case 0, 1:
 		r := TopicCreated{Name: fmt.Sprint("t", small("name", 4)), ID: topic(), Partitions: assignments(), ReplicationFactor: 1}
 		if small("configured", 1) == 1 {
@@ -140,6 +140,8 @@ func drawRecord(rt *rapid.T) Record {
 		return TargetsSet{Targets: []PartitionTarget{{partition(), broker()}, {partition(), broker()}}}
 	case 13:
 		return ReplicasChanged{Changes: []ReplicasChange{{partition(), []id.Broker{broker(), broker()}[:small("replicas", 2)]}}}
+	case 14:
+		return LogStartsMoved{Moves: []StartMove{{partition(), id.Epoch(small("epoch", 3)), id.Offset(small("start", 3))}}}
 	default:
 		return ProducerIDsAllocated{Broker: broker(), First: int64(small("first", 3)), Count: int64(small("count", 2))}
 	}

@@ -176,6 +176,27 @@ type ReplicasChanged struct {
 	Changes []ReplicasChange `json:"changes"`
 }
 
+// StartMove raises the log start of one partition.
+type StartMove struct {
+	Partition id.Partition
+	Epoch     id.Epoch  // the leader epoch under which it was decided: the current one, or the move does not apply
+	Start     id.Offset // the first offset that remains
+}
+
+// LogStartsMoved raises the log starts of partitions: what lies below is gone for every
+// reader, though its bytes may remain. Each move applies, or not, on its own: not to an unknown
+// partition, nor under another epoch than the current one. A start that is not above that of now
+// applies and changes nothing.
+//
+// It is a record, and no item beside the partition's chain, since it is then in one order with
+// the changes of leaders: whoever leads next has read it, a leader that was replaced cannot move it
+// any more, and one slot moves the starts of thousands of partitions at once, as retention does.
+// Retention goes in the order of start, chain items, objects. A crash in between leaves items
+// below the start that nobody reads, and what is left to be removed is known from the start alone.
+type LogStartsMoved struct {
+	Moves []StartMove `json:"moves"`
+}
+
 // ProducerIDsAllocated hands Count producer ids from First on to a broker. It does
 // not apply when First is not the next free id, or Count is not positive.
 type ProducerIDsAllocated struct {
@@ -198,4 +219,5 @@ func (LeadersChanged) kind() kind       { return kind{"leaders-changed", 2} }
 func (LeadershipTaken) kind() kind      { return kind{"leadership-taken", 2} }
 func (TargetsSet) kind() kind           { return kind{"targets-set", 1} }
 func (ReplicasChanged) kind() kind      { return kind{"replicas-changed", 1} }
+func (LogStartsMoved) kind() kind       { return kind{"log-starts-moved", 1} }
 func (ProducerIDsAllocated) kind() kind { return kind{"producer-ids-allocated", 1} }

@@ -52,6 +52,12 @@ type (
 		Index    int32       `json:"p"`
 		Replicas []id.Broker `json:"r"`
 	}
+	jsonStartMove struct {
+		Topic topicText `json:"topic"`
+		Index int32     `json:"p"`
+		Epoch id.Epoch  `json:"e"`
+		Start id.Offset `json:"s"`
+	}
 )
 
 // MarshalJSON implements json.Marshaler.
@@ -132,5 +138,18 @@ func (c *ReplicasChange) UnmarshalJSON(b []byte) error {
 	var j jsonReplicasChange
 	err := json.Unmarshal(b, &j)
 	*c = ReplicasChange{Partition: id.Partition{Topic: id.Topic(j.Topic), Index: j.Index}, Replicas: j.Replicas}
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (m StartMove) MarshalJSON() ([]byte, error) {
+	return json.Marshal(jsonStartMove{topicText(m.Partition.Topic), m.Partition.Index, m.Epoch, m.Start})
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *StartMove) UnmarshalJSON(b []byte) error {
+	var j jsonStartMove
+	err := json.Unmarshal(b, &j)
+	*m = StartMove{Partition: id.Partition{Topic: id.Topic(j.Topic), Index: j.Index}, Epoch: j.Epoch, Start: j.Start}
 	return err
 }

@@ -28,6 +28,32 @@
 // that a member of the group has reached. Likewise a removed offset can come back, when a write
 // that was under way before finds that there is no item, as there was none when it was sent.
 //
+// # Pending offsets
+//
+// What transactions have pending is kept for each shard of the groups, one item for each
+// producer and group, and a head. Such an item must not outlive its transaction, or its
+// partitions would be unstable for ever; and it must not be counted to the producer's next one.
+// Besides the three rules it follows these:
+//
+//   - Who takes a shard over writes every item anew under its epoch, and then the head. Who
+//     finds an item of an epoch below the head's removes it. What a predecessor acknowledged
+//     was there to be written anew, by the first rule; so what is removed is a write that
+//     arrived after the shard had been taken over, and that nobody was told of.
+//   - A shard without a head is taken over by reading alone. So before its first item a
+//     coordinator writes the head and asks the Authority: if the head arrived after the shard
+//     was read by a successor, it hears of that and writes no item.
+//   - A coordinator's own write of unknown outcome could arrive after it has removed the
+//     item. So the removal is then an item that says the transaction has ended; it goes, at
+//     the earliest, when the shard is taken over and the head says so, and what arrives after
+//     that is removed by the rule above.
+//
+// A coordinator ends a transaction after the writes of it that it began. So the items that a
+// successor keeps are those of transactions whose end no coordinator has acknowledged; that
+// end is still to come, and to be carried out again: the same offsets under the same commit times.
+//
+// Rejected: asking the transaction's coordinator about each item that is found. Before transaction
+// version 2 the next transaction of a producer has the same epoch, so the answer would not do.
+//
 // Rejected: rewriting every item of a group when it is loaded. That makes the end of
 // one broker as expensive as all offsets of its groups, and guards no partition that has no
 // offset yet. Answering fetches from the table each time: it does not keep a replaced
@@ -103,8 +129,9 @@ type Table struct {
 	store     kv.Store
 	authority Authority
 
-	mu     sync.Mutex
-	groups map[string]*group // by escaped name
+	mu      sync.Mutex
+	groups  map[string]*group // by escaped name
+	pending map[int32]*pendingShard
 }
 
 // group is what the Table knows of one group's items. Who locks several does so in
@@ -139,7 +166,7 @@ func contested(err error) error {
 
 // Open returns the table; it does no I/O.
 func Open(store kv.Store, authority Authority) *Table {
-	return &Table{store: store, authority: authority, groups: map[string]*group{}}
+	return &Table{store: store, authority: authority, groups: map[string]*group{}, pending: map[int32]*pendingShard{}}
 }
 
 // lock returns the group of that name, locked.

@@ -45,15 +45,24 @@ type ForebayConfig struct {
 	Attachment
 }
 
-// BuildForebay builds the binary into the directory out, with flags for go build, and returns its path.
-func BuildForebay(ctx context.Context, out string, flags ...string) (string, error) {
+// Root returns the directory of the checkout, which the working directory is in.
+func Root(ctx context.Context) (string, error) {
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return "", fmt.Errorf("find the module's root: %w", err)
 	}
+	return strings.TrimSpace(string(root)), nil
+}
+
+// BuildForebay builds the binary into the directory out, with flags for go build, and returns its path.
+func BuildForebay(ctx context.Context, out string, flags ...string) (string, error) {
+	root, err := Root(ctx)
+	if err != nil {
+		return "", err
+	}
 	binary := filepath.Join(out, "forebay")
 	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build", "-o", binary}, flags, []string{"./cmd/forebay"})...)
-	cmd.Dir = strings.TrimSpace(string(root))
+	cmd.Dir = root
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build forebay: %w\n%s", err, said)
 	}

@@ -7,12 +7,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // Java runs main classes of Apache Kafka's jars.
 type Java struct {
-	jars    string // directory of the jars and the logging configuration
-	runtime string // path of the java command
+	jars    string   // directory of the jars and the logging configuration
+	classes []string // more places for the class path
+	runtime string   // path of the java command
 }
 
 // FindJava returns the Java tools whose jars are in dir, as `tools/install java` prints it.
@@ -30,6 +33,24 @@ func FindJava(dir string) (*Java, error) {
 	return &Java{jars: dir, runtime: runtime}, nil
 }
 
+// With returns the tools with directories of classes behind the jars.
+func (j *Java) With(classes ...string) *Java {
+	return &Java{jars: j.jars, classes: slices.Concat(j.classes, classes), runtime: j.runtime}
+}
+
+// Compile compiles sources against the jars into the directory out, with the javac of $PATH.
+func (j *Java) Compile(ctx context.Context, out string, sources ...string) error {
+	line := append([]string{"-cp", j.classPath(), "-d", out, "-Xlint:all,-path,-processing", "-Werror"}, sources...)
+	if said, err := exec.CommandContext(ctx, "javac", line...).CombinedOutput(); err != nil {
+		return fmt.Errorf("compile %s: %w; without javac run tools/install system\n%s", strings.Join(sources, " "), err, said)
+	}
+	return nil
+}
+
+func (j *Java) classPath() string {
+	return strings.Join(append([]string{filepath.Join(j.jars, "*")}, j.classes...), string(filepath.ListSeparator))
+}
+
 // Main classes of Apache Kafka that the rig knows.
 const (
 	ConsoleProducer     = "org.apache.kafka.tools.ConsoleProducer"
@@ -38,6 +59,11 @@ const (
 	GetOffsets          = "org.apache.kafka.tools.GetOffsetShell"
 	ProducerPerformance = "org.apache.kafka.tools.ProducerPerformance"
 	ConsumerPerformance = "org.apache.kafka.tools.ConsumerPerformance"
+	VerifiableProducer  = "org.apache.kafka.tools.VerifiableProducer"
+	VerifiableConsumer  = "org.apache.kafka.tools.VerifiableConsumer"
+	TransactionalCopier = "org.apache.kafka.tools.TransactionalMessageCopier"
+	ConnectWorker       = "org.apache.kafka.connect.cli.ConnectDistributed"
+	MirrorMaker         = "org.apache.kafka.connect.mirror.MirrorMaker"
 	storageTool         = "kafka.tools.StorageTool"
 	serverMain          = "kafka.Kafka"
 )
@@ -62,7 +88,7 @@ var performanceOptions = []string{
 func (j *Java) command(ctx context.Context, options []string, main string, args []string) *exec.Cmd {
 	line := append([]string{}, options...)
 	line = append(line, "-Dlog4j2.configurationFile="+filepath.Join(j.jars, "log4j2.properties"),
-		"-cp", filepath.Join(j.jars, "*"), main)
+		"-cp", j.classPath(), main)
 	cmd := exec.CommandContext(ctx, j.runtime, append(line, args...)...)
 	cmd.Env = os.Environ()
 	return cmd

@@ -19,6 +19,8 @@ var (
 	ErrOutOfOrder = errors.New("out of order sequence number")
 	// ErrFenced means that the batch has an epoch below the producer's current one.
 	ErrFenced = errors.New("fenced producer epoch")
+	// ErrCoordinatorFenced means that a marker is of a coordinator that was replaced.
+	ErrCoordinatorFenced = errors.New("fenced transaction coordinator")
 	// ErrInvalidState means that the batch does not fit the producer's transaction.
 	ErrInvalidState = errors.New("invalid transaction state")
 	// ErrCorrupt means that an encoded State cannot be read.

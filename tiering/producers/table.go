@@ -79,6 +79,50 @@ func (t *Table) Check(v batch.View, now time.Time) (Verdict, error) {
 	return Verdict{}, nil
 }
 
+// CheckMarker tells whether a marker of the producer's epoch may be appended. With v2 the
+// coordinator raises the epoch for each transaction that it ends (KIP-890), so that a marker of the
+// current epoch is late: unless no transaction is open, when it repeats the one that
+// has ended it and does no harm. It changes nothing but the table's clock. Errors:
+// ErrFenced, ErrCoordinatorFenced.
+func (t *Table) CheckMarker(p id.Producer, epoch int16, coordinatorEpoch int32, v2 bool, now time.Time) error {
+	t.tick(now)
+	s := t.producers[p]
+	if s == nil {
+		return nil
+	}
+	if epoch < s.epoch || v2 && epoch == s.epoch && s.txnStart != none {
+		return fmt.Errorf("check marker of producer %d: epoch %d, the current one is %d: %w", p, epoch, s.epoch, ErrFenced)
+	}
+	if coordinatorEpoch < s.coordinatorEpoch {
+		return fmt.Errorf("check marker of producer %d: coordinator epoch %d, the last one was %d: %w", p, coordinatorEpoch, s.coordinatorEpoch, ErrCoordinatorFenced)
+	}
+	return nil
+}
+
+// Repeats reports whether a batch is one that was appended already, as Check's Verdict does.
+func (t *Table) Repeats(v batch.View) bool {
+	s := t.producers[v.ProducerID()]
+	return s != nil && s.find(v) != nil
+}
+
+// Knows reports whether there is a state of p.
+func (t *Table) Knows(p id.Producer) bool { return t.producers[p] != nil }
+
+// Open reports whether p has an open transaction in epoch.
+func (t *Table) Open(p id.Producer, epoch int16) bool {
+	s := t.producers[p]
+	return s != nil && s.epoch == epoch && s.txnStart != none
+}
+
+// TxnStart returns where the open transaction of p began, in whichever epoch.
+func (t *Table) TxnStart(p id.Producer) (id.Offset, bool) {
+	s := t.producers[p]
+	if s == nil || s.txnStart == none {
+		return 0, false
+	}
+	return s.txnStart, true
+}
+
 // find returns the remembered batch that v repeats.
 func (s *state) find(v batch.View) *Batch {
 	if v.ProducerEpoch() != s.epoch {

@@ -1,0 +1,152 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebaylog/forebay/broker/partition"
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/tiering/batch"
+)
+
+// Versions of Produce from which on clients know of transactions (KIP-890).
+const (
+	abortableVersion = 11 // TRANSACTION_ABORTABLE
+	addingVersion    = 12 // partitions join the transaction by being produced to
+)
+
+// posAttributes and attrTransactional tell a transactional batch before it is parsed.
+const (
+	posAttributes     = 22 // its lower byte
+	attrTransactional = 1 << 4
+)
+
+// admission is what came of asking the coordinator about a transactional batch.
+type admission struct {
+	guard partition.Guard
+	err   error
+}
+
+// transactional reports whether the records of a partition belong to a transaction.
+func transactional(rp *kmsg.ProduceRequestTopicPartition) bool {
+	return len(rp.Records) > posAttributes && rp.Records[posMagic] == batch.Magic && rp.Records[posAttributes]&attrTransactional != 0
+}
+
+// admit asks the coordinator of the request's transaction about the partitions that it
+// begins on, all at once, and tells for each batch that was asked about what came of it. While
+// it waits no further request of the connection is read, which keeps them in order. Of a
+// request without transactional batches there is nothing to ask and nothing to tell.
+func (p *produce) admit(ctx context.Context) map[*kmsg.ProduceRequestTopicPartition]admission {
+	var batches []*kmsg.ProduceRequestTopicPartition
+	for i := range p.req.Topics {
+		for j := range p.req.Topics[i].Partitions {
+			if rp := &p.req.Topics[i].Partitions[j]; transactional(rp) {
+				batches = append(batches, rp)
+			}
+		}
+	}
+	if len(batches) == 0 {
+		return nil
+	}
+	admissions := make(map[*kmsg.ProduceRequestTopicPartition]admission, len(batches))
+	if err := p.oneTransaction(batches); err != nil {
+		for i := range p.req.Topics {
+			for j := range p.req.Topics[i].Partitions {
+				admissions[&p.req.Topics[i].Partitions[j]] = admission{err: err}
+			}
+		}
+		return admissions
+	}
+	p.askCoordinator(ctx, admissions)
+	return admissions
+}
+
+// oneTransaction checks that all transactional batches are of the transaction that the request
+// names. As in Kafka an error is that of the whole request.
+func (p *produce) oneTransaction(batches []*kmsg.ProduceRequestTopicPartition) error {
+	if p.req.TransactionID == nil {
+		return fmt.Errorf("produce: transactional batches without a transactional id: %w", kerr.TransactionalIDAuthorizationFailed)
+	}
+	var first batch.View
+	for _, rp := range batches {
+		v, err := batch.ParseHeader(rp.Records)
+		if err != nil {
+			continue // told when it is its turn
+		}
+		if first == nil {
+			first = v
+		}
+		if v.ProducerID() != first.ProducerID() || v.ProducerEpoch() != first.ProducerEpoch() {
+			return fmt.Errorf("produce: batches of the producers %d and %d in a transaction: %w", first.ProducerID(), v.ProducerID(), kerr.InvalidProducerIDMapping)
+		}
+	}
+	return nil
+}
+
+// askCoordinator adds an admission for each batch that its log does not take without one.
+func (p *produce) askCoordinator(ctx context.Context, admissions map[*kmsg.ProduceRequestTopicPartition]admission) {
+	ask := txnVerification{TransactionalID: *p.req.TransactionID, Add: p.req.Version >= addingVersion}
+	asked := map[id.Partition]*kmsg.ProduceRequestTopicPartition{}
+	for i := range p.req.Topics {
+		t := &p.req.Topics[i]
+		topic, err := p.topic(t)
+		for j := range t.Partitions {
+			rp := &t.Partitions[j]
+			if err != nil || !transactional(rp) {
+				continue
+			}
+			log, err := p.b.storage.logOf(topic, rp.Partition)
+			if err != nil {
+				continue
+			}
+			v, err := batch.ParseHeader(rp.Records)
+			if err != nil {
+				continue
+			}
+			guard, needed := log.Verify(v, p.c.received, ask.Add)
+			if !needed {
+				continue
+			}
+			ask.Producer, ask.Epoch = v.ProducerID(), v.ProducerEpoch()
+			ask.Partitions = append(ask.Partitions, log.ID())
+			asked[log.ID()], admissions[rp] = rp, admission{guard: guard}
+		}
+	}
+	if len(ask.Partitions) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(p.req.TimeoutMillis)*time.Millisecond)
+	defer cancel()
+	for part, err := range p.b.storage.verifyTxn(ctx, ask) {
+		if err != nil {
+			admissions[asked[part]] = admission{err: p.coordinatorError(err)}
+		}
+	}
+}
+
+// coordinatorError makes of a coordinator's error one that producers know how to go on from, as Kafka does.
+func (p *produce) coordinatorError(err error) error {
+	ke := translate(err)
+	var as *kerr.Error
+	switch {
+	case ke == nil:
+		return err
+	case ke == kerr.ProducerFenced: // which would be fatal; a fenced producer may still abort
+		as = kerr.InvalidProducerEpoch
+	case ke == kerr.TransactionAbortable && p.req.Version < abortableVersion:
+		as = kerr.InvalidTxnState
+	case ke == kerr.ConcurrentTransactions && p.req.Version >= addingVersion:
+		return err // frequent while the transaction before ends; the client knows
+	case ke == kerr.ConcurrentTransactions, ke == kerr.NetworkException, ke == kerr.RequestTimedOut,
+		ke == kerr.CoordinatorLoadInProgress, ke == kerr.CoordinatorNotAvailable, ke == kerr.NotCoordinator:
+		as = kerr.NotEnoughReplicas // it is tried again, without a look at the metadata
+	default:
+		return err
+	}
+	return errors.Join(fmt.Errorf("verify the transaction: %w", as), err)
+}
