@@ -78,7 +78,7 @@ func (s *Set) Get(p id.Partition) (*Log, bool) {
 	if state, ok = s.cfg.Image().Partition(p); s.done || !ok || !s.fresh(state) {
 		return nil, false
 	}
-	l = &Log{id: p, tiers: &s.cfg.Tiers, epoch: state.Epoch}
+	l = &Log{id: p, tiers: &s.cfg.Tiers, epoch: state.Epoch, start: state.Start}
 	s.logs[p] = l
 	return l, true
 }
@@ -125,6 +125,7 @@ func (s *Set) Apply(image *metalog.Image) {
 			continue
 		}
 		l.setEpoch(state.Epoch)
+		l.MoveStart(state.Start)
 	}
 	s.mu.Unlock()
 	for _, l := range gone {
