@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"strconv"
 	"time"
@@ -64,6 +65,16 @@ type Groups struct {
 	OffsetsTopicReplicas   int16 // offsets.topic.replication.factor, default 3, at most the live brokers
 }
 
+// Transactions are the settings of transactions. A zero takes Kafka's default.
+type Transactions struct {
+	MaxTimeout      time.Duration // transaction.max.timeout.ms, default 15 min
+	IDExpiration    time.Duration // transactional.id.expiration.ms, default 7 days
+	AbortInterval   time.Duration // transaction.abort.timed.out.transaction.cleanup.interval.ms, default 10 s
+	ExpireInterval  time.Duration // transaction.remove.expired.transaction.cleanup.interval.ms, default 1 h
+	TopicPartitions int32         // transaction.state.log.num.partitions, default 50; counts when the topic is created
+	TopicReplicas   int16         // transaction.state.log.replication.factor, default 3, at most the live brokers
+}
+
 // Limits bound what connections may take.
 type Limits struct {
 	MaxRequestBytes    int32         // socket.request.max.bytes, default 100 MiB
@@ -107,6 +118,8 @@ type Config struct {
 	Groups   Groups
 	Limits   Limits
 
+	Transactions Transactions
+
 	Logger     *slog.Logger          // default: discards
 	Registerer prometheus.Registerer // default: a registry of its own
 	Now        func() time.Time      // default: time.Now
@@ -124,6 +137,7 @@ func (cfg Config) withDefaults() Config {
 	cfg.Defaults = cfg.Defaults.withDefaults()
 	cfg.Groups = cfg.Groups.withDefaults()
 	cfg.Limits = cfg.Limits.withDefaults()
+	cfg.Transactions = cfg.Transactions.withDefaults()
 	if cfg.Cluster != nil {
 		c := cfg.Cluster.withDefaults()
 		cfg.Cluster = &c
@@ -157,6 +171,16 @@ func (g Groups) withDefaults() Groups {
 	setDefault(&g.OffsetsTopicPartitions, 50)
 	setDefault(&g.OffsetsTopicReplicas, 3)
 	return g
+}
+
+func (t Transactions) withDefaults() Transactions {
+	setDefault(&t.MaxTimeout, 15*time.Minute)
+	setDefault(&t.IDExpiration, 7*24*time.Hour)
+	setDefault(&t.AbortInterval, 10*time.Second)
+	setDefault(&t.ExpireInterval, time.Hour)
+	setDefault(&t.TopicPartitions, 50)
+	setDefault(&t.TopicReplicas, 3)
+	return t
 }
 
 func (l Limits) withDefaults() Limits {
@@ -203,6 +227,7 @@ func (cfg Config) Validate() error {
 		cfg.Groups.OffsetsTopicPartitions, maxPartitions)
 	reject(cfg.Groups.OffsetsTopicReplicas < 1, "offsets topic with replication factor %d: must be at least 1", cfg.Groups.OffsetsTopicReplicas)
 	reject(cfg.Groups.OffsetCommitWindow < 0, "offset commit window %v: must not be negative", cfg.Groups.OffsetCommitWindow)
+	cfg.Transactions.validate(reject)
 	reject(cfg.Limits.MaxRequestBytes < 1024, "request limit of %d bytes: must be at least 1024", cfg.Limits.MaxRequestBytes)
 	reject(cfg.Limits.MaxQueuedBytes < int64(cfg.Limits.MaxRequestBytes), "limit of %d queued bytes: must hold one request of %d bytes",
 		cfg.Limits.MaxQueuedBytes, cfg.Limits.MaxRequestBytes)
@@ -218,6 +243,15 @@ func (cfg Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (t Transactions) validate(reject func(bad bool, format string, args ...any)) {
+	reject(t.MaxTimeout < time.Millisecond || t.MaxTimeout.Milliseconds() > math.MaxInt32, "longest transaction timeout %v: must be from 1 ms to 2^31-1 ms", t.MaxTimeout)
+	reject(t.IDExpiration < time.Millisecond, "expiration of transactional ids %v: must be at least 1 ms", t.IDExpiration)
+	reject(t.AbortInterval < time.Millisecond || t.ExpireInterval < time.Millisecond, "transaction cleanup intervals %v and %v: must be at least 1 ms",
+		t.AbortInterval, t.ExpireInterval)
+	reject(t.TopicPartitions < 1 || t.TopicPartitions > maxPartitions, "transaction state topic with %d partitions: must be from 1 to %d", t.TopicPartitions, maxPartitions)
+	reject(t.TopicReplicas < 1, "transaction state topic with replication factor %d: must be at least 1", t.TopicReplicas)
 }
 
 // validateDefault checks one of Defaults.Configs.

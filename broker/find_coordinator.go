@@ -8,10 +8,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// FindCoordinator (key 10), versions 0 to 6, several keys at once from 4 on. A group is
-// coordinated by the leader of its shard; see shards. Deviations: the topic of the shards is
-// there when the first request for it is answered, which Kafka answers with
-// COORDINATOR_NOT_AVAILABLE; transactions and share groups are not served, and keys of theirs
+// FindCoordinator (key 10), versions 0 to 6, several keys at once from 4 on. A group or a
+// transactional id is coordinated by the leader of its shard; see shards. Deviations: the topic of
+// the shards is there when the first request for it is answered, which Kafka answers with
+// COORDINATOR_NOT_AVAILABLE; share groups are not served, and keys of theirs
 // are refused with INVALID_REQUEST, which clients do not retry.
 
 // The kinds of keys.
@@ -39,10 +39,10 @@ func handleFindCoordinator(ctx context.Context, b *Broker, c *call) kmsg.Respons
 func findCoordinator(ctx context.Context, b *Broker, c *call, kind int8, key string) kmsg.FindCoordinatorResponseCoordinator {
 	found := kmsg.NewFindCoordinatorResponseCoordinator()
 	found.Key = key
-	err := checkCoordinates(kind)
+	topic, err := coordinates(kind)
 	var at endpoint
 	if err == nil {
-		at, err = b.coordinator(ctx, key, c.listener().Name)
+		at, err = b.coordinator(ctx, topic, key, c.listener().Name)
 	}
 	if err != nil {
 		found.NodeID, found.Port = -1, -1
@@ -54,14 +54,15 @@ func findCoordinator(ctx context.Context, b *Broker, c *call, kind int8, key str
 	return found
 }
 
-func checkCoordinates(kind int8) error {
+// coordinates returns the topic of the shards for a kind of keys.
+func coordinates(kind int8) (topic string, err error) {
 	switch kind {
 	case coordinatesGroup:
-		return nil
+		return offsetsTopic, nil
 	case coordinatesTransaction:
-		return fmt.Errorf("find the coordinator of a transaction: transactions are not served yet: %w", kerr.InvalidRequest)
+		return txnTopic, nil
 	case coordinatesShare:
-		return fmt.Errorf("find the coordinator of a share group: share groups are not served: %w", kerr.InvalidRequest)
+		return "", fmt.Errorf("find the coordinator of a share group: share groups are not served: %w", kerr.InvalidRequest)
 	}
-	return fmt.Errorf("find the coordinator of a key of type %d: no such type: %w", kind, kerr.InvalidRequest)
+	return "", fmt.Errorf("find the coordinator of a key of type %d: no such type: %w", kind, kerr.InvalidRequest)
 }

@@ -350,7 +350,7 @@ func TestFindCoordinator(t *testing.T) {
 		if version == 0 {
 			continue
 		}
-		for _, kind := range []int8{coordinatesTransaction, coordinatesShare, 9} {
+		for _, kind := range []int8{coordinatesShare, 9} {
 			req.CoordinatorType = kind
 			resp = answer[*kmsg.FindCoordinatorResponse](t, b, version, req)
 			if version >= 4 {

@@ -5,20 +5,21 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/txn"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
 // InitProducerId (key 22), versions 0 to 5.
 //
-// A producer that names its id and epoch (KIP-360) keeps the id with the next epoch,
-// as long as there is one; Kafka gives it a new id. Deviation: there are no
-// transactions yet. A transactional id gets UNSUPPORTED_VERSION, which clients take
-// as final, where a coordinator that is not available would be asked again for ever.
+// With a transactional id it is for the transaction coordinator; see package txn. Without one, a
+// producer that names its id and epoch (KIP-360) keeps the id with the next epoch,
+// as long as there is one; Kafka gives it a new id.
 
 // producerIDBlock is how many producer ids a broker takes at a time.
 const producerIDBlock = 1000
@@ -31,35 +32,56 @@ type producerIDs struct {
 }
 
 // handleInitProducerID gives a producer its id and epoch.
-func handleInitProducerID(ctx context.Context, b *Broker, c *call) kmsg.Response {
+func handleInitProducerID(ctx context.Context, b *Broker, c *call) {
 	req := requestOf[*kmsg.InitProducerIDRequest](c)
 	resp := responseTo[*kmsg.InitProducerIDResponse](req)
-	producer, epoch, err := b.initProducer(ctx, req)
-	if err != nil {
-		resp.ErrorCode, resp.ProducerID, resp.ProducerEpoch = c.code(err), int64(id.NoProducer), -1
-		return resp
-	}
-	resp.ProducerID, resp.ProducerEpoch = int64(producer), epoch
-	return resp
-}
-
-func (b *Broker) initProducer(ctx context.Context, req *kmsg.InitProducerIDRequest) (id.Producer, int16, error) {
-	if req.TransactionalID != nil {
-		if *req.TransactionalID == "" {
-			return 0, 0, fmt.Errorf("transactional id is empty: %w", kerr.InvalidRequest)
+	answer := func(producer id.Producer, epoch int16, err error) {
+		resp.ProducerID, resp.ProducerEpoch = int64(producer), epoch
+		if err != nil {
+			resp.ErrorCode, resp.ProducerID, resp.ProducerEpoch = c.code(fencedBefore(c, 4, err)), int64(id.NoProducer), -1
 		}
-		return 0, 0, fmt.Errorf("transactions are not served: %w", kerr.UnsupportedVersion)
+		c.reply(resp)
 	}
 	known := req.Version >= 3 && req.ProducerID != int64(id.NoProducer)
-	if known != (req.Version >= 3 && req.ProducerEpoch != -1) {
-		return 0, 0, fmt.Errorf("producer id %d with epoch %d: %w", req.ProducerID, req.ProducerEpoch, kerr.InvalidRequest)
+	switch {
+	case known != (req.Version >= 3 && req.ProducerEpoch != -1):
+		answer(0, 0, fmt.Errorf("producer id %d with epoch %d: %w", req.ProducerID, req.ProducerEpoch, kerr.InvalidRequest))
+	case req.TransactionalID == nil:
+		answer(b.initProducer(ctx, req, known))
+	default:
+		b.initTransactional(ctx, req, known, answer)
 	}
+}
+
+func (b *Broker) initProducer(ctx context.Context, req *kmsg.InitProducerIDRequest, known bool) (id.Producer, int16, error) {
 	allocated := req.ProducerID >= 0 && req.ProducerID < b.meta.Image().NextProducerID()
 	if known && allocated && req.ProducerEpoch >= 0 && req.ProducerEpoch < math.MaxInt16-1 {
 		return id.Producer(req.ProducerID), req.ProducerEpoch + 1, nil
 	}
 	producer, err := b.newProducerID(ctx)
 	return producer, 0, err
+}
+
+// initTransactional gives the producer of a transactional id its id and epoch. answer is called once.
+func (b *Broker) initTransactional(ctx context.Context, req *kmsg.InitProducerIDRequest, known bool, answer func(id.Producer, int16, error)) {
+	timeout := time.Duration(req.TransactionTimeoutMillis) * time.Millisecond
+	switch {
+	case *req.TransactionalID == "":
+		answer(0, 0, fmt.Errorf("transactional id is empty: %w", kerr.InvalidRequest))
+		return
+	case timeout <= 0 || timeout > b.cfg.Transactions.MaxTimeout:
+		answer(0, 0, fmt.Errorf("transaction timeout %v of %q: at most %v: %w", timeout, *req.TransactionalID, b.cfg.Transactions.MaxTimeout, kerr.InvalidTransactionTimeout))
+		return
+	}
+	if err := b.createShardsOf(ctx, txnTopic); err != nil {
+		answer(0, 0, fmt.Errorf("find the coordinator of %q: %w: %w", *req.TransactionalID, kerr.CoordinatorNotAvailable, err))
+		return
+	}
+	ev := txn.Init{Timeout: timeout, Producer: id.NoProducer, Epoch: -1, Fresh: id.NoProducer, Server: b.transactionVersion()}
+	if known {
+		ev.Producer, ev.Epoch = id.Producer(req.ProducerID), req.ProducerEpoch
+	}
+	b.txns.step(*req.TransactionalID, ev, func(o txn.Outcome) { answer(o.Producer, o.Epoch, o.Err) })
 }
 
 // newProducerID returns an id that nobody has had.

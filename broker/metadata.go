@@ -81,8 +81,8 @@ func (b *Broker) autoCreate(ctx context.Context, req *kmsg.MetadataRequest) map[
 			continue
 		}
 		changes[name] = b.creation(&newTopic{name: name, partitions: -1, replicas: -1})
-		if name == offsetsTopic {
-			changes[name] = b.shardsCreation()
+		if holdsShards(name) {
+			changes[name] = b.shardsCreation(name)
 		}
 		err := checkNewTopic(img, name)
 		if key := collisionKey(name); err == nil && collisions[key] {

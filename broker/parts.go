@@ -18,11 +18,13 @@ type parts struct {
 	storage *storage
 	groups  *groups
 	waits   *imageWaits
+	peers   *peers
+	txns    *txnCoordinator
 }
 
 // openParts lists the subsystems in the order of opening; they close in reverse. A
 // function here runs when b.meta is open and the broker is registered, before any
 // client is accepted; it sets its field of parts.
 func openParts() []func(ctx context.Context, b *Broker) (part, error) {
-	return []func(ctx context.Context, b *Broker) (part, error){openStorage, openGroups, openImageWaits}
+	return []func(ctx context.Context, b *Broker) (part, error){openStorage, openPeers, openGroups, openTransactions, openImageWaits}
 }

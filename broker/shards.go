@@ -21,11 +21,21 @@ const offsetsTopic = "__consumer_offsets"
 // offsetsTopicConfigs are the configs that Kafka gives the topic.
 var offsetsTopicConfigs = map[string]string{"cleanup.policy": "compact", "segment.bytes": "104857600"}
 
-// shards tells which groups this broker coordinates, and under which epoch: the leader
-// epoch of their shard. It is the offsets.Authority of the broker. It has no state; the
-// metadata log decides. All of it is safe for concurrent use.
+// txnTopic is the internal topic whose partitions are the shards of the transactional ids, as
+// those of offsetsTopic are for groups. Their states are items of the offsets table, too.
+const txnTopic = "__transaction_state"
+
+var txnTopicConfigs = map[string]string{
+	"cleanup.policy": "compact", "segment.bytes": "104857600", "compression.type": "uncompressed", "unclean.leader.election.enable": "false",
+}
+
+// shards tells which groups or transactional ids this broker coordinates, and under which epoch:
+// the leader epoch of their shard. It is the Authority of the broker for their items. It has no
+// state; the metadata log decides. All of it is safe for concurrent use.
 type shards struct {
-	self    *metalog.Broker // as this process has registered it
+	topic   string
+	stored  func(name string) string // the inverse of the name as Authority has it; nil: they are the same
+	self    *metalog.Broker          // as this process has registered it
 	image   func() *metalog.Image
 	refresh func(context.Context) error // makes image current
 	lease   func() bool                 // whether this process may still answer
@@ -36,29 +46,38 @@ func (s *shards) Refresh(ctx context.Context) error { return s.refresh(ctx) }
 
 // Holds implements offsets.Authority.
 func (s *shards) Holds(stored string, epoch id.Epoch) bool {
-	now, err := s.lead(groupOfStored(stored))
+	if s.stored != nil {
+		stored = s.stored(stored)
+	}
+	now, err := s.lead(stored)
 	return err == nil && now == epoch
 }
 
-// lead returns the epoch under which this broker coordinates the group, or
+// lead returns the epoch under which this broker coordinates the name, or
 // group.ErrNotCoordinator. Another process that runs under the same node id, before or
 // after this one, is another broker.
-func (s *shards) lead(groupID string) (id.Epoch, error) {
+func (s *shards) lead(name string) (id.Epoch, error) {
 	img := s.image()
-	shard, ok := shardOf(img, groupID)
-	if !ok || shard.Leader != s.self.ID || !s.lease() {
-		return -1, group.ErrNotCoordinator
-	}
-	if b, ok := liveBroker(img, s.self.ID); !ok || b.Incarnation != s.self.Incarnation {
+	shard, ok := shardIn(img, s.topic, name)
+	if !ok || !s.leads(img, shard) {
 		return -1, group.ErrNotCoordinator
 	}
 	return shard.Epoch, nil
 }
 
+// leads reports whether this broker leads the shard, and may still answer for it.
+func (s *shards) leads(img *metalog.Image, shard metalog.PartitionState) bool {
+	if shard.Leader != s.self.ID || !s.lease() {
+		return false
+	}
+	b, ok := liveBroker(img, s.self.ID)
+	return ok && b.Incarnation == s.self.Incarnation
+}
+
 // moved reports whether a broker may have got or lost shards between two Images.
 func (s *shards) moved(before, after *metalog.Image) bool {
-	t, _ := before.Topic(offsetsTopic)
-	u, _ := after.Topic(offsetsTopic)
+	t, _ := before.Topic(s.topic)
+	u, _ := after.Topic(s.topic)
 	b, _ := before.Broker(s.self.ID)
 	c, _ := after.Broker(s.self.ID)
 	return t != u || b != c
@@ -66,14 +85,19 @@ func (s *shards) moved(before, after *metalog.Image) bool {
 
 // shardOf returns the partition that a group belongs to, or false while there is none.
 func shardOf(img *metalog.Image, groupID string) (metalog.PartitionState, bool) {
-	t, ok := img.Topic(offsetsTopic)
+	return shardIn(img, offsetsTopic, groupID)
+}
+
+// shardIn returns the partition of a topic of shards that a name belongs to, or false while there is none.
+func shardIn(img *metalog.Image, topic, name string) (metalog.PartitionState, bool) {
+	t, ok := img.Topic(topic)
 	if !ok {
 		return metalog.PartitionState{}, false
 	}
-	return t.Partitions[groupShard(groupID, len(t.Partitions))], true
+	return t.Partitions[groupShard(name, len(t.Partitions))], true
 }
 
-// groupShard is Kafka's choice of the partition for a group: abs(hash) % partitions,
+// groupShard is Kafka's choice of the partition for a group or a transactional id: abs(hash) % partitions,
 // where the hash is Java's String.hashCode, over UTF-16, and abs(MIN_VALUE) is 0.
 func groupShard(groupID string, partitions int) int {
 	var h int32
@@ -97,60 +121,67 @@ func liveBroker(img *metalog.Image, node id.Broker) (*metalog.Broker, bool) {
 	return b, ok && !b.Fenced
 }
 
-// coordinator returns where clients of the listener reach the coordinator of a group. It creates
-// the shards if there are none yet, and fails with COORDINATOR_NOT_AVAILABLE.
-func (b *Broker) coordinator(ctx context.Context, groupID, listener string) (endpoint, error) {
-	if err := b.createShards(ctx); err != nil {
-		return endpoint{}, fmt.Errorf("find the coordinator of group %q: %w: %w", groupID, kerr.CoordinatorNotAvailable, err)
+// coordinator returns where clients of the listener reach the coordinator of a name, by the
+// topic of its shards. It creates the shards if there are none yet, and fails with COORDINATOR_NOT_AVAILABLE.
+func (b *Broker) coordinator(ctx context.Context, topic, name, listener string) (endpoint, error) {
+	if err := b.createShardsOf(ctx, topic); err != nil {
+		return endpoint{}, fmt.Errorf("find the coordinator of %q: %w: %w", name, kerr.CoordinatorNotAvailable, err)
 	}
 	img := b.meta.Image()
-	shard, _ := shardOf(img, groupID)
+	shard, _ := shardIn(img, topic, name)
 	if node, live := liveBroker(img, shard.Leader); live {
 		if e, ok := endpointOf(node, listener); ok {
 			return e, nil
 		}
 	}
-	return endpoint{}, fmt.Errorf("find the coordinator of group %q on listener %s: %w", groupID, listener, kerr.CoordinatorNotAvailable)
+	return endpoint{}, fmt.Errorf("find the coordinator of %q on listener %s: %w", name, listener, kerr.CoordinatorNotAvailable)
 }
 
-// createShards creates the topic of the shards unless it exists. Of several brokers that
+// createShards creates the topic of the groups' shards unless it exists.
+func (b *Broker) createShards(ctx context.Context) error { return b.createShardsOf(ctx, offsetsTopic) }
+
+// createShardsOf creates a topic of shards unless it exists. Of several brokers that
 // want to, the first one in the metadata log does.
-func (b *Broker) createShards(ctx context.Context) error {
-	if _, ok := b.meta.Image().Topic(offsetsTopic); ok {
+func (b *Broker) createShardsOf(ctx context.Context, topic string) error {
+	if _, ok := b.meta.Image().Topic(topic); ok {
 		return nil
 	}
-	creation := b.shardsCreation()
+	creation := b.shardsCreation(topic)
 	b.update(ctx, []*change{creation})
 	if errors.Is(creation.err, kerr.TopicAlreadyExists) {
 		return nil
 	}
 	if creation.err != nil {
-		b.log.Warn("cannot create the topic of the group coordinators", "topic", offsetsTopic, "err", creation.err)
+		b.log.Warn("cannot create the topic of the coordinators", "topic", topic, "err", creation.err)
 	}
 	return creation.err
 }
 
-// shardsCreation is the change that creates the topic. While there are fewer brokers than
+// holdsShards reports whether it is a topic of shards.
+func holdsShards(topic string) bool { return topic == offsetsTopic || topic == txnTopic }
+
+// shardsCreation is the change that creates a topic of shards. While there are fewer brokers than
 // replicas wanted, it gets as many as there are brokers.
-func (b *Broker) shardsCreation() *change {
-	t := &newTopic{
-		name: offsetsTopic, partitions: b.cfg.Groups.OffsetsTopicPartitions, replicas: b.cfg.Groups.OffsetsTopicReplicas,
-		configs: offsetsTopicConfigs,
+func (b *Broker) shardsCreation(topic string) *change {
+	t := &newTopic{name: topic, partitions: b.cfg.Groups.OffsetsTopicPartitions, replicas: b.cfg.Groups.OffsetsTopicReplicas, configs: offsetsTopicConfigs}
+	if topic == txnTopic {
+		t.partitions, t.replicas, t.configs = b.cfg.Transactions.TopicPartitions, b.cfg.Transactions.TopicReplicas, txnTopicConfigs
 	}
+	wanted := t.replicas
 	creation := b.creation(t)
 	decide := creation.decide
 	creation.decide = func(img *metalog.Image) (metalog.Record, error) {
-		t.replicas = min(b.cfg.Groups.OffsetsTopicReplicas, int16(min(len(placement.Live(img)), 1<<15-1)))
+		t.replicas = min(wanted, int16(min(len(placement.Live(img)), 1<<15-1)))
 		return decide(img)
 	}
 	return creation
 }
 
-// keepShards refuses changes by clients that would leave groups without their coordinators'
-// epochs. It fails with INVALID_TOPIC_EXCEPTION.
+// keepShards refuses changes by clients that would leave groups or transactional ids without
+// their coordinators' epochs. It fails with INVALID_TOPIC_EXCEPTION.
 func keepShards(verb, topic string) error {
-	if topic == offsetsTopic {
-		return fmt.Errorf("%s topic %q: it holds the group coordinators together: %w", verb, topic, kerr.InvalidTopicException)
+	if holdsShards(topic) {
+		return fmt.Errorf("%s topic %q: it holds the coordinators together: %w", verb, topic, kerr.InvalidTopicException)
 	}
 	return nil
 }

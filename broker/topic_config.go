@@ -95,6 +95,13 @@ func staticConfigs(cfg Config, listeners []*listener) map[string]string {
 		durabilityConfig:                   cfg.durability(),
 		"offsets.topic.num.partitions":     number(int64(cfg.Groups.OffsetsTopicPartitions)),
 		"offsets.topic.replication.factor": number(int64(cfg.Groups.OffsetsTopicReplicas)),
+
+		"transaction.max.timeout.ms":                                  number(cfg.Transactions.MaxTimeout.Milliseconds()),
+		"transactional.id.expiration.ms":                              number(cfg.Transactions.IDExpiration.Milliseconds()),
+		"transaction.abort.timed.out.transaction.cleanup.interval.ms": number(cfg.Transactions.AbortInterval.Milliseconds()),
+		"transaction.remove.expired.transaction.cleanup.interval.ms":  number(cfg.Transactions.ExpireInterval.Milliseconds()),
+		"transaction.state.log.num.partitions":                        number(int64(cfg.Transactions.TopicPartitions)),
+		"transaction.state.log.replication.factor":                    number(int64(cfg.Transactions.TopicReplicas)),
 	}
 	if cfg.Rack != "" {
 		set["broker.rack"] = cfg.Rack

@@ -17,7 +17,7 @@ const maxTopicName = 249
 // reported as internal.
 var internalTopics = map[string]bool{
 	offsetsTopic:          true,
-	"__transaction_state": true,
+	txnTopic:              true,
 	"__share_group_state": true,
 }
 

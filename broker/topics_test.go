@@ -432,7 +432,7 @@ func TestInitProducerID(t *testing.T) {
 		{"an id that nobody was given", nil, 1 << 40, 4, nil, false, 0},
 		{"id without epoch", nil, 3, -1, kerr.InvalidRequest, false, 0},
 		{"epoch without id", nil, -1, 3, kerr.InvalidRequest, false, 0},
-		{"transaction", value("txn"), -1, -1, kerr.UnsupportedVersion, false, 0},
+		{"transaction without a timeout", value("txn"), -1, -1, kerr.InvalidTransactionTimeout, false, 0},
 		{"empty transactional id", value(""), -1, -1, kerr.InvalidRequest, false, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -27,16 +26,6 @@ type txnMarker struct {
 	Commit           bool  // else abort
 	CoordinatorEpoch int32 // leader epoch of the coordinator's shard
 	Version          int8  // transaction version of the client that began it: 2 and above bump the epoch with each transaction
-}
-
-// verifyTxn asks the coordinator of a transaction. It returns an error for each partition that
-// must not be written to.
-func (b *Broker) verifyTxn(_ context.Context, v txnVerification) map[id.Partition]error {
-	errs := make(map[id.Partition]error, len(v.Partitions))
-	for _, p := range v.Partitions {
-		errs[p] = fmt.Errorf("verify transaction %q: transactions are not served: %w", v.TransactionalID, kerr.InvalidTxnState)
-	}
-	return errs
 }
 
 // endTxn ends a transaction on the offsets that are pending for it in a shard of the groups.

@@ -30,6 +30,12 @@ var readOnly = []Definition{
 	{Name: "offsets.topic.num.partitions", Type: Int, Default: "50", Doc: "Shards of the groups, when they are created."},
 	{Name: "offsets.topic.replication.factor", Type: Short, Default: "3", Doc: "Replication factor of their topic, at most the live brokers."},
 	{Name: "socket.request.max.bytes", Type: Int, Default: "104857600", Doc: "Largest request."},
+	{Name: "transaction.abort.timed.out.transaction.cleanup.interval.ms", Type: Int, Default: "10000", Doc: "How often transactions that are open for too long are aborted."},
+	{Name: "transaction.max.timeout.ms", Type: Int, Default: "900000", Doc: "Longest timeout of a transaction."},
+	{Name: "transaction.remove.expired.transaction.cleanup.interval.ms", Type: Int, Default: "3600000", Doc: "How often transactional ids that are unused for too long are removed."},
+	{Name: "transaction.state.log.num.partitions", Type: Int, Default: "50", Doc: "Shards of the transactional ids, when they are created."},
+	{Name: "transaction.state.log.replication.factor", Type: Short, Default: "3", Doc: "Replication factor of their topic, at most the live brokers."},
+	{Name: "transactional.id.expiration.ms", Type: Int, Default: "604800000", Doc: "How long an unused transactional id is kept."},
 }
 
 // throttles are the rates that Kafka's tools set while they reassign partitions, and remove

@@ -29,8 +29,9 @@ func (l *Log) adoptedFrom(off id.Offset) []chain.Segment {
 	return l.adopted[i:]
 }
 
-// sealedTo forgets the adopted segments below the end of the chain.
+// sealedTo forgets the adopted segments below the end of the chain, and their aborted transactions.
 func (l *Log) sealedTo(end id.Offset) {
+	l.forgetAborted(end)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := sort.Search(len(l.adopted), func(i int) bool { return l.adopted[i].Next > end })

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -35,18 +36,28 @@ type clusterRig struct {
 	streams  map[id.Session][]wal.Object
 	streamed func(id.Session) error // before a stream is read; nil: nothing
 
-	beforeObject func() // runs once before an object is read
+	direct       *cold.Reader // the sealer's
+	beforeObject func()       // runs once before an object is read
 
 	next    map[id.Partition]id.Offset
 	want    map[id.Partition][]byte
 	writers map[id.Partition]*producers.Table
+	aborted map[id.Partition][]producers.AbortedTxn
 	files   int
 }
 
 func newClusterRig(t *testing.T, partitions int) *clusterRig {
+	c := startClusterRig(t, partitions)
+	t.Cleanup(c.stop)
+	return c
+}
+
+// startClusterRig is newClusterRig for one who stops it.
+func startClusterRig(t *testing.T, partitions int) *clusterRig {
 	c := &clusterRig{
 		parts: partitions, streams: map[id.Session][]wal.Object{},
 		next: map[id.Partition]id.Offset{}, want: map[id.Partition][]byte{}, writers: map[id.Partition]*producers.Table{},
+		aborted: map[id.Partition][]producers.AbortedTxn{},
 	}
 	c.rig = rig{t: t, fs: vfs.NewMem(), table: kv.NewMem(), objects: objstore.NewMem(), now: time.UnixMilli(1_700_000_000_000)}
 	created := metalog.TopicCreated{Name: "events", ID: topic}
@@ -75,16 +86,17 @@ func newClusterRig(t *testing.T, partitions int) *clusterRig {
 		Streams: c.stream,
 	}, nil)
 	require.NoError(t, err)
-	direct := cold.New(c.objects, cold.Config{})
+	c.direct = cold.New(c.objects, cold.Config{})
 	c.sealer = seal.New(seal.Config{
-		Journal: j, FS: c.fs, Chain: chains, Objects: c.objects, Cold: direct, DiskBudget: 1, Cluster: "test-cluster", Node: node,
-		Live: c.set.Live, Held: c.set.Held, Committed: c.set.Committed,
-	})
-	t.Cleanup(func() {
-		c.stop()
-		require.NoError(t, direct.Close(ctx))
+		Journal: j, FS: c.fs, Chain: chains, Objects: c.objects, Cold: c.direct, DiskBudget: 1, Cluster: "test-cluster", Node: node,
+		Live: c.set.Live, Held: c.set.Held, Committed: c.set.Committed, AfterPass: c.set.ForgetAborted,
 	})
 	return c
+}
+
+func (c *clusterRig) stop() {
+	c.rig.stop()
+	require.NoError(c.t, c.direct.Close(context.Background()))
 }
 
 func (c *clusterRig) stream(_ context.Context, s id.Session, through uint64) ([]wal.Object, error) {
@@ -134,7 +146,9 @@ func (c *clusterRig) produce(i int, v batch.View) batch.View {
 	if c.writers[p] == nil {
 		c.writers[p] = &producers.Table{}
 	}
-	c.writers[p].Apply(v)
+	if txn, ok := c.writers[p].Apply(v); ok {
+		c.aborted[p] = append(c.aborted[p], txn)
+	}
 	return v
 }
 
@@ -144,7 +158,7 @@ func (c *clusterRig) plain(i int, times ...int64) batch.View {
 }
 
 // object stores a pack of one run for each partition.
-func (c *clusterRig) object(name string, runs map[int][]batch.View, states func(int) []producers.State) wal.Object {
+func (c *clusterRig) object(name string, runs map[int][]batch.View, tell func(int) ([]producers.State, []producers.AbortedTxn)) wal.Object {
 	c.t.Helper()
 	var b bytes.Buffer
 	w := pack.NewWriter(&b, pack.Header{Cluster: "test-cluster", Created: c.now})
@@ -156,7 +170,7 @@ func (c *clusterRig) object(name string, runs map[int][]batch.View, states func(
 		for _, v := range runs[i] {
 			require.NoError(c.t, w.Append(v))
 		}
-		require.NoError(c.t, w.EndRun(states(i), nil))
+		require.NoError(c.t, w.EndRun(tell(i)))
 	}
 	footer, err := w.Close()
 	require.NoError(c.t, err)
@@ -169,12 +183,12 @@ func (c *clusterRig) object(name string, runs map[int][]batch.View, states func(
 // commit stores batches as the object of a slot of a session's stream.
 func (c *clusterRig) commit(s id.Session, seq uint64, runs map[int][]batch.View) wal.Object {
 	c.t.Helper()
-	o := c.object("wal/"+string(s), runs, func(i int) []producers.State {
-		var delta producers.Table
+	o := c.object("wal/"+string(s), runs, func(i int) ([]producers.State, []producers.AbortedTxn) {
+		var delta producers.Delta
 		for _, v := range runs[i] {
 			delta.Apply(v)
 		}
-		return delta.Snapshot()
+		return delta.States(), delta.Aborted()
 	})
 	o.Seq = seq
 	c.streams[s] = append(c.streams[s], o)
@@ -184,10 +198,9 @@ func (c *clusterRig) commit(s id.Session, seq uint64, runs map[int][]batch.View)
 // link stores batches as a pack that the chains of their partitions name.
 func (c *clusterRig) link(runs map[int][]batch.View) {
 	c.t.Helper()
-	o := c.object("packs", runs, func(i int) []producers.State {
-		var all producers.Table
-		all.Restore(c.writers[c.part(i)].Snapshot())
-		return all.Snapshot()
+	o := c.object("packs", runs, func(i int) ([]producers.State, []producers.AbortedTxn) {
+		p, first := c.part(i), runs[i][0].BaseOffset()
+		return c.writers[p].Snapshot(), slices.DeleteFunc(slices.Clone(c.aborted[p]), func(txn producers.AbortedTxn) bool { return txn.Last < first })
 	})
 	for i := range o.Footer.Runs {
 		run := &o.Footer.Runs[i]

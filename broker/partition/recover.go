@@ -237,6 +237,9 @@ func (l *Log) adopt(o wal.Object) error {
 		return fmt.Errorf("%w: offsets %d to %d; the object there begins at %d", ErrGap, l.next, run.Base, run.Base)
 	}
 	l.adopted = append(l.adopted, chain.SegmentOf(run, o.Name, o.Size))
+	for _, txn := range l.producers.Resolve(run.Aborted, l.next) {
+		l.aborted.add(txn)
+	}
 	l.producers.Merge(run.Producers)
 	for _, e := range run.Epochs {
 		l.addEpoch(e.Epoch, e.Start) // which may be below the chain's end

@@ -39,6 +39,8 @@ type rig struct {
 	image   *metalog.Image
 	now     time.Time
 	gate    *gate
+	budget  int64 // of the hot tier, in bytes
+	segment int64 // of it, in bytes
 
 	// beforeEntries, if not nil, runs once before the hot entries are listed.
 	beforeEntries func()
@@ -51,16 +53,22 @@ type rig struct {
 }
 
 func newRig(t *testing.T) *rig {
-	r := &rig{t: t, fs: vfs.NewMem(), table: kv.NewMem(), objects: objstore.NewMem(), now: time.UnixMilli(1_700_000_000_000)}
+	r := startRig(t)
+	t.Cleanup(func() { r.stop() })
+	return r
+}
+
+// startRig is newRig for one who stops it.
+func startRig(t *testing.T) *rig {
+	r := &rig{t: t, fs: vfs.NewMem(), table: kv.NewMem(), objects: objstore.NewMem(), now: time.UnixMilli(1_700_000_000_000), budget: 1, segment: 1 << 20}
 	r.image = metalog.NewImage("test-cluster", metalog.TopicCreated{Name: "events", ID: topic, Partitions: []metalog.Assignment{{Leader: node, Replicas: []id.Broker{node}}, {Leader: node, Replicas: []id.Broker{node}}}})
 	r.start()
-	t.Cleanup(func() { r.stop() })
 	return r
 }
 
 func (r *rig) start() {
 	ctx := context.Background()
-	j, _, err := journal.Open(ctx, journal.Config{FS: r.fs, Dir: "hot", SegmentBytes: 1 << 20, Cluster: "test-cluster"})
+	j, _, err := journal.Open(ctx, journal.Config{FS: r.fs, Dir: "hot", SegmentBytes: r.segment, Cluster: "test-cluster"})
 	require.NoError(r.t, err)
 	r.journal = j
 	r.gate = &gate{Sink: wal.LocalSink(j, wal.LocalConfig{}), open: make(chan struct{})}
@@ -74,7 +82,7 @@ func (r *rig) start() {
 	}
 	r.set, err = partition.Open(ctx, cfg, j)
 	require.NoError(r.t, err)
-	r.sealer = seal.New(seal.Config{Journal: j, FS: r.fs, Chain: chains, Objects: r.objects, Cold: r.cold, DiskBudget: 1, Cluster: "test-cluster", Node: node, Live: r.set.Live})
+	r.sealer = seal.New(seal.Config{Journal: j, FS: r.fs, Chain: chains, Objects: r.objects, Cold: r.cold, DiskBudget: r.budget, Cluster: "test-cluster", Node: node, Live: r.set.Live, AfterPass: r.set.ForgetAborted})
 }
 
 func (r *rig) stop() {

@@ -92,6 +92,7 @@ type Marker struct {
 func (l *Log) AppendMarker(m Marker) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	m.CoordinatorEpoch = max(m.CoordinatorEpoch, 0) // -1 is what a producer without markers has
 	err := l.writable()
 	if err == nil {
 		err = l.producers.CheckMarker(m.Producer, m.Epoch, m.CoordinatorEpoch, m.V2, m.Now)

@@ -33,17 +33,14 @@ func writeRuns(w *pack.Writer, c Chunk) error {
 		if err := w.BeginRun(p); err != nil {
 			return err
 		}
-		var table producers.Table
-		var aborted []pack.AbortedTxn
+		var delta producers.Delta
 		for _, v := range runs[p] {
 			if err := w.Append(v); err != nil {
 				return err
 			}
-			if txn, ok := table.Apply(v); ok {
-				aborted = append(aborted, txn)
-			}
+			delta.Apply(v)
 		}
-		if err := w.EndRun(table.Snapshot(), aborted); err != nil {
+		if err := w.EndRun(delta.States(), delta.Aborted()); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,162 @@
+package txn
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/transactions"
+)
+
+func (ev Add) step(t transactions.Transaction, now time.Time) Outcome {
+	switch {
+	case t.State == transactions.None || t.Producer != ev.Producer:
+		return answer(t, ErrMapping)
+	case t.Epoch != ev.Epoch:
+		return answer(t, ErrFenced)
+	case t.State.Preparing():
+		return answer(t, ErrConcurrent)
+	}
+	next := t
+	next.Partitions = union(t.Partitions, ev.Partitions)
+	if t.State == transactions.Ongoing && len(next.Partitions) == len(t.Partitions) {
+		return answer(t, nil)
+	}
+	if t.State != transactions.Ongoing {
+		next.Started = now
+	}
+	next.State, next.Version = transactions.Ongoing, ev.Version
+	return changed(t, next, now, nil)
+}
+
+// union returns the partitions of both, in order.
+func union(a, b []id.Partition) []id.Partition {
+	all := slices.Concat(a, b)
+	slices.SortFunc(all, id.Partition.Compare)
+	return slices.Compact(all)
+}
+
+func (ev Verify) step(t transactions.Transaction, _ time.Time) Outcome {
+	switch {
+	case t.State == transactions.None || t.Producer != ev.Producer:
+		return answer(t, ErrMapping)
+	case t.Epoch != ev.Epoch:
+		return answer(t, ErrFenced)
+	case t.State.Preparing():
+		return answer(t, ErrConcurrent)
+	}
+	o := answer(t, nil)
+	for _, p := range ev.Partitions {
+		if !t.Has(p) {
+			o.Missing = append(o.Missing, p)
+		}
+	}
+	return o
+}
+
+func (ev Expire) step(t transactions.Transaction, now time.Time) Outcome {
+	if due := Due(&t); due.IsZero() || !now.After(due) {
+		return answer(t, nil)
+	}
+	return changed(t, fence(t, ev.Server), now, nil)
+}
+
+func (Complete) step(t transactions.Transaction, now time.Time) Outcome {
+	if !t.State.Preparing() {
+		return answer(t, ErrInvalidState)
+	}
+	return changed(t, complete(t), now, nil)
+}
+
+func (ev End) step(t transactions.Transaction, now time.Time) Outcome {
+	if t.State == transactions.None {
+		return answer(t, ErrMapping)
+	}
+	if ev.Version < bumping {
+		return ev.first(t, now)
+	}
+	return ev.second(t, now)
+}
+
+// first is the end of a transaction of version 1: the epoch stays, and who repeats the end of a
+// transaction that is complete is told that it is.
+func (ev End) first(t transactions.Transaction, now time.Time) Outcome {
+	switch {
+	case t.Producer != ev.Producer:
+		return answer(t, ErrMapping)
+	case t.Epoch != ev.Epoch:
+		return answer(t, ErrFenced)
+	case t.State == transactions.Ongoing:
+		return changed(t, prepare(t, ev.decision(), ev.Version), now, nil)
+	case t.State == ev.decision():
+		return answer(t, ErrConcurrent)
+	case t.State == ev.result():
+		return answer(t, nil)
+	}
+	return answer(t, ErrInvalidState)
+}
+
+// second is the end of a transaction of version 2. The epoch tells who repeats an end, with
+// the epoch before the last bump, from who ends the next transaction. That may have no partition
+// yet: then only an abort makes sense, and it is complete at once.
+func (ev End) second(t transactions.Transaction, now time.Time) Outcome {
+	overflowed := t.Previous == ev.Producer && ev.Epoch == math.MaxInt16-1 && t.Epoch == 0 && t.Producer != ev.Producer
+	repeated := overflowed || t.Epoch == ev.Epoch+1
+	if t.Producer != ev.Producer && !overflowed {
+		return answer(t, ErrMapping)
+	}
+	fenced := t.Epoch != ev.Epoch
+	switch t.State {
+	case transactions.PrepareCommit, transactions.PrepareAbort:
+		fenced = t.Epoch != ev.Epoch+1
+	case transactions.CompleteCommit, transactions.CompleteAbort:
+		fenced = fenced && !repeated
+	}
+	switch {
+	case fenced:
+		return answer(t, ErrFenced)
+	case t.State == ev.decision():
+		return answer(t, ErrConcurrent)
+	case t.State == ev.result() && repeated:
+		return answer(t, nil).known()
+	case t.State == transactions.Ongoing, !t.State.Preparing() && !repeated && !ev.Commit:
+		return ev.decide(t, now)
+	}
+	return answer(t, ErrInvalidState)
+}
+
+// decide ends a transaction of version 2, and answers with the epoch of the next one.
+func (ev End) decide(t transactions.Transaction, now time.Time) Outcome {
+	if exhausted(t.Epoch) && ev.Fresh == id.NoProducer {
+		return answer(t, ErrNeedProducer)
+	}
+	next := prepare(t, ev.decision(), ev.Version)
+	if exhausted(t.Epoch) {
+		next.Next = ev.Fresh
+	}
+	if t.State != transactions.Ongoing {
+		next.Started = now
+	}
+	after := complete(next)
+	if len(next.Partitions) == 0 {
+		next = after
+	}
+	o := changed(t, next, now, nil)
+	o.Producer, o.Epoch = after.Producer, after.Epoch
+	return o
+}
+
+func (ev End) decision() transactions.State {
+	if ev.Commit {
+		return transactions.PrepareCommit
+	}
+	return transactions.PrepareAbort
+}
+
+func (ev End) result() transactions.State {
+	if ev.Commit {
+		return transactions.CompleteCommit
+	}
+	return transactions.CompleteAbort
+}
