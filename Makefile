@@ -7,7 +7,7 @@ FUZZTIME ?= 5s
 TESTFLAGS ?=
 GOBIN_TOOLS = $(shell tools/install go)
 
-.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster faults bench bench-cluster torture torture-seeded cover vuln deadcode tools clean
+.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster faults bench bench-cluster torture torture-seeded cover compat vuln deadcode tools clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ torture-seeded: ## planted bugs: proves that the fault suite finds them
 	@tools/install system
 	FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio" \
 		go run ./localstack/torture -target cluster -scenario seeded -duration 20s $(TORTUREFLAGS)
+
+compat: ## suites, tools and clients of others against one broker and clusters; COMPATFLAGS are handed on (-list, -suite kgo -nodes 1, -docs docs/compatibility.md)
+	@tools/install system
+	$(E2E_ENV) go run ./localstack/compat $(COMPATFLAGS)
 
 cover: ## unit tests with coverage, into bin/cover.html
 	@mkdir -p bin

@@ -37,10 +37,17 @@ type Suite struct {
 	Nodes []int
 	// Settings are broker configs that it needs, by Kafka's names.
 	Settings map[string]string
+	// Addrs are the addresses that a broker must listen on; empty ones, and nil, are free ones.
+	Addrs func(id int32) (kafka, admin string)
+	// Advertised is the address that clients are told of a broker, if it is not the one that
+	// it listens on. nil: it is.
+	Advertised func(id int32) string
 	// Limit bounds one run.
 	Limit time.Duration
 	// Known are cases that fail or are skipped for a reason that Forebay rightly has, by
-	// name, with the reason. One that passes all the same is an error of this list.
+	// name, with the reason. The name of a case stands for all below it (name/...), and
+	// name@3 for runs against three brokers only. An entry whose cases all pass is an error of
+	// this list.
 	Known map[string]string
 	// Prepare installs and builds what it runs, from the registries, into dir, which is kept
 	// between runs. It may be nil.
