@@ -23,7 +23,10 @@ func confluent(version string) suite.Suite {
 		Name:  "confluent-" + strings.TrimPrefix(version, "v"),
 		About: fmt.Sprintf("own suite of confluent-kafka-go %s with librdkafka %s", strings.TrimPrefix(version, "v"), librdkafka[version]),
 		Nodes: []int{1}, Settings: noRebalanceDelay, Limit: 15 * time.Minute,
-		Known: map[string]string{},
+		Known: map[string]string{
+			"TestIntegration/TestAdminACLs":                        noACLs,
+			"TestIntegration/TestAdminClient_UserScramCredentials": noSASL,
+		},
 		Prepare: func(ctx context.Context, tools string, log io.Writer) error {
 			dir, err := install(ctx, tools, module, log)
 			if err != nil {
