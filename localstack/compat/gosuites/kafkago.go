@@ -22,6 +22,9 @@ func kafkaGo() suite.Suite {
 		Known: map[string]string{
 			"TestConn/test_delete_topics":                                                   recreated,
 			"TestConn/test_delete_topics_with_an_invalid_topic":                             recreated,
+			"TestReaderConsumerGroup/consumer_group_rebalance":                              "two members of a group of three partitions are to get twelve of 24 records each; it fails against Apache Kafka too",
+			"TestReaderReadCompactedMessage":                                                "it wants segments of 200 bytes, which are below the least that is allowed (KIP-1030); it fails against Apache Kafka 4 too",
+			"TestClientTxnOffsetCommit":                                                     "its authors skip it for Kafka 3.0 and later, where it fails; the suite is told that it is 2.3.1; it fails against Apache Kafka 4 too",
 			"TestUnsupportedSASLMechanism":                                                  noSASL,
 			"TestWriter/writing_a_message_with_SASL_Plain_authentication":                   noSASL,
 			"TestClientCreateACLs":                                                          noACLs,
