@@ -24,6 +24,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/forebaylog/forebay/localstack/compat/differential"
 	"github.com/forebaylog/forebay/localstack/compat/gosuites"
 	"github.com/forebaylog/forebay/localstack/compat/javasuites"
 	"github.com/forebaylog/forebay/localstack/compat/suite"
@@ -34,6 +35,7 @@ func allSuites() []suite.Suite {
 	return slices.Concat(
 		gosuites.Suites(),
 		javasuites.Suites(),
+		differential.Suites(),
 	)
 }
 
