@@ -47,8 +47,8 @@ func (l *Log) EpochEnd(ctx context.Context, want id.Epoch) (id.Epoch, id.Offset,
 			found = known[i+1].Start
 		}
 	}
-	if floor < 0 { // older than the first record: its end is where the log begins
-		return want, l.Watermarks().Start, nil
+	if start := l.Watermarks().Start; floor < 0 || found <= start { // older than the first record: its end is where the log begins
+		return want, start, nil
 	}
 	return floor, found, nil
 }

@@ -36,7 +36,7 @@ func (l *Log) FindTime(ctx context.Context, ts int64, limit id.Offset) (f Found,
 		if v.BaseOffset() >= limit {
 			break
 		}
-		f, ok, err := firstAtOrAfter(v, ts)
+		f, ok, err := firstAtOrAfter(v, ts, l.Watermarks().Start)
 		if err != nil {
 			return Found{}, false, fmt.Errorf("find time %d in %s at %d: %w", ts, l.id, v.BaseOffset(), err)
 		}
@@ -64,16 +64,19 @@ func (l *Log) FindMaxTime(ctx context.Context, limit id.Offset) (f Found, ok boo
 	return l.FindTime(ctx, greatest, limit)
 }
 
-// firstAtOrAfter walks the records of a batch.
-func firstAtOrAfter(v batch.View, ts int64) (Found, bool, error) {
+// firstAtOrAfter walks the records of a batch that are at or above start.
+func firstAtOrAfter(v batch.View, ts int64, start id.Offset) (Found, bool, error) {
+	if v.NextOffset() <= start {
+		return Found{}, false, nil
+	}
 	if v.LogAppendTime() {
-		return Found{Offset: v.BaseOffset(), Timestamp: v.MaxTimestamp(), Epoch: v.LeaderEpoch()}, v.MaxTimestamp() >= ts, nil
+		return Found{Offset: max(v.BaseOffset(), start), Timestamp: v.MaxTimestamp(), Epoch: v.LeaderEpoch()}, v.MaxTimestamp() >= ts, nil
 	}
 	for r, err := range batch.Decode(v, decodeLimit) {
 		if err != nil {
 			return Found{}, false, err
 		}
-		if r.Timestamp >= ts {
+		if r.Timestamp >= ts && r.Offset >= start {
 			return Found{Offset: r.Offset, Timestamp: r.Timestamp, Epoch: v.LeaderEpoch()}, true, nil
 		}
 	}
@@ -198,9 +201,23 @@ func (l *Log) maxTimestamps(ctx context.Context) iter.Seq2[maxTimestamp, error] 
 	return func(yield func(maxTimestamp, error) bool) {
 		err := l.walk(ctx,
 			func(seg chain.Segment) (bool, error) {
+				if start := l.Watermarks().Start; seg.Base < start {
+					m, err := l.maxFrom(ctx, seg, start)
+					return err == nil && yield(m, nil), err
+				}
 				return yield(maxTimestamp{seg.Base, seg.MaxTimestamp}, nil), nil
 			},
-			func(e journal.Entry) (bool, error) { return yield(maxTimestamp{e.Base, e.MaxTimestamp}, nil), nil })
+			func(e journal.Entry) (bool, error) {
+				if start := l.Watermarks().Start; e.Base < start {
+					v, err := l.tiers.Hot.Batch(l.id, e)
+					if err != nil {
+						return false, err
+					}
+					ts, err := maxInBatch(v, start)
+					return err == nil && yield(maxTimestamp{start, ts}, nil), err
+				}
+				return yield(maxTimestamp{e.Base, e.MaxTimestamp}, nil), nil
+			})
 		if err != nil {
 			yield(maxTimestamp{}, err)
 		}
@@ -210,16 +227,16 @@ func (l *Log) maxTimestamps(ctx context.Context) iter.Seq2[maxTimestamp, error] 
 // HotStart is the first offset that the hot tier holds (ListOffsets -4), or the log end.
 func (l *Log) HotStart() id.Offset {
 	if start, ok := l.tiers.Hot.HotStart(l.id); ok {
-		return start
+		return max(start, l.Watermarks().Start)
 	}
 	return l.Watermarks().End
 }
 
-// SealedEnd is the offset behind the last sealed record (ListOffsets -5 is the one before it).
+// SealedEnd is the offset behind the last sealed record, or the log start if that is above (ListOffsets -5 is the one before it).
 func (l *Log) SealedEnd(ctx context.Context) (id.Offset, error) {
 	end, _, _, err := l.tiers.Chain.End(ctx, l.id)
 	if err != nil {
 		return 0, fmt.Errorf("find the end of what is sealed of %s: %w", l.id, err)
 	}
-	return end, nil
+	return max(end, l.Watermarks().Start), nil
 }

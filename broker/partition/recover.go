@@ -49,7 +49,7 @@ func Open(ctx context.Context, cfg Config, hot Replayer) (*Set, error) {
 // replay recovers from the chains and the hot segments.
 func (s *Set) replay(ctx context.Context, hot Replayer) error {
 	for _, c := range s.Missing() {
-		l, err := s.recover(ctx, c.Partition, c.State.Epoch)
+		l, err := s.recover(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -73,6 +73,7 @@ func (s *Set) replay(ctx context.Context, hot Replayer) error {
 		return nil
 	})
 	for _, l := range s.logs {
+		l.reach(s.cfg.Logger)
 		l.recovered() // what survived a restart on this disk was synced or is now
 	}
 	return err
@@ -86,8 +87,9 @@ func (l *Log) recovered() {
 }
 
 // recover builds the log of one partition from its chain.
-func (s *Set) recover(ctx context.Context, p id.Partition, epoch id.Epoch) (*Log, error) {
-	l := &Log{id: p, tiers: &s.cfg.Tiers, epoch: epoch}
+func (s *Set) recover(ctx context.Context, c Claim) (*Log, error) {
+	p := c.Partition
+	l := &Log{id: p, tiers: &s.cfg.Tiers, epoch: c.State.Epoch, start: c.State.Start}
 	end, last, sealed, err := s.cfg.Tiers.Chain.End(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("recover %s: %w", p, err)
@@ -200,7 +202,7 @@ func (s *Set) readStreams(ctx context.Context, claims []Claim) map[id.Session]*r
 
 // acquire builds the log of one partition: its chain, and behind it what the streams have.
 func (s *Set) acquire(ctx context.Context, c Claim, streams map[id.Session]*readStream) (*Log, error) {
-	l, err := s.recover(ctx, c.Partition, c.State.Epoch)
+	l, err := s.recover(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -217,6 +219,9 @@ func (s *Set) acquire(ctx context.Context, c Claim, streams map[id.Session]*read
 				return nil, fmt.Errorf("recover %s from the stream of session %s, slot %d: %w", c.Partition, t.Session, o.Seq, err)
 			}
 		}
+	}
+	if l.next < l.start {
+		return nil, fmt.Errorf("recover %s: %w: its log starts at %d, and what is there ends at %d", l.id, ErrGap, l.start, l.next)
 	}
 	l.recovered()
 	return l, nil
