@@ -48,7 +48,6 @@ func TestEvents(t *testing.T) {
 }
 
 func TestCountByHand(t *testing.T) {
-
 	require.Equal(t, flightsBegin%time.Hour.Milliseconds(), int64(0))
 	require.Equal(t, map[string]sums{
 		"4@1704103200000": {2, 5}, "4@1704105000000": {1, 1}, "5@1704103200000": {1, 9},
