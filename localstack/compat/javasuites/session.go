@@ -136,7 +136,7 @@ const (
 	killEvery  = 3 * time.Second // after the last one is there again
 	killedFor  = time.Second
 	leastKills = 2
-	mostKills  = 10 // so that a slow machine gets done
+	mostKills  = 6 // so that a slow machine gets done
 )
 
 // kill kills a broker every now and then until ctx ends or it was often enough.
