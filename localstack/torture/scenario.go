@@ -36,7 +36,8 @@ var scenarios = []scenario{
 	{name: "bad-answers", about: "a fifth of the store's answers bad", cluster: true, short: 15 * time.Second, fault: badAnswers},
 	{name: "throttling", about: "the table service is throttled", cluster: true, short: 10 * time.Second, fault: throttling},
 	{name: "rolling", about: "brokers restarted in turn, with no error that a client sees", short: 15 * time.Second, rounds: 50, fault: rolling},
-	{name: "churn", about: "members of groups join, leave and die all the while", short: 20 * time.Second, fault: churn},
+	{name: "churn", about: "members of groups join, leave and die all the while", short: 14 * time.Second, fault: churn},
+	{name: "coordinators", about: "coordinators of groups and transactions killed, while members come and go", cluster: true, short: 16 * time.Second, fault: coordinators},
 }
 
 func findScenario(name string) (scenario, error) {
