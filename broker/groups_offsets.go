@@ -27,7 +27,8 @@ type offsetOp struct {
 	// pending: what a transaction had pending. It waits for what is before it like a removal, to
 	// leave out what was committed later outside of the transaction.
 	pending bool
-	done    func(error) // called without the lock, once it is durable or has failed; may be nil
+	state   *group.Snapshot // the state to store
+	done    func(error)     // called without the lock, once it is durable or has failed; may be nil
 }
 
 type finishedOp struct {
@@ -43,16 +44,25 @@ func (m *groups) enqueue(e *groupEntry, op *offsetOp) {
 	m.pump(e)
 }
 
+// removal reports whether the change removes offsets.
+func (op *offsetOp) removal() bool { return op.commit == nil && op.state == nil }
+
 // pump begins the changes that may begin.
 func (m *groups) pump(e *groupEntry) {
 	for len(e.queue) > 0 && !e.erasing {
 		op := e.queue[0]
-		removal := op.commit == nil
-		if (removal || op.pending) && e.writing > 0 {
+		removal := op.removal()
+		if (removal || op.pending) && e.writing > 0 || op.state != nil && e.storing {
 			return
 		}
 		e.queue[0] = nil
 		e.queue = e.queue[1:]
+		if op.state != nil {
+			e.storing = true
+			e.writing++
+			m.writes.Go(func() { m.finish(e, op, m.storeState(e, op.state)) })
+			continue
+		}
 		if !removal {
 			e.writing++
 			if op.pending {
@@ -79,6 +89,35 @@ func (m *groups) erase(e *groupEntry, op *offsetOp) error {
 	return m.cfg.Table.Delete(ctx, storedName(e.id), e.epoch, op.remove...)
 }
 
+// storeState stores the state of a group. One that is too large is stored without members, so that
+// they join again at the next coordinator, under later generations.
+func (m *groups) storeState(e *groupEntry, s *group.Snapshot) error {
+	ctx, cancel := context.WithTimeout(m.ctx, groupLoadTimeout)
+	defer cancel()
+	state := s.AppendTo(nil)
+	if len(state) > offsets.MaxState {
+		m.log.Warn("group is too large to be handed on: its members will have to join again", "group", e.id, "bytes", len(state), "members", len(s.Members))
+		empty := group.Snapshot{Generation: s.Generation, ProtocolType: s.ProtocolType, Since: s.Since}
+		state = empty.AppendTo(nil)
+	}
+	return m.cfg.Table.StoreState(ctx, storedName(e.id), e.epoch, state)
+}
+
+// store queues a state; the group hears of the outcome.
+func (m *groups) store(e *groupEntry, a group.Store) {
+	state := e.state
+	m.enqueue(e, &offsetOp{state: &a.Snapshot, done: func(err error) {
+		m.mu.Lock()
+		defer m.unlock()
+		if e.state != state {
+			return // deleted
+		}
+		now := m.cfg.Now()
+		m.dispatch(e, state.Step(now, group.Stored{Seq: a.Seq, Err: err}))
+		m.settle(e, now)
+	}})
+}
+
 // finish leaves the outcome of a change to the loop. It may be called with the lock held or not.
 func (m *groups) finish(e *groupEntry, op *offsetOp, err error) {
 	m.doneMu.Lock()
@@ -102,16 +141,19 @@ func (m *groups) takeFinished() {
 }
 
 func (m *groups) apply(e *groupEntry, op *offsetOp, err error) {
-	removal := op.commit == nil
-	switch {
-	case removal:
+	removal := op.removal()
+	if removal {
 		e.erasing = false
-	default:
+	} else {
 		e.writing--
+	}
+	if op.state != nil {
+		e.storing = false
 	}
 	switch {
 	case err != nil:
 		err = m.writeFailed(e, op, err)
+	case op.state != nil:
 	case op.all:
 		clear(e.offsets)
 	case removal:

@@ -95,17 +95,28 @@ func (m *groups) load(e *groupEntry) {
 			err = shard.err
 		}
 		var entries []offsets.Entry
+		var state *group.Snapshot
 		if err == nil {
-			entries, err = m.cfg.Table.Load(ctx, storedName(e.id), e.epoch)
+			entries, state, err = m.read(ctx, e)
 		}
 		m.mu.Lock()
 		defer m.unlock()
-		m.loaded(e, entries, err)
+		m.loaded(e, entries, state, err)
 	})
 }
 
+// read returns the offsets of a group and its state, nil if none is stored.
+func (m *groups) read(ctx context.Context, e *groupEntry) ([]offsets.Entry, *group.Snapshot, error) {
+	entries, stored, err := m.cfg.Table.LoadAll(ctx, storedName(e.id), e.epoch)
+	if err != nil || stored == nil {
+		return entries, nil, err
+	}
+	state, err := group.DecodeSnapshot(stored)
+	return entries, &state, err
+}
+
 // loaded takes in what was read.
-func (m *groups) loaded(e *groupEntry, entries []offsets.Entry, err error) {
+func (m *groups) loaded(e *groupEntry, entries []offsets.Entry, state *group.Snapshot, err error) {
 	loading := e.loading
 	defer close(loading.done)
 	e.loading = nil
@@ -129,6 +140,9 @@ func (m *groups) loaded(e *groupEntry, entries []offsets.Entry, err error) {
 	}
 	switch now := m.cfg.Now(); {
 	case e.state != nil:
+	case state != nil:
+		e.state = group.Resume(e.id, m.cfg.Group, now, *state)
+		m.log.Info("group is taken over", "group", e.id, "state", e.state.State().String(), "generation", state.Generation, "members", len(state.Members))
 	case len(entries) > 0 || e.hasPending():
 		e.state = group.Restore(e.id, m.cfg.Group, now)
 	default:

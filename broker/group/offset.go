@@ -87,9 +87,6 @@ func (g *Group) Expired(now time.Time, topic string, committed, expire time.Time
 	switch {
 	case g.protocolType == "":
 		base = committed
-		if g.restored.After(base) {
-			base = g.restored
-		}
 	case g.state == Empty:
 		base = g.since
 	case g.state == Stable && g.protocolType == consumerType && g.topicsKnown:

@@ -60,6 +60,9 @@ var shapes = map[kmsg.Key][]field{
 	kmsg.DeleteACLs:                   compile("[1 s 1@1+ s s 1 1]"),
 	kmsg.DescribeClientQuotas:         compile("[s 1 s] 1"),
 	kmsg.DescribeUserSCRAMCredentials: compile("[s]"),
+	kmsg.UpdateFeatures:               compile("4 [s 2 1@0-0 1@1+] 1@1+"),
+	kmsg.DescribeTransactions:         compile("(s)"),
+	kmsg.ListTransactions:             compile("(s) (8) 8@1+ s@2+"),
 }
 
 // kind is what stands in a field.

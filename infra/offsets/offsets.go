@@ -1,5 +1,6 @@
 // Package offsets keeps the committed offsets of consumer groups, one item for each
-// group and partition, in a kv.Store. It owns no clock and expires nothing: the group
+// group and partition, in a kv.Store; and beside them one item with each group's state, whose
+// content it does not know, and what transactions have pending. It owns no clock and expires nothing: the group
 // coordinator does. Table and Committer are safe for concurrent use.
 //
 // # Coordinators that replace each other
@@ -149,7 +150,8 @@ type group struct {
 	epoch    id.Epoch                    // under which it was loaded
 	index    kv.Version                  // of the index item as we read or wrote it last; "": there was none
 	listed   bool                        // we wrote the index item
-	versions map[id.Partition]kv.Version // of all its items
+	versions map[id.Partition]kv.Version // of all its items but
+	state    kv.Version                  // that with its state; "": there was none
 }
 
 func (g *group) part() string              { return "offsets/" + g.escaped }

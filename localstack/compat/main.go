@@ -25,6 +25,7 @@ import (
 	"syscall"
 
 	"github.com/forebaylog/forebay/localstack/compat/gosuites"
+	"github.com/forebaylog/forebay/localstack/compat/javasuites"
 	"github.com/forebaylog/forebay/localstack/compat/suite"
 )
 
@@ -32,6 +33,7 @@ import (
 func allSuites() []suite.Suite {
 	return slices.Concat(
 		gosuites.Suites(),
+		javasuites.Suites(),
 	)
 }
 

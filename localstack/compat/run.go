@@ -77,8 +77,8 @@ func runOnce(ctx context.Context, cfg config, s suite.Suite, nodes int) result {
 // run prepares the suite, starts brokers, runs it against them and stops all.
 func (r *result) run(ctx context.Context, cfg config, s suite.Suite) (err error) {
 	dir := filepath.Join(cfg.dir, r.name())
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("empty the directory of the run: %w", err)
+	if cfg.prepare {
+		dir = filepath.Join(cfg.dir, s.Name+"-prepare")
 	}
 	log, err := os.Create(dir + ".log")
 	if err != nil {
@@ -97,20 +97,25 @@ func (r *result) run(ctx context.Context, cfg config, s suite.Suite) (err error)
 	if cfg.prepare {
 		return nil
 	}
-	if s.Limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, s.Limit, fmt.Errorf("it took longer than %s", s.Limit))
-		defer cancel()
-	}
 	t := &suite.Target{Dir: filepath.Join(dir, "scratch"), Tools: tools, Binary: cfg.binary, Log: log}
 	if cfg.jars != "" {
 		if t.Java, err = rig.FindJava(cfg.jars); err != nil {
 			return err
 		}
 	}
-	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(t.Dir, 0o755)); err != nil {
 		return fmt.Errorf("make a scratch directory: %w", err)
 	}
+	if s.Limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.Limit, fmt.Errorf("it took longer than %s", s.Limit))
+		defer cancel()
+	}
+	return r.against(ctx, cfg, s, t, dir)
+}
+
+// against starts brokers, runs the suite against them and stops them.
+func (r *result) against(ctx context.Context, cfg config, s suite.Suite, t *suite.Target, dir string) (err error) {
 	b := &brokers{cfg: cfg, suite: s, nodes: r.Nodes, dir: dir, target: t}
 	defer func() { err = errors.Join(err, b.end(cfg.keep)) }()
 	t.Restart = b.restart

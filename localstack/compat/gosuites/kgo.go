@@ -28,7 +28,7 @@ func kgo() suite.Suite {
 			return goTest{
 				dir: filepath.Join(sources(t.Tools, franzModule), "pkg", "kgo"),
 				env: []string{
-					"KGO_TEST_RF=1", "KGO_SEEDS=" + strings.Join(t.Brokers, ","), "KGO_TEST_RECORDS=500000", "KGO_LOG_LEVEL=none",
+					"KGO_TEST_RF=1", "KGO_SEEDS=" + strings.Join(t.Brokers, ","), "KGO_TEST_RECORDS=100000", "KGO_LOG_LEVEL=none",
 				},
 				args: []string{"-timeout", "14m", "."},
 			}.run(ctx, t.Log)

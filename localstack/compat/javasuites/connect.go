@@ -27,7 +27,7 @@ func connectSuite(name string, v version) suite.Suite {
 		Nodes: []int{1, 3}, Settings: settings, Limit: 10 * time.Minute,
 		Prepare: prepareJars(v),
 		Run: run(func(ctx context.Context, s *session) {
-			for _, mode := range []string{atLeastOnce} {
+			for _, mode := range []string{atLeastOnce, exactlyOnce} {
 				c := &connect{session: s, mode: mode}
 				c.cases(ctx)
 			}

@@ -165,12 +165,16 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// await tries f until it returns nil. At the end of ctx it says what the last try said.
+// errHopeless says that what is awaited will not come about.
+var errHopeless = errors.New("more time would not help")
+
+// await tries f until it returns nil or something hopeless. At the end of ctx it says what
+// the last try said.
 func await(ctx context.Context, f func(ctx context.Context) error) error {
 	for {
 		err := f(ctx)
-		if err == nil {
-			return nil
+		if err == nil || errors.Is(err, errHopeless) {
+			return err
 		}
 		if sleep(ctx, 100*time.Millisecond) != nil {
 			return fmt.Errorf("%w at the end of the time for it", err)

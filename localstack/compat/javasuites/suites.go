@@ -33,8 +33,9 @@ var (
 
 // settings are configs of brokers that make groups and transactions of tests short.
 var settings = map[string]string{
-	"group.initial.rebalance.delay.ms": "0",
-	"offsets.topic.num.partitions":     "4",
+	"group.initial.rebalance.delay.ms":     "0",
+	"offsets.topic.num.partitions":         "4",
+	"transaction.state.log.num.partitions": "4",
 }
 
 // Suites returns the suites of this package.
