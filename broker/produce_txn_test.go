@@ -52,6 +52,13 @@ func (v *verifier) verify(_ context.Context, ask txnVerification) map[id.Partiti
 	return errs
 }
 
+// answers sets what they say from now on.
+func (v *verifier) answers(f func(id.Partition) error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.answer = f
+}
+
 // took returns what was asked since it was called last.
 func (v *verifier) took() []txnVerification {
 	v.mu.Lock()
@@ -161,12 +168,12 @@ func TestCoordinatorErrors(t *testing.T) {
 		{12, kerr.NetworkException, kerr.NotEnoughReplicas},
 		{12, kerr.InvalidProducerIDMapping, kerr.InvalidProducerIDMapping},
 	} {
-		v.answer = func(p id.Partition) error {
+		v.answers(func(p id.Partition) error {
 			if p.Index == 1 {
 				return nil
 			}
 			return fmt.Errorf("the coordinator says: %w", tc.says)
-		}
+		})
 		p := id.Producer(100 + tc.says.Code)
 		got := n.produceTxn(tc.version, "txn", put{"t", 0, batchOfTxn(p, 0, 0, 1)}, put{"t", 1, batchOfTxn(p, 0, 0, 1)})
 		require.Equal(t, tc.want, errorOf(got[0].ErrorCode), "version %d, %s", tc.version, tc.says.Message)
@@ -180,12 +187,12 @@ func TestTransactionsBeginAMomentLater(t *testing.T) {
 	n.mustCreate(wantTopic("t", 2, 1))
 	v := n.verifier()
 	refusals := 0
-	v.answer = func(p id.Partition) error {
+	v.answers(func(p id.Partition) error {
 		if refusals++; p.Index == 1 || refusals > 4 {
 			return nil
 		}
 		return kerr.ConcurrentTransactions
-	}
+	})
 	for _, p := range n.produceTxn(12, "txn", put{"t", 0, batchOfTxn(7, 0, 0, 1)}, put{"t", 1, batchOfTxn(7, 0, 0, 1)}) {
 		require.Zero(t, p.ErrorCode)
 	}

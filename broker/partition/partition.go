@@ -123,7 +123,7 @@ func (l *Log) Watermarks() Watermarks {
 }
 
 func (l *Log) watermarks() Watermarks {
-	return Watermarks{Start: l.start, High: l.committed, Stable: max(l.stable(), l.start), End: l.next, Epoch: l.epoch}
+	return Watermarks{Start: l.start, High: l.committed, Stable: l.stable(), End: l.next, Epoch: l.epoch}
 }
 
 // CheckEpoch compares the epoch that a client believes in (-1: none) with the

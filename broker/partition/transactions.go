@@ -127,7 +127,7 @@ func (l *Log) stable() id.Offset {
 	for _, e := range l.ending {
 		stable = min(stable, e.first)
 	}
-	return stable
+	return max(stable, l.start) // what is below was deleted
 }
 
 // settleEnded forgets the ended transactions whose markers are committed.

@@ -135,6 +135,26 @@ func TestWaitForStable(t *testing.T) {
 	require.False(t, many.Load())
 }
 
+// Where the first records of an open transaction are deleted the rest of it still is open.
+func TestStableWithDeletedRecords(t *testing.T) {
+	r := newRig(t)
+	l := r.log(0)
+	g, _ := l.Verify(txnBatch(0, 0), r.now, true)
+	require.NoError(t, tryAppend(l, txnBatch(0, 0), g))
+	r.putPlain(l, 1)
+	r.putPlain(l, 2)
+	l.MoveStart(2)
+	require.Equal(t, partition.Watermarks{Start: 2, High: 3, Stable: 2, End: 3}, l.Watermarks())
+	w := partition.NewWait(1, time.Hour, func() {})
+	require.True(t, l.Register(w, 2, true), "a read up to there waits")
+	w.Fire()
+	mark(t, l, 1, false, true)
+	f, err := l.Read(t.Context(), 2, 1<<20, true)
+	require.NoError(t, err)
+	require.Equal(t, id.Offset(4), f.Stable)
+	require.Equal(t, []producers.AbortedTxn{{Producer: 7, First: 0, Last: 3, Stable: 4}}, f.Aborted)
+}
+
 func TestProducersWithOpenTransactionsStay(t *testing.T) {
 	r := newRig(t)
 	l := r.log(0)
