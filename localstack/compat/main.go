@@ -24,7 +24,9 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/forebaylog/forebay/localstack/compat/console"
 	"github.com/forebaylog/forebay/localstack/compat/gosuites"
+	"github.com/forebaylog/forebay/localstack/compat/kcat"
 	"github.com/forebaylog/forebay/localstack/compat/suite"
 )
 
@@ -32,6 +34,8 @@ import (
 func allSuites() []suite.Suite {
 	return slices.Concat(
 		gosuites.Suites(),
+		console.Suites(),
+		kcat.Suites(),
 	)
 }
 
