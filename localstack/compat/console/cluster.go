@@ -73,7 +73,7 @@ func reassignments() []transcript.Case {
 
 // transactions are kafka-transactions' cases; the producer of transactions is kafka-producer-perf-test.
 func transactions() []transcript.Case {
-	const produce = "producer-perf-test {on} --topic txns --num-records 20 --record-size 10 --throughput 20 --transaction-id finished --transaction-duration-ms 200"
+	const produce = "producer-perf-test {on} --topic txns --num-records 20 --record-size 10 --throughput 20 --transactional-id finished --transaction-duration-ms 200"
 	return []transcript.Case{
 		{Name: "transactions: list, describe, describe-producers", Steps: []transcript.Step{
 			say("topics {on} --create --topic txns --partitions 1 --replication-factor {rf}"),
