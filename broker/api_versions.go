@@ -14,8 +14,7 @@ import (
 // A version that is not served is answered with a body of version 0 that holds
 // UNSUPPORTED_VERSION and the range of this key alone (KIP-511), before the rest of
 // the request is looked at. Versions 3 and later validate the client's software
-// name and version. No feature is named, so that clients neither expect KRaft's
-// metadata version nor transactions of version 2.
+// name and version, and name the features (KIP-584), of which KRaft's metadata version is none.
 
 // handleAPIVersions answers with the ranges of all APIs that are served.
 func handleAPIVersions(_ context.Context, b *Broker, c *call) kmsg.Response {
@@ -26,6 +25,9 @@ func handleAPIVersions(_ context.Context, b *Broker, c *call) kmsg.Response {
 		return resp
 	}
 	resp.ApiKeys = b.versions
+	if c.version >= 3 {
+		nameFeatures(resp, b.meta.Image())
+	}
 	return resp
 }
 

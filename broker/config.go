@@ -96,6 +96,9 @@ type Storage struct {
 	HotBytes     int64         // hot segments kept on disk as cache once sealed, default 1 GiB
 	CacheBytes   int64         // memory for chunks of packs, default 64 MiB
 	SealInterval time.Duration // how often sealing looks for work when no segment is rolled
+	// ProducerExpiry is how long a partition remembers an idempotent producer that is silent
+	// and has no open transaction: producer.id.expiration.ms, default 24 h.
+	ProducerExpiry time.Duration
 }
 
 // Config is what a Broker is made of. The zero value of a setting takes its default.
@@ -138,6 +141,7 @@ func (cfg Config) withDefaults() Config {
 	cfg.Groups = cfg.Groups.withDefaults()
 	cfg.Limits = cfg.Limits.withDefaults()
 	cfg.Transactions = cfg.Transactions.withDefaults()
+	setDefault(&cfg.Storage.ProducerExpiry, 24*time.Hour)
 	if cfg.Cluster != nil {
 		c := cfg.Cluster.withDefaults()
 		cfg.Cluster = &c
@@ -228,6 +232,7 @@ func (cfg Config) Validate() error {
 	reject(cfg.Groups.OffsetsTopicReplicas < 1, "offsets topic with replication factor %d: must be at least 1", cfg.Groups.OffsetsTopicReplicas)
 	reject(cfg.Groups.OffsetCommitWindow < 0, "offset commit window %v: must not be negative", cfg.Groups.OffsetCommitWindow)
 	cfg.Transactions.validate(reject)
+	reject(cfg.Storage.ProducerExpiry < time.Millisecond, "expiration of producer ids %v: must be at least 1 ms", cfg.Storage.ProducerExpiry)
 	reject(cfg.Limits.MaxRequestBytes < 1024, "request limit of %d bytes: must be at least 1024", cfg.Limits.MaxRequestBytes)
 	reject(cfg.Limits.MaxQueuedBytes < int64(cfg.Limits.MaxRequestBytes), "limit of %d queued bytes: must hold one request of %d bytes",
 		cfg.Limits.MaxQueuedBytes, cfg.Limits.MaxRequestBytes)

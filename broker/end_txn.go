@@ -12,7 +12,8 @@ import (
 )
 
 // EndTxn (key 26), versions 0 to 5. It is answered when the decision is durable; the markers
-// follow. From version 5 on the client is one of transaction version 2, which is told its next epoch. No deviations.
+// follow. From version 5 on the client is one of transaction version 2, which is told its next epoch. The
+// one deviation is in package txn: the end of a transaction that comes before the one before is complete.
 
 func handleEndTxn(_ context.Context, b *Broker, c *call) {
 	req := requestOf[*kmsg.EndTxnRequest](c)

@@ -63,9 +63,11 @@ type groupsConfig struct {
 	Shards      *shards
 	Image       func() *metalog.Image
 	Refresh     func(context.Context) error // makes Image current
-	Now         func() time.Time
-	Logger      *slog.Logger
-	Metrics     *groupMetrics
+	// Verify asks whether partitions belong to an open transaction; see Broker.verifyTxn.
+	Verify  func(context.Context, txnVerification) map[id.Partition]error
+	Now     func() time.Time
+	Logger  *slog.Logger
+	Metrics *groupMetrics
 }
 
 // groups is the group coordinator: every group of the shards that this broker leads behind
@@ -76,15 +78,23 @@ type groupsConfig struct {
 // are only offsets, in the table: it is empty. An offset counts as committed when the
 // table has it; until then neither OffsetFetch nor the one who commits hears of it.
 //
-// Members and generations are not handed on. With a new leadership of its shard, of
-// another broker or of this one under a higher epoch, a group begins again: empty, at
-// generation 0, with its offsets. So generations repeat, and still no commit of an old one is accepted: a
-// commit with a generation names a member, and a coordinator knows only the ids that it has
-// given out itself since, each with a random UUID. A member of before is told
-// UNKNOWN_MEMBER_ID, whatever its generation, and joins again; a static member too, whose
-// id is as random. A commit without a generation (-1), of tools and of consumers without a
-// group, is accepted while there are no members, as in Kafka. And what the old coordinator
-// accepts without knowing that it has been replaced is not acknowledged; see package offsets.
+// Members and generations are handed on. A group is stored, as one item, before its members
+// hear of an assignment, when it becomes empty, and before a static member hears of its new
+// id; a new leadership of its shard, of another broker or of this one, carries it on from
+// there: members go on under their generation, and only their sessions start anew. A rebalance in
+// progress is forgotten: those who take part in it are of a generation that is not known,
+// or no members, and join again.
+//
+// No commit of an old generation is accepted. A commit with a generation is accepted from
+// a member of the group as it is stored, under the generation that is stored, or later ones that this
+// coordinator has begun itself. Should there have been a later one at the old coordinator, it was
+// not stored, so nobody has got an assignment of it, nor committed under it: its commits are refused
+// while the assignment is awaited. So the members that commit under the stored one own what they
+// commit. The number of the forgotten generation comes again, but one who still holds it has
+// no assignment, and asks for it with SyncGroup as a member of the new one, or is none. A
+// commit without a generation (-1), of tools and of consumers without a group, is accepted
+// while there are no members, as in Kafka. And what the old coordinator accepts or stores
+// without knowing that it has been replaced is not acknowledged; see package offsets.
 type groups struct {
 	cfg     groupsConfig
 	log     *slog.Logger
@@ -107,8 +117,13 @@ type groups struct {
 	timers  groupTimers
 	tickets group.Ticket
 	waiting map[group.Ticket]func(group.Action)
-	after   []func()       // replies to send when the lock is free
-	seen    *metalog.Image // of which deleted topics and lost shards are seen to
+	after   []func() // replies to send when the lock is free
+	shards  map[int32]*groupsShard
+	// Of transactions:
+	txnCommits     map[txnCommitKey][]*txnCommit // not yet accepted, with a goroutine for each key
+	pendingQueue   []pendingWrite                // not yet begun
+	pendingWriting bool                          // there is a goroutine that writes them
+	seen           *metalog.Image                // of which deleted topics and lost shards are seen to
 
 	doneMu   stdsync.Mutex
 	finished []finishedOp
@@ -118,6 +133,8 @@ type groups struct {
 type groupEntry struct {
 	id      string
 	epoch   id.Epoch                       // under which this broker coordinates it
+	shard   *groupsShard                   // that it belongs to, under the same epoch
+	latest  time.Time                      // of the commits that were accepted
 	loading *groupLoad                     // nil: the offsets are not being read
 	state   *group.Group                   // nil until they are read first
 	offsets map[id.Partition]offsets.Entry // durable
@@ -125,6 +142,7 @@ type groupEntry struct {
 	queue   []*offsetOp                    // not yet begun
 	writing int                            // commits begun and not finished
 	erasing bool                           // a removal is begun and not finished
+	storing bool                           // a write of the state is begun and not finished
 	due     time.Time                      // when the timer fires
 	index   int                            // in groups.timers; -1: not armed
 }
@@ -145,6 +163,7 @@ func newGroups(cfg groupsConfig) *groups {
 		ctx: ctx, cancel: cancel, sweep: sweep,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), quiet: make(chan struct{}),
 		byID: map[string]*groupEntry{}, waiting: map[group.Ticket]func(group.Action){}, seen: cfg.Image(),
+		shards: map[int32]*groupsShard{}, txnCommits: map[txnCommitKey][]*txnCommit{},
 	}
 	m.looped.Go(m.loop)
 	m.swept.Go(func() { m.sweepEvery(sweepCtx, groupSweepInterval) })
@@ -241,6 +260,8 @@ func (m *groups) dispatch(e *groupEntry, actions []group.Action) {
 			m.answer(a.Ticket, a)
 		case group.StateChanged:
 			m.changed(e, a)
+		case group.Store:
+			m.store(e, a)
 		}
 	}
 }
@@ -389,7 +410,7 @@ func openGroups(_ context.Context, b *Broker) (part, error) {
 		},
 		MetadataMax: cfg.OffsetMetadataMax,
 		Table:       offsets.Open(b.cfg.Offsets, led), Window: cfg.OffsetCommitWindow, Shards: led,
-		Image: b.meta.Image, Refresh: b.meta.Refresh,
+		Image: b.meta.Image, Refresh: b.meta.Refresh, Verify: b.verifyTxn,
 		Now: b.cfg.Now, Logger: b.log, Metrics: metrics,
 	})
 	b.groups = m

@@ -23,8 +23,12 @@ import (
 type offsetOp struct {
 	commit []offsets.Entry
 	remove []id.Partition
-	all    bool        // remove the group
-	done   func(error) // called without the lock, once it is durable or has failed; may be nil
+	all    bool // remove the group
+	// pending: what a transaction had pending. It waits for what is before it like a removal, to
+	// leave out what was committed later outside of the transaction.
+	pending bool
+	state   *group.Snapshot // the state to store
+	done    func(error)     // called without the lock, once it is durable or has failed; may be nil
 }
 
 type finishedOp struct {
@@ -40,18 +44,33 @@ func (m *groups) enqueue(e *groupEntry, op *offsetOp) {
 	m.pump(e)
 }
 
+// removal reports whether the change removes offsets.
+func (op *offsetOp) removal() bool { return op.commit == nil && op.state == nil }
+
 // pump begins the changes that may begin.
 func (m *groups) pump(e *groupEntry) {
 	for len(e.queue) > 0 && !e.erasing {
 		op := e.queue[0]
-		removal := op.commit == nil
-		if removal && e.writing > 0 {
+		removal := op.removal()
+		if (removal || op.pending) && e.writing > 0 || op.state != nil && e.storing {
 			return
 		}
 		e.queue[0] = nil
 		e.queue = e.queue[1:]
+		if op.state != nil {
+			e.storing = true
+			e.writing++
+			m.writes.Go(func() { m.finish(e, op, m.storeState(e, op.state)) })
+			continue
+		}
 		if !removal {
 			e.writing++
+			if op.pending {
+				if op.commit = e.newer(op.commit); len(op.commit) == 0 {
+					m.finish(e, op, nil)
+					continue
+				}
+			}
 			m.commits.Submit(offsets.Batch{Group: storedName(e.id), Epoch: e.epoch, Entries: op.commit}, func(err error) { m.finish(e, op, err) })
 			continue
 		}
@@ -68,6 +87,35 @@ func (m *groups) erase(e *groupEntry, op *offsetOp) error {
 		return m.cfg.Table.DeleteGroup(ctx, storedName(e.id), e.epoch)
 	}
 	return m.cfg.Table.Delete(ctx, storedName(e.id), e.epoch, op.remove...)
+}
+
+// storeState stores the state of a group. One that is too large is stored without members, so that
+// they join again at the next coordinator, under later generations.
+func (m *groups) storeState(e *groupEntry, s *group.Snapshot) error {
+	ctx, cancel := context.WithTimeout(m.ctx, groupLoadTimeout)
+	defer cancel()
+	state := s.AppendTo(nil)
+	if len(state) > offsets.MaxState {
+		m.log.Warn("group is too large to be handed on: its members will have to join again", "group", e.id, "bytes", len(state), "members", len(s.Members))
+		empty := group.Snapshot{Generation: s.Generation, ProtocolType: s.ProtocolType, Since: s.Since}
+		state = empty.AppendTo(nil)
+	}
+	return m.cfg.Table.StoreState(ctx, storedName(e.id), e.epoch, state)
+}
+
+// store queues a state; the group hears of the outcome.
+func (m *groups) store(e *groupEntry, a group.Store) {
+	state := e.state
+	m.enqueue(e, &offsetOp{state: &a.Snapshot, done: func(err error) {
+		m.mu.Lock()
+		defer m.unlock()
+		if e.state != state {
+			return // deleted
+		}
+		now := m.cfg.Now()
+		m.dispatch(e, state.Step(now, group.Stored{Seq: a.Seq, Err: err}))
+		m.settle(e, now)
+	}})
 }
 
 // finish leaves the outcome of a change to the loop. It may be called with the lock held or not.
@@ -93,16 +141,19 @@ func (m *groups) takeFinished() {
 }
 
 func (m *groups) apply(e *groupEntry, op *offsetOp, err error) {
-	removal := op.commit == nil
-	switch {
-	case removal:
+	removal := op.removal()
+	if removal {
 		e.erasing = false
-	default:
+	} else {
 		e.writing--
+	}
+	if op.state != nil {
+		e.storing = false
 	}
 	switch {
 	case err != nil:
 		err = m.writeFailed(e, op, err)
+	case op.state != nil:
 	case op.all:
 		clear(e.offsets)
 	case removal:
@@ -172,6 +223,10 @@ func (m *groups) commit(ctx context.Context, groupID string, ev group.Commit, en
 			}
 		}
 		if refused == nil && len(entries) > 0 {
+			at := e.commitTime(now, true)
+			for i := range entries {
+				entries[i].CommitTime = at
+			}
 			m.enqueue(e, &offsetOp{commit: entries, done: done})
 		}
 	})
@@ -191,7 +246,7 @@ func (m *groups) delete(ctx context.Context, groupID string, done func(error)) {
 	var refused error
 	err := m.with(ctx, groupID, func(e *groupEntry, now time.Time) {
 		if refused = e.state.CanDelete(); refused == nil {
-			m.remove(e, now, done)
+			m.remove(e, now, m.withPending(e, nil, done))
 		}
 	})
 	switch {
@@ -199,6 +254,21 @@ func (m *groups) delete(ctx context.Context, groupID string, done func(error)) {
 		done(err)
 	case refused != nil:
 		done(refused)
+	}
+}
+
+// withPending returns a done for a removal of offsets which removes also what transactions
+// have pending of the partitions, nil for all, before it calls done.
+func (m *groups) withPending(e *groupEntry, partitions []id.Partition, done func(error)) func(error) {
+	if !e.hasPending() {
+		return done
+	}
+	return func(err error) {
+		if err != nil {
+			done(err)
+			return
+		}
+		m.dropPending(e.id, e.shard, partitions, done)
 	}
 }
 
@@ -289,14 +359,14 @@ func (m *groups) sweepGroup(e *groupEntry, now time.Time, img *metalog.Image) {
 	var ps []id.Partition
 	for p, o := range e.offsets {
 		t, ok := img.TopicByID(p.Topic)
-		if !ok || e.state.Expired(now, t.Name, o.CommitTime, o.ExpireTime) {
+		if !ok || e.state.Expired(now, t.Name, o.CommitTime, o.ExpireTime) && !e.unstable(p) {
 			ps = append(ps, p)
 		}
 	}
 	switch {
 	case !e.state.Created(): // its offsets were removed one by one, but its name is still listed
 		m.enqueue(e, &offsetOp{all: true})
-	case len(ps) == len(e.offsets) && e.state.Idle() && e.state.CanDelete() == nil:
+	case len(ps) == len(e.offsets) && e.state.Idle() && e.state.CanDelete() == nil && !e.hasPending():
 		m.log.Info("remove group without members and offsets", "group", e.id, "expired", len(ps))
 		m.remove(e, now, nil)
 	case len(ps) > 0:
@@ -325,6 +395,13 @@ func (m *groups) names(ctx context.Context) ([]string, error) {
 	for name, e := range m.byID {
 		if e.state != nil && e.state.Created() {
 			names = append(names, name)
+		}
+	}
+	for _, s := range m.shards {
+		for name := range s.pending {
+			if e := m.byID[name]; e == nil || e.state == nil {
+				names = append(names, name)
+			}
 		}
 	}
 	return slices.DeleteFunc(names, func(name string) bool {

@@ -76,7 +76,7 @@ func (m *groups) entry(groupID string) (*groupEntry, error) {
 		e = nil
 	}
 	if e == nil {
-		e = &groupEntry{id: groupID, epoch: epoch, index: -1, stale: true}
+		e = &groupEntry{id: groupID, epoch: epoch, shard: m.shard(m.shardPartition(groupID).Index, epoch), index: -1, stale: true}
 		m.byID[groupID] = e
 	}
 	return e, nil
@@ -85,18 +85,38 @@ func (m *groups) entry(groupID string) (*groupEntry, error) {
 // load begins to read the offsets of a group; whoever wants the group waits for it.
 func (m *groups) load(e *groupEntry) {
 	e.loading = &groupLoad{done: make(chan struct{})}
+	shard := m.loadShard(e.shard)
 	m.writes.Go(func() {
 		ctx, cancel := context.WithTimeout(m.ctx, groupLoadTimeout)
 		defer cancel()
-		entries, err := m.cfg.Table.Load(ctx, storedName(e.id), e.epoch)
+		var err error
+		if shard != nil {
+			<-shard.done
+			err = shard.err
+		}
+		var entries []offsets.Entry
+		var state *group.Snapshot
+		if err == nil {
+			entries, state, err = m.read(ctx, e)
+		}
 		m.mu.Lock()
 		defer m.unlock()
-		m.loaded(e, entries, err)
+		m.loaded(e, entries, state, err)
 	})
 }
 
+// read returns the offsets of a group and its state, nil if none is stored.
+func (m *groups) read(ctx context.Context, e *groupEntry) ([]offsets.Entry, *group.Snapshot, error) {
+	entries, stored, err := m.cfg.Table.LoadAll(ctx, storedName(e.id), e.epoch)
+	if err != nil || stored == nil {
+		return entries, nil, err
+	}
+	state, err := group.DecodeSnapshot(stored)
+	return entries, &state, err
+}
+
 // loaded takes in what was read.
-func (m *groups) loaded(e *groupEntry, entries []offsets.Entry, err error) {
+func (m *groups) loaded(e *groupEntry, entries []offsets.Entry, state *group.Snapshot, err error) {
 	loading := e.loading
 	defer close(loading.done)
 	e.loading = nil
@@ -111,10 +131,19 @@ func (m *groups) loaded(e *groupEntry, entries []offsets.Entry, err error) {
 	e.offsets = make(map[id.Partition]offsets.Entry, len(entries))
 	for _, o := range entries {
 		e.offsets[id.Partition{Topic: o.Topic, Index: o.Partition}] = o
+		e.remember(o)
+	}
+	for _, t := range e.shard.pending[e.id] {
+		for _, o := range t.offsets {
+			e.remember(o)
+		}
 	}
 	switch now := m.cfg.Now(); {
 	case e.state != nil:
-	case len(entries) > 0:
+	case state != nil:
+		e.state = group.Resume(e.id, m.cfg.Group, now, *state)
+		m.log.Info("group is taken over", "group", e.id, "state", e.state.State().String(), "generation", state.Generation, "members", len(state.Members))
+	case len(entries) > 0 || e.hasPending():
 		e.state = group.Restore(e.id, m.cfg.Group, now)
 	default:
 		e.state = group.New(e.id, m.cfg.Group, now)
@@ -136,6 +165,7 @@ func (m *groups) follow() {
 }
 
 func (m *groups) loseMoved() {
+	m.loseMovedShards()
 	before := len(m.byID)
 	for _, e := range m.byID {
 		if epoch, err := m.cfg.Shards.lead(e.id); err != nil || epoch != e.epoch {

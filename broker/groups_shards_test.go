@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"crypto/rand"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,7 +55,7 @@ func (h *groupBench) commitAs(groupID, member string, generation int32, offset i
 }
 
 // TestGroupsLoseShard: what is parked is answered; after the shard has come back the
-// group is as if it had only offsets, and knows nobody of before.
+// group goes on with the members and the generation that were stored.
 func TestGroupsLoseShard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newGroupBench(t, group.Config{InitialDelay: time.Second})
@@ -88,16 +90,24 @@ func TestGroupsLoseShard(t *testing.T) {
 		h.m.mu.Unlock()
 
 		h.setLeaders(2, 1)
-		require.Equal(t, group.Empty, h.state("stable"))
+		require.Equal(t, group.Stable, h.state("stable"))
 		require.Equal(t, id.Offset(10), h.committed("stable", topicT, 0))
-		require.ErrorIs(t, h.beat("stable", lead.MemberID, lead.Generation), group.ErrUnknownMember)
-		require.ErrorIs(t, <-h.commitAs("stable", lead.MemberID, lead.Generation, 9), group.ErrUnknownMember)
-		again := <-h.joinAs("stable", "c")
-		require.NoError(t, again.Err)
-		require.Equal(t, lead.Generation, again.Generation, "generations repeat")
-		require.NoError(t, (<-h.syncAs("stable", again.MemberID, again.Generation)).Err)
-		require.ErrorIs(t, <-h.commitAs("stable", lead.MemberID, lead.Generation, 9), group.ErrUnknownMember, "members do not")
-		require.NoError(t, <-h.commitAs("stable", again.MemberID, again.Generation, 12))
+		require.NoError(t, h.beat("stable", lead.MemberID, lead.Generation))
+		require.NoError(t, <-h.commitAs("stable", lead.MemberID, lead.Generation, 12))
+		require.ErrorIs(t, <-h.commitAs("stable", lead.MemberID, lead.Generation-1, 9), group.ErrIllegalGeneration)
+		require.ErrorIs(t, h.beat("stable", "b-1", lead.Generation), group.ErrUnknownMember, "it was not in the generation that is stored")
+		require.Equal(t, group.Dead, h.state("syncing"), "it was never stored")
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		require.Equal(t, group.Empty, h.state("stable"), "the session began with the new coordinator")
+		emptied := time.Now().Add(-time.Second)
+		h.setLeaders(2, 1, 2, 1)
+		require.NoError(t, h.m.with(t.Context(), "stable", func(e *groupEntry, now time.Time) {
+			require.Equal(t, lead.Generation+1, e.state.Generation())
+			require.Equal(t, "consumer", e.state.ProtocolType())
+			require.False(t, e.state.Expired(emptied.Add(7*24*time.Hour-time.Millisecond), "u", now, time.Time{}))
+			require.True(t, e.state.Expired(emptied.Add(7*24*time.Hour), "u", now, time.Time{}))
+		}))
 	})
 }
 
@@ -108,7 +118,69 @@ func TestGroupsLoseShardUnseen(t *testing.T) {
 	a := <-h.joinAs("g", "a")
 	require.NoError(t, (<-h.syncAs("g", a.MemberID, a.Generation)).Err)
 	h.setLeaders(2, 1)
+	require.NoError(t, h.beat("g", a.MemberID, a.Generation))
+}
+
+// TestGroupsStoreFails: an assignment that cannot be stored is not told to anybody.
+func TestGroupsStoreFails(t *testing.T) {
+	h := newGroupBench(t, group.Config{})
+	defer h.close()
+	var broken atomic.Bool
+	h.fault = func(op kv.Op) kv.Fault {
+		if broken.Load() && op.Kind == kv.OpWrite {
+			return kv.FaultFail
+		}
+		return kv.FaultNone
+	}
+	a := <-h.joinAs("g", "a")
+	broken.Store(true)
+	require.ErrorIs(t, (<-h.syncAs("g", a.MemberID, a.Generation)).Err, kerr.CoordinatorNotAvailable)
+	require.ErrorIs(t, h.beat("g", a.MemberID, a.Generation), group.ErrRebalanceInProgress)
+}
+
+// TestGroupsDeleted: the state of a group goes with it.
+func TestGroupsDeleted(t *testing.T) {
+	h := newGroupBench(t, group.Config{})
+	defer h.close()
+	a := <-h.joinAs("g", "a")
+	require.NoError(t, (<-h.syncAs("g", a.MemberID, a.Generation)).Err)
+	names, err := h.m.names(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"g"}, names)
+	h.setLeaders(2, 1)
+	names, err = h.m.names(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"g"}, names, "it is listed before anybody uses it")
+	left := make(chan group.LeaveAnswer, 1)
+	step(t.Context(), h.m, "g", func(tk group.Ticket) group.Event {
+		return group.Leave{Ticket: tk, Members: []group.LeaveMember{{MemberID: a.MemberID}}}
+	}, func(a group.LeaveAnswer, _ error) { left <- a })
+	require.NoError(t, (<-left).Results[0].Err)
+	require.NoError(t, h.remove("g"))
+	h.setLeaders(2, 1, 2, 1)
+	require.Equal(t, group.Dead, h.state("g"))
+	items, err := h.store.Query(t.Context(), "offsets/g", kv.Range{})
+	require.NoError(t, err)
+	require.Empty(t, items)
+}
+
+// TestGroupsTooLarge: a group whose state is too large for an item goes on here, and begins
+// again, under later generations, at the next coordinator.
+func TestGroupsTooLarge(t *testing.T) {
+	h := newGroupBench(t, group.Config{})
+	defer h.close()
+	a := <-h.joinAs("g", "a")
+	noise := make([]byte, offsets.MaxState+1)
+	_, _ = rand.Read(noise)
+	got := make(chan group.SyncAnswer, 1)
+	step(t.Context(), h.m, "g", func(tk group.Ticket) group.Event {
+		return group.Sync{Ticket: tk, MemberID: a.MemberID, Generation: a.Generation, Assignments: []group.Assignment{{MemberID: a.MemberID, Data: noise}}}
+	}, func(a group.SyncAnswer, err error) { got <- a })
+	require.Equal(t, noise, (<-got).Assignment)
+	require.NoError(t, h.beat("g", a.MemberID, a.Generation))
+	h.setLeaders(2, 1)
 	require.ErrorIs(t, h.beat("g", a.MemberID, a.Generation), group.ErrUnknownMember)
+	require.Equal(t, a.Generation+1, (<-h.joinAs("g", "b")).Generation)
 }
 
 // TestGroupsLoseShardWhileWriting: commits under way when the shard or the lease is lost

@@ -32,6 +32,8 @@ type groupBench struct {
 	lapse atomic.Bool // the broker's lease has ended
 	reg   *prometheus.Registry
 	fault func(kv.Op) kv.Fault // set before use; nil: none
+	// verify answers for the coordinator of transactions; nil: all of them are open. Set before use.
+	verify func(context.Context, txnVerification) map[id.Partition]error
 }
 
 var topicT, topicU, topicShards = id.NewTopic(), id.NewTopic(), id.NewTopic()
@@ -85,6 +87,12 @@ func (h *groupBench) open(cfg group.Config) {
 	require.NoError(h.t, err)
 	h.m = newGroups(groupsConfig{
 		Group: cfg, MetadataMax: 4096, Table: h.table, Shards: led, Image: h.image.Load,
+		Verify: func(ctx context.Context, v txnVerification) map[id.Partition]error {
+			if h.verify == nil {
+				return nil
+			}
+			return h.verify(ctx, v)
+		},
 		Refresh: func(context.Context) error { return nil }, Now: time.Now, Logger: slog.New(slog.DiscardHandler), Metrics: metrics,
 	})
 	require.NoError(h.t, metrics.watch(h.reg, h.m))
@@ -383,7 +391,7 @@ func TestGroupsShutDownInTime(t *testing.T) {
 			}
 			return kv.FaultFail
 		}
-		h.m.byID["g"] = &groupEntry{id: "g", state: group.New("g", group.Config{}, time.Now()), index: -1}
+		h.m.byID["g"] = &groupEntry{id: "g", state: group.New("g", group.Config{}, time.Now()), index: -1, shard: h.m.shard(0, 0)}
 		pending := h.start("g", entry(topicT, 0, 1))
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

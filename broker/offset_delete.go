@@ -31,13 +31,13 @@ func handleOffsetDelete(ctx context.Context, b *Broker, c *call) {
 		if queued = len(remove) > 0; !queued {
 			return
 		}
-		b.groups.enqueue(e, &offsetOp{remove: remove, done: func(err error) {
+		b.groups.enqueue(e, &offsetOp{remove: remove, done: b.groups.withPending(e, remove, func(err error) {
 			if err != nil {
 				replyOffsetDelete(c, req, err)
 				return
 			}
 			c.reply(resp)
-		}})
+		})})
 	})
 	switch {
 	case err != nil:

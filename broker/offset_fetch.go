@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebaylog/forebay/infra/id"
@@ -15,15 +16,15 @@ import (
 
 // OffsetFetch (key 9), versions 1 to 10, several groups at once from 8 on, with topic ids from 10 on.
 // A group, topic or partition without an offset is no error: its offset is -1. Only
-// a topic id that is unknown is one. While there are no transactions every offset is
-// stable, so that RequireStable asks for nothing.
+// a topic id that is unknown is one, and with RequireStable (7 and above) an offset that an open
+// transaction commits: UNSTABLE_OFFSET_COMMIT. No deviations.
 
 func handleOffsetFetch(ctx context.Context, b *Broker, c *call) kmsg.Response {
 	req := requestOf[*kmsg.OffsetFetchRequest](c)
 	resp := responseTo[*kmsg.OffsetFetchResponse](req)
 	if req.Version >= 8 {
 		for i := range req.Groups {
-			resp.Groups = append(resp.Groups, b.fetchOffsets(ctx, c, &req.Groups[i]))
+			resp.Groups = append(resp.Groups, b.fetchOffsets(ctx, c, &req.Groups[i], req.RequireStable))
 		}
 		return resp
 	}
@@ -37,7 +38,7 @@ func handleOffsetFetch(ctx context.Context, b *Broker, c *call) kmsg.Response {
 	if req.Topics != nil && g.Topics == nil {
 		g.Topics = []kmsg.OffsetFetchRequestGroupTopic{}
 	}
-	oneGroupResponse(resp, b.fetchOffsets(ctx, c, &g))
+	oneGroupResponse(resp, b.fetchOffsets(ctx, c, &g, req.Version >= 7 && req.RequireStable))
 	return resp
 }
 
@@ -57,17 +58,19 @@ func oneGroupResponse(resp *kmsg.OffsetFetchResponse, g kmsg.OffsetFetchResponse
 }
 
 // fetchOffsets answers for one group; nil topics ask for all that have offsets.
-func (b *Broker) fetchOffsets(ctx context.Context, c *call, req *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchResponseGroup {
+func (b *Broker) fetchOffsets(ctx context.Context, c *call, req *kmsg.OffsetFetchRequestGroup, stable bool) kmsg.OffsetFetchResponseGroup {
 	resp := kmsg.NewOffsetFetchResponseGroup()
 	resp.Group = req.Group
 	img := b.meta.Image()
 	err := b.groups.withOffsets(ctx, req.Group, func(e *groupEntry, _ time.Time) {
 		if req.Topics == nil {
 			resp.Topics = allOffsets(img, e.offsets)
-			return
 		}
 		for i := range req.Topics {
 			resp.Topics = append(resp.Topics, topicOffsets(c, img, e.offsets, &req.Topics[i]))
+		}
+		if stable && e.hasPending() {
+			hideUnstable(c, img, e, resp.Topics)
 		}
 	})
 	if err == nil {
@@ -84,6 +87,23 @@ func (b *Broker) fetchOffsets(ctx context.Context, c *call, req *kmsg.OffsetFetc
 		}
 	}
 	return resp
+}
+
+// hideUnstable replaces the offsets that open transactions commit by an error.
+func hideUnstable(c *call, img *metalog.Image, e *groupEntry, topics []kmsg.OffsetFetchResponseGroupTopic) {
+	for i := range topics {
+		t, err := groupTopic(img, c.version >= 10, topics[i].Topic, topics[i].TopicID)
+		if err != nil {
+			continue
+		}
+		for j := range topics[i].Partitions {
+			p := &topics[i].Partitions[j]
+			if e.unstable(id.Partition{Topic: t.ID, Index: p.Partition}) {
+				p.Offset, p.LeaderEpoch, p.Metadata = -1, -1, kmsg.StringPtr("")
+				p.ErrorCode = c.code(kerr.UnstableOffsetCommit)
+			}
+		}
+	}
 }
 
 // topicOffsets answers for the partitions that a request names. Offsets are kept by topic

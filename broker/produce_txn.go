@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -122,11 +123,43 @@ func (p *produce) askCoordinator(ctx context.Context, admissions map[*kmsg.Produ
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(p.req.TimeoutMillis)*time.Millisecond)
 	defer cancel()
-	for part, err := range p.b.storage.verifyTxn(ctx, ask) {
+	for part, err := range p.verify(ctx, ask) {
 		if err != nil {
 			admissions[asked[part]] = admission{err: p.coordinatorError(err)}
 		}
 	}
+}
+
+// How long and how often a partition is to be added to a transaction while the one before it
+// still ends, as by Kafka's add.partitions.to.txn.retry.backoff.max.ms and .backoff.ms: sooner
+// than the client would come back.
+const (
+	addPatience = 100 * time.Millisecond
+	addBackoff  = 10 * time.Millisecond
+)
+
+// verify asks the coordinator, more than once if the transaction before still ends.
+func (p *produce) verify(ctx context.Context, ask txnVerification) map[id.Partition]error {
+	errs := p.b.storage.verifyTxn(ctx, ask)
+	for began := time.Now(); ask.Add && time.Since(began) < addPatience; {
+		again := slices.DeleteFunc(slices.Clone(ask.Partitions), func(part id.Partition) bool {
+			return !errors.Is(errs[part], kerr.ConcurrentTransactions)
+		})
+		if len(again) == 0 {
+			break
+		}
+		select {
+		case <-time.After(addBackoff):
+		case <-ctx.Done():
+			return errs
+		}
+		ask.Partitions = again
+		answers := p.b.storage.verifyTxn(ctx, ask)
+		for _, part := range again {
+			errs[part] = answers[part]
+		}
+	}
+	return errs
 }
 
 // coordinatorError makes of a coordinator's error one that producers know how to go on from, as Kafka does.

@@ -174,6 +174,27 @@ func TestCoordinatorErrors(t *testing.T) {
 	require.Zero(t, n.logOf("t", 0).Watermarks().End)
 }
 
+// A transaction whose predecessor still ends is begun a moment later.
+func TestTransactionsBeginAMomentLater(t *testing.T) {
+	n := startNode(t)
+	n.mustCreate(wantTopic("t", 2, 1))
+	v := n.verifier()
+	refusals := 0
+	v.answer = func(p id.Partition) error {
+		if refusals++; p.Index == 1 || refusals > 4 {
+			return nil
+		}
+		return kerr.ConcurrentTransactions
+	}
+	for _, p := range n.produceTxn(12, "txn", put{"t", 0, batchOfTxn(7, 0, 0, 1)}, put{"t", 1, batchOfTxn(7, 0, 0, 1)}) {
+		require.Zero(t, p.ErrorCode)
+	}
+	asked := v.took()
+	require.Greater(t, len(asked), 2)
+	require.Len(t, asked[0].Partitions, 2)
+	require.Equal(t, []id.Partition{{Topic: n.topicID("t")}}, asked[1].Partitions)
+}
+
 func TestMarkers(t *testing.T) {
 	n := startNode(t)
 	n.mustCreate(wantTopic("t", 1, 1))

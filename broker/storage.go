@@ -76,11 +76,12 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 	s.wal = wal.New(hot, s.sink(), s.walConfig())
 	pc := partition.Config{
 		Tiers: partition.Tiers{WAL: s.wal, Hot: hot, Chain: chains, Cold: s.cold}, Node: cfg.NodeID, Image: b.meta.Image,
-		Damaged: len(recovery.Corrupt) > 0, Now: cfg.Now, Logger: b.log,
+		Damaged: len(recovery.Corrupt) > 0, ProducerExpiry: cfg.Storage.ProducerExpiry, Now: cfg.Now, Logger: b.log,
 	}
 	sc := seal.Config{
 		Journal: hot, FS: jc.FS, Chain: chains, Objects: cfg.Objects, Cold: s.cold, DiskBudget: cfg.Storage.HotBytes, Interval: cfg.Storage.SealInterval,
-		Cluster: b.meta.Image().ClusterID(), Node: cfg.NodeID, Now: cfg.Now, Logger: b.log,
+		ProducerExpiry: cfg.Storage.ProducerExpiry,
+		Cluster:        b.meta.Image().ClusterID(), Node: cfg.NodeID, Now: cfg.Now, Logger: b.log,
 	}
 	if b.cluster != nil {
 		pc.Streams = b.cluster.streams

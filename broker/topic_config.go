@@ -96,6 +96,7 @@ func staticConfigs(cfg Config, listeners []*listener) map[string]string {
 		"offsets.topic.num.partitions":     number(int64(cfg.Groups.OffsetsTopicPartitions)),
 		"offsets.topic.replication.factor": number(int64(cfg.Groups.OffsetsTopicReplicas)),
 
+		"producer.id.expiration.ms":                                   number(cfg.Storage.ProducerExpiry.Milliseconds()),
 		"transaction.max.timeout.ms":                                  number(cfg.Transactions.MaxTimeout.Milliseconds()),
 		"transactional.id.expiration.ms":                              number(cfg.Transactions.IDExpiration.Milliseconds()),
 		"transaction.abort.timed.out.transaction.cleanup.interval.ms": number(cfg.Transactions.AbortInterval.Milliseconds()),

@@ -1,12 +1,6 @@
 package broker
 
-import (
-	"fmt"
-
-	"github.com/twmb/franz-go/pkg/kerr"
-
-	"github.com/forebaylog/forebay/infra/id"
-)
+import "github.com/forebaylog/forebay/infra/id"
 
 // txnVerification asks whether partitions belong to an open transaction (KIP-890).
 type txnVerification struct {
@@ -26,10 +20,4 @@ type txnMarker struct {
 	Commit           bool  // else abort
 	CoordinatorEpoch int32 // leader epoch of the coordinator's shard
 	Version          int8  // transaction version of the client that began it: 2 and above bump the epoch with each transaction
-}
-
-// endTxn ends a transaction on the offsets that are pending for it in a shard of the groups.
-// done is called once, from any goroutine, when they are committed or dropped, or that failed.
-func (m *groups) endTxn(_ int32, marker txnMarker, done func(error)) {
-	done(fmt.Errorf("end the transaction of producer %d: transactions are not served: %w", marker.Producer, kerr.InvalidTxnState))
 }

@@ -21,7 +21,7 @@ import (
 const (
 	txnLoadTimeout  = 10 * time.Second       // for one read of a shard
 	txnLoadPatience = time.Second            // for requests to wait for it
-	txnPatience     = 100 * time.Millisecond // for an Add to wait for the transaction of before
+	txnPatience     = 100 * time.Millisecond // for the next transaction to wait for the one before
 	txnConflicts    = 5                      // how often an event is tried on items that others have changed
 )
 
@@ -239,7 +239,8 @@ func (m *txnCoordinator) pump(e *txnEntry) {
 		e.queue = e.queue[1:]
 		next = o.Next
 		switch {
-		case !o.Changed && errors.Is(o.Err, txn.ErrConcurrent) && m.park(e, c):
+		case !o.Changed && txn.Early(&next, c.event):
+			m.park(e, c)
 		case !o.Changed && len(flight) == 0:
 			m.tell(c, o)
 		default:
@@ -256,12 +257,8 @@ func (m *txnCoordinator) pump(e *txnEntry) {
 	}
 }
 
-// park keeps an Add back until the transaction of before is complete, but not for long. It
-// returns false for other events.
-func (m *txnCoordinator) park(e *txnEntry, c *txnCall) bool {
-	if _, adds := c.event.(txn.Add); !adds {
-		return false
-	}
+// park keeps an event back until the transaction of before is complete, but not for long.
+func (m *txnCoordinator) park(e *txnEntry, c *txnCall) {
 	e.parked = append(e.parked, c)
 	time.AfterFunc(txnPatience, func() {
 		m.mu.Lock()
@@ -271,7 +268,6 @@ func (m *txnCoordinator) park(e *txnEntry, c *txnCall) bool {
 			m.failAll([]*txnCall{c}, txn.ErrConcurrent)
 		}
 	})
-	return true
 }
 
 // allocate gets the producer id that the first event needs.

@@ -29,6 +29,7 @@ var readOnly = []Definition{
 	{Name: "offsets.retention.minutes", Type: Int, Default: "10080", Doc: "How long the offsets of an empty group are kept."},
 	{Name: "offsets.topic.num.partitions", Type: Int, Default: "50", Doc: "Shards of the groups, when they are created."},
 	{Name: "offsets.topic.replication.factor", Type: Short, Default: "3", Doc: "Replication factor of their topic, at most the live brokers."},
+	{Name: "producer.id.expiration.ms", Type: Int, Default: "86400000", Doc: "How long a partition remembers a silent producer that has no open transaction."},
 	{Name: "socket.request.max.bytes", Type: Int, Default: "104857600", Doc: "Largest request."},
 	{Name: "transaction.abort.timed.out.transaction.cleanup.interval.ms", Type: Int, Default: "10000", Doc: "How often transactions that are open for too long are aborted."},
 	{Name: "transaction.max.timeout.ms", Type: Int, Default: "900000", Doc: "Longest timeout of a transaction."},

@@ -140,3 +140,20 @@ func TestThrottlesCanBeAltered(t *testing.T) {
 		require.ErrorIs(t, d.Validate("-1"), ErrInvalid, name)
 	}
 }
+
+// Tools that copy the configs of topics between clusters, as MirrorMaker does, set every one that
+// Kafka has, and are refused all of them for one that is not known.
+func TestTopicsHaveKafkasConfigs(t *testing.T) {
+	for _, name := range []string{
+		"cleanup.policy", "compression.gzip.level", "compression.lz4.level", "compression.type", "compression.zstd.level",
+		"delete.retention.ms", "file.delete.delay.ms", "flush.messages", "flush.ms", "follower.replication.throttled.replicas",
+		"index.interval.bytes", "leader.replication.throttled.replicas", "local.retention.bytes", "local.retention.ms",
+		"max.compaction.lag.ms", "max.message.bytes", "message.timestamp.after.max.ms", "message.timestamp.before.max.ms",
+		"message.timestamp.type", "min.cleanable.dirty.ratio", "min.compaction.lag.ms", "min.insync.replicas", "preallocate",
+		"remote.log.copy.disable", "remote.log.delete.on.disable", "remote.storage.enable", "retention.bytes", "retention.ms",
+		"segment.bytes", "segment.index.bytes", "segment.jitter.ms", "segment.ms", "unclean.leader.election.enable",
+	} {
+		_, ok := Topic(name)
+		require.True(t, ok, name)
+	}
+}

@@ -130,7 +130,7 @@ var topicDefinitions = []Definition{
 		Doc: "Whether segment files are preallocated. Hot segments always are.",
 	},
 	{
-		Name: "remote.copy.disable", Type: Boolean, Default: "false",
+		Name: "remote.log.copy.disable", Type: Boolean, Default: "false",
 		Doc: "Whether tiered data becomes read-only.",
 	},
 	{

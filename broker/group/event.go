@@ -73,12 +73,13 @@ type Leave struct {
 }
 
 // Commit asks whether offsets may be committed. It is answered by CommitAnswer at once and,
-// when accepted, keeps the member's session alive.
+// when accepted and not part of a transaction, keeps the member's session alive.
 type Commit struct {
-	Ticket     Ticket
-	MemberID   string
-	Instance   *string
-	Generation int32 // -1 from a consumer without a group and from tools
+	Ticket        Ticket
+	MemberID      string
+	Instance      *string
+	Generation    int32 // -1 from a consumer without a group and from tools
+	Transactional bool  // who names no member may commit also while there are some
 }
 
 // Tick acts on all deadlines that have passed.

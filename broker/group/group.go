@@ -17,8 +17,8 @@
 //     id. Kafka waits for the old id, and rebalances when that does not come;
 //   - where Kafka depends on the order of a hash map (the next leader, ties among
 //     protocols), the order of joining decides;
-//   - the offsets of a group restored after a restart count their retention from the
-//     later of the commit and the restore, since when the group emptied is not stored.
+//   - a static member keeps its new id when that could not be stored. Kafka gives it the
+//     old one again; either way the member, which got an error, joins once more.
 package group
 
 import (
@@ -115,7 +115,6 @@ type Group struct {
 	state      State
 	previous   State
 	since      time.Time // when the state was entered
-	restored   time.Time // when the offsets were read back; zero for a group made since the start
 	generation int32
 
 	protocolType string   // of the last member; "" for a simple group
@@ -134,6 +133,11 @@ type Group struct {
 	syncDue  time.Time // when members that owe a SyncGroup are removed; zero: not armed
 	newcomer bool      // a member joined since the initial delay was last extended
 
+	seq      uint64                // of the last Store
+	storing  uint64                // the Store that is waited for; 0: none
+	offered  map[string][]byte     // what the leader decided, by member id, while it is stored
+	returned map[string]JoinAnswer // for static members that came back, while that is stored
+
 	out []Action // of the Step in progress
 }
 
@@ -143,14 +147,14 @@ func New(id string, cfg Config, now time.Time) *Group {
 	return &Group{
 		id: id, cfg: cfg.WithDefaults(), since: now,
 		byID: map[string]*member{}, static: map[string]string{},
-		pending: map[string]time.Time{}, unsent: map[string]struct{}{},
+		pending: map[string]time.Time{}, unsent: map[string]struct{}{}, returned: map[string]JoinAnswer{},
 	}
 }
 
-// Restore returns an empty group of which only the offsets are left, as after a restart.
+// Restore returns a simple group: there are offsets, and there never were members.
 func Restore(id string, cfg Config, now time.Time) *Group {
 	g := New(id, cfg, now)
-	g.created, g.restored = true, now
+	g.created = true
 	return g
 }
 

@@ -36,6 +36,8 @@ type walk struct {
 	ids        []string
 	waiting    map[Ticket]string // kind of request by ticket
 	generation int32
+	stores     []Store // not carried out yet
+	snapshot   Snapshot
 }
 
 func newWalk(t *rapid.T) *walk {
@@ -61,7 +63,7 @@ func (w *walk) draw() Event {
 	}
 	instance := w.instanceOf(id)
 	gen := w.g.generation - int32(rapid.SampledFrom([]int{0, 0, 0, 0, 1}).Draw(w.t, "behind"))
-	switch rapid.SampledFrom([]string{"new", "join", "join", "sync", "sync", "heartbeat", "leave", "commit", "tick", "tick", "delete"}).Draw(w.t, "event") {
+	switch rapid.SampledFrom([]string{"new", "join", "join", "sync", "sync", "heartbeat", "leave", "commit", "tick", "tick", "delete", "stored", "stored"}).Draw(w.t, "event") {
 	case "new":
 		return w.join("", w.drawInstance())
 	case "join":
@@ -76,11 +78,39 @@ func (w *walk) draw() Event {
 		return Commit{Ticket: w.ticket("commit"), MemberID: id, Instance: instance, Generation: gen}
 	case "delete":
 		return Delete{}
+	case "stored":
+		if len(w.stores) > 0 {
+			return w.stored()
+		}
 	}
 	if due := w.g.NextDeadline(); due.After(w.now) {
 		w.now = due
 	}
 	return Tick{}
+}
+
+// stored carries out what waits to be stored, or only the newest of it.
+func (w *walk) stored() Event {
+	n := rapid.SampledFrom([]int{1, len(w.stores)}).Draw(w.t, "carried out")
+	s := w.stores[n-1]
+	w.stores = w.stores[n:]
+	if rapid.IntRange(0, 5).Draw(w.t, "outcome") == 0 {
+		return Stored{Seq: s.Seq, Err: ErrNotAvailable}
+	}
+	w.snapshot = s.Snapshot
+	w.resume()
+	return Stored{Seq: s.Seq}
+}
+
+// resume holds the group that another coordinator would carry on to its snapshot.
+func (w *walk) resume() {
+	back, err := DecodeSnapshot(w.snapshot.AppendTo(nil))
+	require.NoError(w.t, err)
+	g := Resume("g", w.g.cfg, w.now, back)
+	require.Equal(w.t, w.snapshot.Generation, g.Generation())
+	require.Len(w.t, g.members, len(w.snapshot.Members))
+	other := walk{t: w.t, g: g, now: w.now, waiting: map[Ticket]string{}}
+	other.invariants()
 }
 
 func (w *walk) drawInstance() *string {
@@ -129,7 +159,7 @@ func (w *walk) step(ev Event) {
 	w.invariants()
 	if w.g.state == Dead {
 		if _, closed := ev.(Close); !closed {
-			w.g, w.generation = New("g", w.g.cfg, w.now), 0
+			w.g, w.generation, w.stores = New("g", w.g.cfg, w.now), 0, nil
 		}
 	}
 }
@@ -156,6 +186,8 @@ func (w *walk) answered(a Action) {
 		check(a.Ticket, "leave")
 	case CommitAnswer:
 		check(a.Ticket, "commit")
+	case Store:
+		w.stores = append(w.stores, a)
 	case StateChanged:
 		require.NotEmpty(w.t, a.Reason)
 	}
@@ -213,12 +245,15 @@ func (w *walk) stateInvariants() {
 		all("no sync is parked", func(m *member) bool { return m.syncing == 0 })
 	case CompletingRebalance:
 		require.NotEmpty(t, g.members)
-		require.False(t, g.syncDue.IsZero(), "the wait for syncs never ends")
+		require.True(t, !g.syncDue.IsZero() || g.storing != 0, "the wait for syncs never ends")
 		all("no join is parked", func(m *member) bool { return m.joining == 0 })
 		all("the protocol is supported", func(m *member) bool { return m.supports(g.protocol) })
 	case Stable:
 		require.NotEmpty(t, g.members)
-		all("nothing is parked", func(m *member) bool { return m.joining == 0 && m.syncing == 0 })
+		all("nothing is parked but until it is stored", func(m *member) bool {
+			_, returned := g.returned[m.id]
+			return (m.joining == 0 || returned && g.storing != 0) && m.syncing == 0
+		})
 		all("each has its assignment", func(m *member) bool { return m.assignment != nil })
 		all("the protocol is supported", func(m *member) bool { return m.supports(g.protocol) })
 	}

@@ -174,7 +174,10 @@ func (g *Group) replaceStatic(now time.Time, ev Join, m *member) {
 			// An old client must not think it leads: it would assign without having been asked.
 			a.Leader, a.Members = oldLeader, nil
 		}
-		g.answerJoin(m, a)
+		delete(g.returned, oldID)
+		g.returned[m.id] = a
+		g.store(func(m *member) []byte { return m.assignment })
+		g.storing = g.seq
 	case CompletingRebalance:
 		// The leader may assign to the old id, so that the new one would get nothing.
 		g.prepare(now, withReason("static member "+m.id+" replaces "+oldID, ev.Reason))

@@ -13,7 +13,7 @@ func (ev Commit) apply(g *Group, now time.Time) {
 	err := g.checkCommit(ev)
 	if err == nil {
 		g.created = true
-		if m := g.byID[ev.MemberID]; m != nil && (g.state == Stable || g.state == PreparingRebalance) {
+		if m := g.byID[ev.MemberID]; m != nil && !ev.Transactional && (g.state == Stable || g.state == PreparingRebalance) {
 			m.due = now.Add(m.session)
 		}
 	}
@@ -31,6 +31,9 @@ func (g *Group) checkCommit(ev Commit) error {
 	case !g.created:
 		return ErrNotFound
 	case ev.Generation < 0 && ev.MemberID == "" && ev.Instance == nil:
+		if ev.Transactional {
+			return nil // old producers say nothing of the member
+		}
 		return ErrUnknownMember
 	}
 	if err := g.checkMember(ev.MemberID, ev.Instance); err != nil {
@@ -39,7 +42,7 @@ func (g *Group) checkCommit(ev Commit) error {
 	switch {
 	case ev.Generation != g.generation:
 		return ErrIllegalGeneration
-	case g.state == CompletingRebalance:
+	case g.state == CompletingRebalance && !ev.Transactional:
 		return ErrRebalanceInProgress
 	}
 	return nil
@@ -84,9 +87,6 @@ func (g *Group) Expired(now time.Time, topic string, committed, expire time.Time
 	switch {
 	case g.protocolType == "":
 		base = committed
-		if g.restored.After(base) {
-			base = g.restored
-		}
 	case g.state == Empty:
 		base = g.since
 	case g.state == Stable && g.protocolType == consumerType && g.topicsKnown:

@@ -33,6 +33,7 @@ func (g *Group) prepare(now time.Time, reason string) {
 		}
 		g.answerSyncs(now, ErrRebalanceInProgress)
 	}
+	g.abandon()
 	clear(g.unsent)
 	g.syncDue = time.Time{}
 	initial := g.state == Empty
@@ -47,6 +48,12 @@ func (g *Group) prepare(now time.Time, reason string) {
 	default:
 		g.join = joinTimer{due: now.Add(g.rebalanceTimeout())}
 	}
+}
+
+// abandon waits for nothing any more that is being stored.
+func (g *Group) abandon() {
+	g.storing, g.offered = 0, nil
+	clear(g.returned)
 }
 
 // completeIfAllJoined ends the preparation early, but not that of a first rebalance.
@@ -93,6 +100,7 @@ func (g *Group) complete(now time.Time) {
 		g.protocol = ""
 		g.readSubscriptions()
 		g.transition(now, Empty, "no members are left")
+		g.store(nil)
 		return
 	}
 	g.protocol = g.selectProtocol()

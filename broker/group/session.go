@@ -184,5 +184,6 @@ func (Close) apply(g *Group, now time.Time) {
 	clear(g.pending)
 	clear(g.unsent)
 	g.join, g.syncDue = joinTimer{}, time.Time{}
+	g.abandon()
 	g.transition(now, Dead, "closed")
 }

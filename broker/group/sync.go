@@ -16,7 +16,7 @@ func (ev Sync) apply(g *Group, now time.Time) {
 	g.answerSync(m, SyncAnswer{Err: ErrRebalanceInProgress})
 	m.syncing = ev.Ticket
 	if g.leader == m.id {
-		g.assign(now, ev.Assignments)
+		g.offer(ev.Assignments)
 	}
 }
 
@@ -54,18 +54,28 @@ func (g *Group) gotSync(m *member) {
 	}
 }
 
-// assign hands out what the leader decided; a member it left out gets an empty assignment.
-func (g *Group) assign(now time.Time, as []Assignment) {
-	data := make(map[string][]byte, len(as))
-	for _, a := range as {
-		data[a.MemberID] = a.Data
+// offer has what the leader decided stored, before anybody hears of it.
+func (g *Group) offer(as []Assignment) {
+	if g.storing != 0 {
+		return // the leader asks again
 	}
+	g.offered = make(map[string][]byte, len(as))
+	for _, a := range as {
+		g.offered[a.MemberID] = a.Data
+	}
+	g.store(func(m *member) []byte { return g.offered[m.id] })
+	g.storing = g.seq
+}
+
+// assign hands out what the leader decided; a member it left out gets an empty assignment.
+func (g *Group) assign(now time.Time) {
 	for _, m := range g.members {
-		m.assignment = data[m.id]
+		m.assignment = g.offered[m.id]
 		if m.assignment == nil {
 			m.assignment = []byte{}
 		}
 	}
+	g.offered = nil
 	g.answerSyncs(now, nil)
 	g.transition(now, Stable, "the leader "+g.leader+" sent the assignment")
 }

@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "rewrite the results in testdata/*.txt; 
 // comment, a setting or an event:
 //
 //	config delay=3s max=2
-//	<time> join|sync|heartbeat|leave|commit|wait|delete|close|restore|describe|expired ... [key=value...]
+//	<time> join|sync|heartbeat|leave|commit|wait|delete|close|restore|store|stored|resume|describe|expired ... [key=value...]
 //
 // The time is virtual, from 0s. Before an event, the timers that are due fire, each at
 // its own time. Lines that are indented are results: the actions with the ticket of the request
@@ -57,7 +57,11 @@ type transcript struct {
 	tickets Ticket
 	ids     int
 	last    string
-	out     strings.Builder
+
+	store    string // "": at once; waits; fails
+	kept     []Store
+	snapshot Snapshot // the last one stored
+	out      strings.Builder
 }
 
 func runTranscript(t *testing.T, text string) string {
@@ -139,7 +143,7 @@ func (tr *transcript) fireUntil(t time.Time) {
 			break
 		}
 		tr.now = due
-		actions := tr.g.Step(due, Tick{})
+		actions := tr.act(Tick{})
 		if len(actions) > 0 {
 			fmt.Fprintf(&tr.out, "    at %v\n", due.Sub(tr.start))
 			tr.print(actions)
@@ -192,6 +196,19 @@ func (tr *transcript) event(verb string, a args) {
 		tr.step(Close{})
 	case "restore":
 		tr.g = Restore("g", tr.cfg, tr.now)
+	case "store":
+		tr.store = a.str("how", "")
+	case "stored":
+		for _, s := range tr.kept {
+			tr.snapshot = s.Snapshot
+			tr.step(Stored{Seq: s.Seq})
+		}
+		tr.kept = nil
+	case "resume":
+		b := tr.snapshot.AppendTo(nil)
+		s, err := DecodeSnapshot(b)
+		require.NoError(t, err)
+		tr.g = Resume("g", tr.cfg, tr.now, s)
 	case "describe":
 		tr.describe()
 	case "expired":
@@ -243,9 +260,32 @@ func (tr *transcript) expired(a args) {
 	fmt.Fprintf(&tr.out, "    expired=%v subscribed=%v\n", tr.g.Expired(tr.now, topic, committed, expire), tr.g.Subscribed(topic))
 }
 
+// act is Step, with every Store carried out at once, unless the setting "store" says otherwise.
+func (tr *transcript) act(ev Event) []Action {
+	var actions []Action
+	for _, a := range tr.g.Step(tr.now, ev) {
+		s, ok := a.(Store)
+		if !ok {
+			actions = append(actions, a)
+			continue
+		}
+		stored := Stored{Seq: s.Seq}
+		switch tr.store {
+		case "waits":
+			tr.kept = append(tr.kept, s)
+			continue
+		case "fails":
+			stored.Err = ErrNotAvailable
+		}
+		tr.snapshot = s.Snapshot
+		actions = append(actions, tr.act(stored)...)
+	}
+	return actions
+}
+
 func (tr *transcript) step(ev Event) {
 	before := tr.tickets
-	actions := tr.g.Step(tr.now, ev)
+	actions := tr.act(ev)
 	tr.print(actions)
 	if slices.ContainsFunc(tr.g.members, func(m *member) bool { return m.joining == before || m.syncing == before }) {
 		fmt.Fprintf(&tr.out, "    #%d waits\n", before)

@@ -82,15 +82,17 @@ func (l *Log) sealedAborted(ctx context.Context, from, upto, floor id.Offset) (t
 		}
 		return seg.Next < floor && (seg.Next < upto || reaches(run, upto)), nil
 	}
-	at := from
-	if seg, ok := l.found.holding(from); ok { // the read has just been there
-		more, err := look(seg)
-		if !more {
-			return txns, err
+	seg, ok := l.found.holding(from) // as a rule the read has just been there
+	if !ok {
+		if seg, err = l.tiers.Chain.Find(ctx, l.id, from); err != nil {
+			return nil, err
 		}
-		at = seg.Next
+		l.found.keep(seg)
 	}
-	for seg, err := range l.sealed(ctx, at) {
+	if more, err := look(seg); !more {
+		return txns, err
+	}
+	for seg, err := range l.sealed(ctx, seg.Next) {
 		if err != nil {
 			return nil, err
 		}

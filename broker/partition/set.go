@@ -16,13 +16,9 @@ import (
 	"github.com/forebaylog/forebay/tiering/wal"
 )
 
-// ProducerExpiry is how long a producer's state outlives its last batch, and
-// producerSweep how often that is looked at (Kafka's producer.id.expiration.ms
-// and producer.id.expiration.check.interval.ms).
-const (
-	ProducerExpiry = 24 * time.Hour
-	producerSweep  = 10 * time.Minute
-)
+// producerSweep is how often it is looked at which producers have been silent for
+// Config.ProducerExpiry (Kafka's producer.id.expiration.check.interval.ms).
+const producerSweep = 10 * time.Minute
 
 // Config has what a Set needs.
 type Config struct {
@@ -36,8 +32,10 @@ type Config struct {
 	// Damaged says that the hot tier has reported damaged segments: a log with a gap
 	// is then opened, and reads of the gap fail, where otherwise Open fails.
 	Damaged bool
-	Now     func() time.Time
-	Logger  *slog.Logger
+	// ProducerExpiry is how long a producer's state outlives its last batch, but for an open transaction.
+	ProducerExpiry time.Duration
+	Now            func() time.Time
+	Logger         *slog.Logger
 }
 
 // Set holds the logs of all partitions that one broker leads.
@@ -211,7 +209,7 @@ func (s *Set) Close() {
 	s.idle.Wait()
 }
 
-// sweep forgets producers that have been silent for ProducerExpiry.
+// sweep forgets producers that have been silent for Config.ProducerExpiry.
 func (s *Set) sweep(ctx context.Context) {
 	tick := time.NewTicker(producerSweep)
 	defer tick.Stop()
@@ -221,7 +219,7 @@ func (s *Set) sweep(ctx context.Context) {
 			return
 		case <-tick.C:
 			for l := range s.All() {
-				l.expireProducers(s.cfg.Now(), ProducerExpiry)
+				l.expireProducers(s.cfg.Now(), s.cfg.ProducerExpiry)
 			}
 		}
 	}

@@ -9,14 +9,35 @@ import (
 	"github.com/forebaylog/forebay/infra/transactions"
 )
 
+// early reports whether a producer is in its next transaction, whose id and epoch the end of this one
+// has told it, before this one is complete.
+func early(t *transactions.Transaction, producer id.Producer, epoch int16) bool {
+	next := *t
+	if next.Next != id.NoProducer {
+		next = complete(next)
+	}
+	return t.State.Preparing() && producer == next.Producer && epoch == next.Epoch
+}
+
+// Early reports whether the event is to wait until the transaction of before is complete, for a moment.
+func Early(t *transactions.Transaction, ev Event) bool {
+	switch ev := ev.(type) {
+	case Add:
+		return early(t, ev.Producer, ev.Epoch)
+	case End:
+		return ev.Version >= bumping && early(t, ev.Producer, ev.Epoch)
+	}
+	return false
+}
+
 func (ev Add) step(t transactions.Transaction, now time.Time) Outcome {
 	switch {
+	case early(&t, ev.Producer, ev.Epoch):
+		return answer(t, ErrConcurrent)
 	case t.State == transactions.None || t.Producer != ev.Producer:
 		return answer(t, ErrMapping)
 	case t.Epoch != ev.Epoch:
 		return answer(t, ErrFenced)
-	case t.State.Preparing():
-		return answer(t, ErrConcurrent)
 	}
 	next := t
 	next.Partitions = union(t.Partitions, ev.Partitions)
@@ -39,12 +60,12 @@ func union(a, b []id.Partition) []id.Partition {
 
 func (ev Verify) step(t transactions.Transaction, _ time.Time) Outcome {
 	switch {
+	case early(&t, ev.Producer, ev.Epoch):
+		return answer(t, ErrConcurrent)
 	case t.State == transactions.None || t.Producer != ev.Producer:
 		return answer(t, ErrMapping)
 	case t.Epoch != ev.Epoch:
 		return answer(t, ErrFenced)
-	case t.State.Preparing():
-		return answer(t, ErrConcurrent)
 	}
 	o := answer(t, nil)
 	for _, p := range ev.Partitions {
@@ -99,10 +120,15 @@ func (ev End) first(t transactions.Transaction, now time.Time) Outcome {
 
 // second is the end of a transaction of version 2. The epoch tells who repeats an end, with
 // the epoch before the last bump, from who ends the next transaction. That may have no partition
-// yet: then only an abort makes sense, and it is complete at once.
+// yet: then only an abort makes sense, and it is complete at once. Deviation: the end of the
+// next transaction while this one is not complete yet is ErrConcurrent; Kafka fences its producer, which
+// does nothing wrong.
 func (ev End) second(t transactions.Transaction, now time.Time) Outcome {
 	overflowed := t.Previous == ev.Producer && ev.Epoch == math.MaxInt16-1 && t.Epoch == 0 && t.Producer != ev.Producer
 	repeated := overflowed || t.Epoch == ev.Epoch+1
+	if early(&t, ev.Producer, ev.Epoch) {
+		return answer(t, ErrConcurrent)
+	}
 	if t.Producer != ev.Producer && !overflowed {
 		return answer(t, ErrMapping)
 	}

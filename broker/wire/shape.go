@@ -47,6 +47,7 @@ var shapes = map[kmsg.Key][]field{
 	kmsg.IncrementalAlterConfigs:    compile("[1 s [s 1 s]] 1"),
 	kmsg.AlterPartitionAssignments:  compile("4 1@1+ [s [4 (4)]]"),
 	kmsg.ListPartitionReassignments: compile("4 [s (4)]"),
+	kmsg.TxnOffsetCommit:            compile("s s 8 2 4@3+ s@3+ s@3+ [s@0-5 16@6+ [4 8 4@2+ s]]"),
 	kmsg.OffsetDelete:               compile("s [s [4]]"),
 	kmsg.DescribeCluster:            compile("1 1@1+ 1@2+"),
 	kmsg.DescribeProducers:          compile("[s (4)]"),
@@ -60,6 +61,9 @@ var shapes = map[kmsg.Key][]field{
 	kmsg.DeleteACLs:                   compile("[1 s 1@1+ s s 1 1]"),
 	kmsg.DescribeClientQuotas:         compile("[s 1 s] 1"),
 	kmsg.DescribeUserSCRAMCredentials: compile("[s]"),
+	kmsg.UpdateFeatures:               compile("4 [s 2 1@0-0 1@1+] 1@1+"),
+	kmsg.DescribeTransactions:         compile("(s)"),
+	kmsg.ListTransactions:             compile("(s) (8) 8@1+ s@2+"),
 }
 
 // kind is what stands in a field.

@@ -33,6 +33,7 @@ var brokerSettings = map[string]func(cfg *broker.Config, value string) error{
 	"offset.metadata.max.bytes":        setInt(func(cfg *broker.Config) *int { return &cfg.Groups.OffsetMetadataMax }),
 	"offsets.topic.num.partitions":     setInt(func(cfg *broker.Config) *int32 { return &cfg.Groups.OffsetsTopicPartitions }),
 	"offsets.topic.replication.factor": setInt(func(cfg *broker.Config) *int16 { return &cfg.Groups.OffsetsTopicReplicas }),
+	"producer.id.expiration.ms":        setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Storage.ProducerExpiry }),
 	"transaction.max.timeout.ms":       setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Transactions.MaxTimeout }),
 	"transactional.id.expiration.ms":   setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Transactions.IDExpiration }),
 	"transaction.abort.timed.out.transaction.cleanup.interval.ms": setMillis(func(cfg *broker.Config) *time.Duration {

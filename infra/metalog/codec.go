@@ -39,7 +39,7 @@ var (
 // leaders-changed and leadership-taken may have a tail, and a snapshot of version 2 has
 // what comes of these and of the records that version 1 had not: fenced brokers,
 // streams, tails and targets. What version 1 wrote has none of it. A snapshot of version 3
-// has log starts.
+// has log starts and levels of features.
 const (
 	slotMagic  = "FBMS"
 	imageMagic = "FBMI"
@@ -153,6 +153,7 @@ var recordTypes = func() map[kind]reflect.Type {
 		TargetsSet{},
 		ReplicasChanged{},
 		LogStartsMoved{},
+		FeatureFinalized{},
 		ProducerIDsAllocated{},
 	} {
 		types[r.kind()] = reflect.TypeOf(r)

@@ -55,6 +55,7 @@ func everyRecord() []Record {
 			{Partition: id.Partition{Topic: topicID(1), Index: 1}, Epoch: 2, Start: 5},
 			{Partition: id.Partition{Topic: topicID(1), Index: 2}, Epoch: 9, Start: 6},
 		}},
+		FeatureFinalized{Name: "transaction.version", Level: 1},
 		ProducerIDsAllocated{Broker: 1, First: 0, Count: 1000},
 	}
 }
@@ -94,6 +95,7 @@ func TestImageRoundTrip(t *testing.T) {
 		require.Equal(t, m.brokers, got.brokers)
 		require.Equal(t, m.streams, got.streams)
 		require.Equal(t, m.configs, got.configs)
+		require.Equal(t, m.features, got.features)
 	}
 }
 

@@ -77,6 +77,8 @@ func (f *folder) apply(r Record) bool {
 		return f.replicasChanged(r)
 	case LogStartsMoved:
 		return f.logStartsMoved(r)
+	case FeatureFinalized:
+		return f.featureFinalized(r)
 	case ProducerIDsAllocated:
 		return f.producerIDsAllocated(r)
 	default:
@@ -187,6 +189,17 @@ func withConfigs(old map[string]string, set map[string]*string) map[string]strin
 		return nil
 	}
 	return next
+}
+
+func (f *folder) featureFinalized(r FeatureFinalized) bool {
+	if r.Name == "" || r.Level < 0 {
+		return false
+	}
+	next := make(map[string]int16, len(f.img.features)+1)
+	maps.Copy(next, f.img.features)
+	next[r.Name] = r.Level
+	f.img.features = next
+	return true
 }
 
 func (f *folder) producerIDsAllocated(r ProducerIDsAllocated) bool {

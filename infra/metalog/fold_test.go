@@ -173,9 +173,18 @@ var foldCases = map[string]struct {
 	"producer ids": {record: ProducerIDsAllocated{Broker: 1, First: 0, Count: 1000}, check: func(t *testing.T, m *Image) {
 		require.Equal(t, int64(1000), m.NextProducerID())
 	}},
-	"producer ids out of turn":   {record: ProducerIDsAllocated{Broker: 1, First: 1, Count: 10}, ignored: 1},
-	"no producer ids":            {record: ProducerIDsAllocated{Broker: 1, First: 0, Count: 0}, ignored: 1},
-	"producer ids that overflow": {record: ProducerIDsAllocated{Broker: 1, First: 0, Count: -1 << 63}, ignored: 1},
+	"feature": {record: FeatureFinalized{Name: "f", Level: 2}, check: func(t *testing.T, m *Image) {
+		level, set := m.Feature("f")
+		require.True(t, set)
+		require.EqualValues(t, 2, level)
+		_, set = m.Feature("g")
+		require.False(t, set)
+	}},
+	"feature without a name":      {record: FeatureFinalized{Level: 1}, ignored: 1},
+	"feature of a negative level": {record: FeatureFinalized{Name: "f", Level: -1}, ignored: 1},
+	"producer ids out of turn":    {record: ProducerIDsAllocated{Broker: 1, First: 1, Count: 10}, ignored: 1},
+	"no producer ids":             {record: ProducerIDsAllocated{Broker: 1, First: 0, Count: 0}, ignored: 1},
+	"producer ids that overflow":  {record: ProducerIDsAllocated{Broker: 1, First: 0, Count: -1 << 63}, ignored: 1},
 }
 
 // TestFold: what each record does. A record that does not apply changes nothing but the count.

@@ -66,6 +66,7 @@ type Image struct {
 	brokers        []*Broker // by id
 	streams        []Stream  // oldest first
 	configs        map[Resource]map[string]string
+	features       map[string]int16
 }
 
 // NewImage folds records over an empty cluster of the given id, as version 1. It
@@ -136,6 +137,12 @@ func (m *Image) Stream(session id.Session) (Stream, bool) {
 		}
 	}
 	return Stream{}, false
+}
+
+// Feature returns the level of a feature, or false if none was ever set.
+func (m *Image) Feature(name string) (level int16, set bool) {
+	level, set = m.features[name]
+	return level, set
 }
 
 // Config returns what was set for a resource, nil when nothing was. The map is shared: read only.

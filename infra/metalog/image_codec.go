@@ -20,6 +20,8 @@ type jsonImage struct {
 	Brokers        []jsonBroker `json:"brokers"`
 	Streams        []Stream     `json:"streams,omitempty"`
 	Configs        []jsonConfig `json:"configs"`
+
+	Features map[string]int16 `json:"features,omitempty"`
 }
 
 type jsonTopic struct {
@@ -57,7 +59,7 @@ func (m *Image) MarshalJSON() ([]byte, error) {
 	j := jsonImage{
 		Version: m.version, ClusterID: m.clusterID, NextProducerID: m.nextProducerID, Ignored: m.ignored,
 		Topics: make([]jsonTopic, len(m.topics)), Brokers: make([]jsonBroker, len(m.brokers)),
-		Streams: m.streams,
+		Streams: m.streams, Features: m.features,
 	}
 	for i, t := range m.topics {
 		j.Topics[i] = topicToJSON(t)
@@ -131,6 +133,14 @@ func (j *jsonImage) image() (*Image, error) {
 			return nil, fmt.Errorf("%w: stream %q is doubled or has no name", ErrCorrupt, s.Session)
 		}
 		m.streams = append(m.streams, s)
+	}
+	for name, level := range j.Features {
+		if name == "" || level < 0 {
+			return nil, fmt.Errorf("%w: feature %q has level %d", ErrCorrupt, name, level)
+		}
+	}
+	if len(j.Features) > 0 {
+		m.features = j.Features
 	}
 	for i, c := range j.Configs {
 		known := c.Resource.Type == ResourceBroker || c.Resource.Type == ResourceGroup

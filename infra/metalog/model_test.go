@@ -100,7 +100,7 @@ func drawRecord(rt *rapid.T) Record {
 		}
 		return as
 	}
-	switch small("kind", 15) {
+	switch small("kind", 16) {
 	case 0, 1:
 		r := TopicCreated{Name: fmt.Sprint("t", small("name", 4)), ID: topic(), Partitions: assignments(), ReplicationFactor: 1}
 		if small("configured", 1) == 1 {
@@ -142,6 +142,8 @@ func drawRecord(rt *rapid.T) Record {
 		return ReplicasChanged{Changes: []ReplicasChange{{partition(), []id.Broker{broker(), broker()}[:small("replicas", 2)]}}}
 	case 14:
 		return LogStartsMoved{Moves: []StartMove{{partition(), id.Epoch(small("epoch", 3)), id.Offset(small("start", 3))}}}
+	case 15:
+		return FeatureFinalized{Name: fmt.Sprint("f", small("name", 2)), Level: int16(small("level", 3))}
 	default:
 		return ProducerIDsAllocated{Broker: broker(), First: int64(small("first", 3)), Count: int64(small("count", 2))}
 	}

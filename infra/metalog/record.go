@@ -197,6 +197,13 @@ type LogStartsMoved struct {
 	Moves []StartMove `json:"moves"`
 }
 
+// FeatureFinalized sets the level at which the cluster uses a feature (KIP-584). It does not
+// apply without a name, nor to a negative level.
+type FeatureFinalized struct {
+	Name  string `json:"name"`
+	Level int16  `json:"level"`
+}
+
 // ProducerIDsAllocated hands Count producer ids from First on to a broker. It does
 // not apply when First is not the next free id, or Count is not positive.
 type ProducerIDsAllocated struct {
@@ -220,4 +227,5 @@ func (LeadershipTaken) kind() kind      { return kind{"leadership-taken", 2} }
 func (TargetsSet) kind() kind           { return kind{"targets-set", 1} }
 func (ReplicasChanged) kind() kind      { return kind{"replicas-changed", 1} }
 func (LogStartsMoved) kind() kind       { return kind{"log-starts-moved", 1} }
+func (FeatureFinalized) kind() kind     { return kind{"feature-finalized", 1} }
 func (ProducerIDsAllocated) kind() kind { return kind{"producer-ids-allocated", 1} }

@@ -53,7 +53,7 @@ func (t *Table) prepare(ctx context.Context, g *group, epoch id.Epoch) error {
 		return err
 	}
 	if !g.loaded || g.epoch != epoch {
-		if _, err := t.load(ctx, g, epoch); err != nil {
+		if _, _, err := t.load(ctx, g, epoch); err != nil {
 			return err
 		}
 	}

@@ -52,6 +52,9 @@ func (t *Table) deleteGroup(ctx context.Context, g *group, epoch id.Epoch) error
 		return err
 	}
 	g.loaded = false // whoever commits next reads again
+	if err := t.deleteState(ctx, g); err != nil {
+		return err
+	}
 	if g.index == "" {
 		return nil
 	}
@@ -66,7 +69,7 @@ func (t *Table) deleteGroup(ctx context.Context, g *group, epoch id.Epoch) error
 func (t *Table) delete(ctx context.Context, g *group, epoch id.Epoch, wanted func(id.Partition) bool) error {
 	var failed error
 	for range attempts {
-		items, err := t.load(ctx, g, epoch)
+		items, _, err := t.load(ctx, g, epoch)
 		if err != nil {
 			return err
 		}

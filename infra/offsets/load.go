@@ -13,16 +13,22 @@ import (
 // coordinator of that epoch. It fails with ErrFenced if that has been replaced. An epoch
 // must not be used before the Authority has appointed it.
 func (t *Table) Load(ctx context.Context, group string, epoch id.Epoch) ([]Entry, error) {
+	entries, _, err := t.LoadAll(ctx, group, epoch)
+	return entries, err
+}
+
+// LoadAll is Load that returns also the state of the group, nil if none is stored.
+func (t *Table) LoadAll(ctx context.Context, group string, epoch id.Epoch) (entries []Entry, state []byte, err error) {
 	g, err := t.lock(group)
 	if err != nil {
-		return nil, fmt.Errorf("load offsets: %w", err)
+		return nil, nil, fmt.Errorf("load offsets: %w", err)
 	}
 	defer t.unlock(g)
-	items, err := t.load(ctx, g, epoch)
+	items, state, err := t.load(ctx, g, epoch)
 	if err != nil {
-		return nil, g.fail("load", err)
+		return nil, nil, g.fail("load", err)
 	}
-	return entriesOf(items), nil
+	return entriesOf(items), state, nil
 }
 
 // Read is Load for tools: it asks nobody, changes nothing and is no ground for a commit.
@@ -32,7 +38,7 @@ func (t *Table) Read(ctx context.Context, name string) ([]Entry, error) {
 		return nil, fmt.Errorf("read offsets: %w", err)
 	}
 	g := &group{escaped: escaped}
-	items, err := t.query(ctx, g)
+	items, _, err := t.query(ctx, g)
 	if err != nil {
 		return nil, g.fail("read", err)
 	}
@@ -40,37 +46,53 @@ func (t *Table) Read(ctx context.Context, name string) ([]Entry, error) {
 }
 
 // load makes g known under the epoch.
-func (t *Table) load(ctx context.Context, g *group, epoch id.Epoch) ([]item, error) {
+func (t *Table) load(ctx context.Context, g *group, epoch id.Epoch) ([]item, []byte, error) {
 	if err := t.held(g, epoch); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var failed error
 	for range attempts {
 		index, err := t.store.Get(ctx, g.indexKey()) // before the offsets: see deleteGroup
 		if err != nil && !errors.Is(err, kv.ErrNotFound) {
-			return nil, err
+			return nil, nil, err
 		}
-		items, err := t.query(ctx, g)
+		items, stored, err := t.query(ctx, g)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		state, err := stateOf(stored, epoch)
+		if err != nil {
+			return nil, nil, err
 		}
 		versions := make(map[id.Partition]kv.Version, len(items))
 		for i := range items {
 			if items[i].epoch > epoch {
-				return nil, fmt.Errorf("%w: it has epoch %d, we have %d", ErrFenced, items[i].epoch, epoch)
+				return nil, nil, fmt.Errorf("%w: it has epoch %d, we have %d", ErrFenced, items[i].epoch, epoch)
 			}
 			versions[items[i].partition()] = items[i].version
 		}
 		switch failed = t.withdraw(ctx, g, epoch, items, versions); {
 		case failed == nil:
 			g.loaded, g.epoch, g.versions = true, epoch, versions
-			g.index, g.listed = index.Version, false
-			return items, nil
+			g.index, g.listed, g.state = index.Version, false, stored.Version
+			return items, state, nil
 		case !errors.Is(failed, kv.ErrConflict):
-			return nil, failed
+			return nil, nil, failed
 		}
 	}
-	return nil, contested(failed)
+	return nil, nil, contested(failed)
+}
+
+// stateOf returns what the item holds that a coordinator of that epoch finds, nil if there is none.
+func stateOf(stored kv.Item, epoch id.Epoch) ([]byte, error) {
+	if stored.Version == "" {
+		return nil, nil
+	}
+	by, state, err := decodeState(stored.Value)
+	if err == nil && by > epoch {
+		err = fmt.Errorf("%w: its state has epoch %d, we have %d", ErrFenced, by, epoch)
+	}
+	return state, err
 }
 
 // withdraw writes over the removals that are announced and have not happened.
@@ -117,24 +139,30 @@ func worse(a, b error) error {
 	return a
 }
 
-// query reads the items of a group.
-func (t *Table) query(ctx context.Context, g *group) ([]item, error) {
+// query reads the items of a group, and that with its state, without a version if there is none.
+func (t *Table) query(ctx context.Context, g *group) (items []item, state kv.Item, err error) {
 	stored, err := t.store.Query(ctx, g.part(), kv.Range{})
 	if err != nil {
-		return nil, err
+		return nil, state, err
 	}
-	items := make([]item, len(stored))
-	for i, s := range stored {
+	items = make([]item, 0, len(stored))
+	for _, s := range stored {
+		if s.Key.Sort == stateKey {
+			state = s
+			continue
+		}
 		p, err := parseSortKey(s.Key.Sort)
 		if err != nil {
-			return nil, err
+			return nil, state, err
 		}
-		if items[i], err = decodeValue(s.Value); err != nil {
-			return nil, fmt.Errorf("partition %v: %w", p, err)
+		it, err := decodeValue(s.Value)
+		if err != nil {
+			return nil, state, fmt.Errorf("partition %v: %w", p, err)
 		}
-		items[i].Topic, items[i].Partition, items[i].version = p.Topic, p.Index, s.Version
+		it.Topic, it.Partition, it.version = p.Topic, p.Index, s.Version
+		items = append(items, it)
 	}
-	return items, nil
+	return items, state, nil
 }
 
 func entriesOf(items []item) []Entry {

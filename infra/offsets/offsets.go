@@ -1,5 +1,6 @@
 // Package offsets keeps the committed offsets of consumer groups, one item for each
-// group and partition, in a kv.Store. It owns no clock and expires nothing: the group
+// group and partition, in a kv.Store; and beside them one item with each group's state, whose
+// content it does not know, and what transactions have pending. It owns no clock and expires nothing: the group
 // coordinator does. Table and Committer are safe for concurrent use.
 //
 // # Coordinators that replace each other
@@ -27,6 +28,32 @@
 // successor does not see it and overwrites it; and if it comes to light, it is an offset
 // that a member of the group has reached. Likewise a removed offset can come back, when a write
 // that was under way before finds that there is no item, as there was none when it was sent.
+//
+// # Pending offsets
+//
+// What transactions have pending is kept for each shard of the groups, one item for each
+// producer and group, and a head. Such an item must not outlive its transaction, or its
+// partitions would be unstable for ever; and it must not be counted to the producer's next one.
+// Besides the three rules it follows these:
+//
+//   - Who takes a shard over writes every item anew under its epoch, and then the head. Who
+//     finds an item of an epoch below the head's removes it. What a predecessor acknowledged
+//     was there to be written anew, by the first rule; so what is removed is a write that
+//     arrived after the shard had been taken over, and that nobody was told of.
+//   - A shard without a head is taken over by reading alone. So before its first item a
+//     coordinator writes the head and asks the Authority: if the head arrived after the shard
+//     was read by a successor, it hears of that and writes no item.
+//   - A coordinator's own write of unknown outcome could arrive after it has removed the
+//     item. So the removal is then an item that says the transaction has ended; it goes, at
+//     the earliest, when the shard is taken over and the head says so, and what arrives after
+//     that is removed by the rule above.
+//
+// A coordinator ends a transaction after the writes of it that it began. So the items that a
+// successor keeps are those of transactions whose end no coordinator has acknowledged; that
+// end is still to come, and to be carried out again: the same offsets under the same commit times.
+//
+// Rejected: asking the transaction's coordinator about each item that is found. Before transaction
+// version 2 the next transaction of a producer has the same epoch, so the answer would not do.
 //
 // Rejected: rewriting every item of a group when it is loaded. That makes the end of
 // one broker as expensive as all offsets of its groups, and guards no partition that has no
@@ -103,8 +130,9 @@ type Table struct {
 	store     kv.Store
 	authority Authority
 
-	mu     sync.Mutex
-	groups map[string]*group // by escaped name
+	mu      sync.Mutex
+	groups  map[string]*group // by escaped name
+	pending map[int32]*pendingShard
 }
 
 // group is what the Table knows of one group's items. Who locks several does so in
@@ -122,7 +150,8 @@ type group struct {
 	epoch    id.Epoch                    // under which it was loaded
 	index    kv.Version                  // of the index item as we read or wrote it last; "": there was none
 	listed   bool                        // we wrote the index item
-	versions map[id.Partition]kv.Version // of all its items
+	versions map[id.Partition]kv.Version // of all its items but
+	state    kv.Version                  // that with its state; "": there was none
 }
 
 func (g *group) part() string              { return "offsets/" + g.escaped }
@@ -139,7 +168,7 @@ func contested(err error) error {
 
 // Open returns the table; it does no I/O.
 func Open(store kv.Store, authority Authority) *Table {
-	return &Table{store: store, authority: authority, groups: map[string]*group{}}
+	return &Table{store: store, authority: authority, groups: map[string]*group{}, pending: map[int32]*pendingShard{}}
 }
 
 // lock returns the group of that name, locked.

@@ -107,7 +107,7 @@ func TestReplacedRemoval(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, []Entry{entry(1, 0, 10)}, loaded)
 			require.Equal(t, []string{"g"}, groups(t, s))
-			items, err := third.query(ctx, &group{escaped: "g"})
+			items, _, err := third.query(ctx, &group{escaped: "g"})
 			require.NoError(t, err)
 			require.False(t, items[0].removing, "the announcement is written over")
 		})

@@ -81,11 +81,14 @@ func (b *brokers) launchApache(settings map[string]string) (rig.Launch, error) {
 	}
 	return func(ctx context.Context, at rig.Place, _ []string) (*rig.Node, error) {
 		set := map[string]string{
-			"node.id": fmt.Sprint(at.ID), "broker.rack": at.Rack, "process.roles": "broker", "listeners": "PLAINTEXT://" + at.Addr,
+			"node.id": fmt.Sprint(at.ID), "process.roles": "broker", "listeners": "PLAINTEXT://" + at.Addr,
 			"controller.quorum.voters": "1@" + controller,
 		}
 		if at.ID == 1 {
 			set["process.roles"], set["listeners"] = "broker,controller", "PLAINTEXT://"+at.Addr+",CONTROLLER://"+controller
+		}
+		if b.nodes > 1 {
+			set["broker.rack"] = at.Rack
 		}
 		if b.suite.Advertised != nil {
 			set["advertised.listeners"] = "PLAINTEXT://" + b.suite.Advertised(at.ID)

@@ -26,6 +26,7 @@ import (
 
 	"github.com/forebaylog/forebay/localstack/compat/console"
 	"github.com/forebaylog/forebay/localstack/compat/gosuites"
+	"github.com/forebaylog/forebay/localstack/compat/javasuites"
 	"github.com/forebaylog/forebay/localstack/compat/kcat"
 	"github.com/forebaylog/forebay/localstack/compat/suite"
 )
@@ -36,6 +37,7 @@ func allSuites() []suite.Suite {
 		gosuites.Suites(),
 		console.Suites(),
 		kcat.Suites(),
+		javasuites.Suites(),
 	)
 }
 

@@ -26,6 +26,13 @@ const (
 	NotDrained          Kind = "not-drained"          // a read did not come to the end in its time
 	UnknownValue        Kind = "unknown-value"        // a record holds what nobody sent
 	OffsetsBack         Kind = "offsets-back"         // a member fetched an offset that was not the one committed last
+	TornTransaction     Kind = "torn-transaction"     // some records of a transaction are committed, others of it are not
+	BeyondStable        Kind = "beyond-stable"        // a reader of what is committed was given what lies behind an open transaction
+	HangingTransaction  Kind = "hanging-transaction"  // the last stable offset does not reach the end of the log
+	ZombieCommit        Kind = "zombie-commit"        // a producer that had been fenced could commit
+	CopyLost            Kind = "copy-lost"            // a group has committed an offset and not copied what is before it
+	CopyTwice           Kind = "copy-twice"           // a record was copied twice, or copied and not counted in the group's offset
+	CopyOrder           Kind = "copy-order"           // copies of a partition are in another order
 )
 
 // Anomaly is something that must not be.
@@ -51,12 +58,17 @@ func Check(h *History) []Anomaly {
 		c.checkPolls(p)
 		c.checkSeen(p)
 		c.checkCommits(p)
+		c.checkCommitted(p)
+		c.checkStable(p)
 	}
+	c.checkTransactions()
+	c.checkCopies()
 	return c.found()
 }
 
 // checker is one Check under way: the history, in order and by partition.
 type checker struct {
+	history    *History
 	groups     map[string][]string
 	partitions []Partition
 	parts      map[Partition]*part
@@ -70,9 +82,12 @@ type part struct {
 	sends   []*Send // in order of invocation
 	polls   []*Poll // in order of completion
 	commits []*Commit
-	reads   []*Read
-	log     map[int64]Record // what the first read found, by offset
+	reads   []*Read          // of all that is there
+	log     map[int64]Record // what the first of them found, by offset
 	last    int64            // the last offset that it found, -1 if it found none
+
+	isolated  []*Read          // of what is committed
+	committed map[int64]Record // what the first of them found, by offset
 }
 
 type countOf struct {
@@ -81,7 +96,7 @@ type countOf struct {
 }
 
 func newChecker(h *History) *checker {
-	c := &checker{groups: h.Groups, parts: map[Partition]*part{}, sends: make(map[Value]*Send, len(h.Sends)), counts: map[countOf]int{}}
+	c := &checker{history: h, groups: h.Groups, parts: map[Partition]*part{}, sends: make(map[Value]*Send, len(h.Sends)), counts: map[countOf]int{}}
 	for i := range h.Sends {
 		s := &h.Sends[i]
 		p := c.part(s.Partition)
@@ -97,8 +112,16 @@ func newChecker(h *History) *checker {
 		p.commits = append(p.commits, &h.Commits[i])
 	}
 	for i := range h.Reads {
-		p := c.part(h.Reads[i].Partition)
-		p.reads = append(p.reads, &h.Reads[i])
+		p, r := c.part(h.Reads[i].Partition), &h.Reads[i]
+		if !r.Committed {
+			p.reads = append(p.reads, r)
+			continue
+		}
+		if p.isolated = append(p.isolated, r); len(p.isolated) == 1 {
+			for _, rec := range r.Records {
+				p.committed[rec.Offset] = rec
+			}
+		}
 	}
 	for _, p := range c.parts {
 		slices.SortStableFunc(p.sends, func(a, b *Send) int { return cmp.Compare(a.Invoked, b.Invoked) })
@@ -114,7 +137,7 @@ func newChecker(h *History) *checker {
 func (c *checker) part(p Partition) *part {
 	have := c.parts[p]
 	if have == nil {
-		have = &part{log: map[int64]Record{}, last: -1}
+		have = &part{log: map[int64]Record{}, last: -1, committed: map[int64]Record{}}
 		c.parts[p] = have
 		c.partitions = append(c.partitions, p)
 	}

@@ -62,8 +62,12 @@ func (c *checker) checkPolls(p Partition) {
 	for _, poll := range part.polls {
 		to := assignment{poll.Consumer, poll.Assignment}
 		for _, r := range poll.Records {
-			if s := c.known(p, r, poll.Consumer); s != nil && poll.Completed < s.Invoked {
+			s := c.known(p, r, poll.Consumer)
+			if s != nil && poll.Completed < s.Invoked {
 				c.add(PrecommittedRead, p, "%s got %s at %s, it was sent at %s", poll.Consumer, r.Value, poll.Completed, s.Invoked)
+			}
+			if poll.Committed {
+				c.checkDecided(p, poll, r, s)
 			}
 			c.inLog(p, poll, r)
 			if before, ok := last[to]; ok {
@@ -72,6 +76,14 @@ func (c *checker) checkPolls(p Partition) {
 			last[to] = r.Offset
 		}
 	}
+}
+
+// visible is what a consumer must have been given, as far as the reads found it.
+func (p *part) visible(committed bool) map[int64]Record {
+	if committed {
+		return p.committed
+	}
+	return p.log
 }
 
 // inLog compares a polled record with the log.
@@ -95,7 +107,7 @@ func (c *checker) inOrder(p Partition, poll *Poll, before, offset int64) {
 		return
 	}
 	for missed := before + 1; missed < offset; missed++ {
-		if r, ok := c.parts[p].log[missed]; ok {
+		if r, ok := c.parts[p].visible(poll.Committed)[missed]; ok {
 			c.add(PollSkip, p, "%s got offset %d after %d, and not %s at %d", poll.Consumer, offset, before, r.text(), missed)
 		}
 	}
@@ -115,7 +127,8 @@ func (c *checker) checkSeen(p Partition) {
 			}
 		}
 		for _, s := range part.sends {
-			if s.Outcome == OK && !seen[s.Value] {
+			hidden := s.Txn > 0 && c.history.Txn(s.Txn).Commit != OK && slices.Contains(c.history.Isolated, group)
+			if s.Outcome == OK && !seen[s.Value] && !hidden {
 				c.add(Unseen, p, "%s was acknowledged at offset %d and came to no member of %s", s.Value, s.Offset, group)
 			}
 		}

@@ -85,6 +85,22 @@ type Send struct {
 	Outcome   Outcome
 	Offset    int64  // if OK
 	Error     string `json:",omitempty"` // if not OK
+	Txn       int    `json:",omitempty"` // its transaction, as History.Txn counts them; 0: none
+	Of        *Value `json:",omitempty"` // the record that it is a copy of
+}
+
+// Txn is one transaction: the records whose Send names it, and the offsets that were committed in it.
+type Txn struct {
+	Span           // from before its first record on; Completed is when its end was answered, or given up
+	ID     string  // transactional id
+	Commit Outcome // what came of asking for its commit; Fail if nobody did
+	// Asked is when its commit or abort was asked for, 0 if it never was.
+	Asked time.Duration
+	// Fenced is when another producer asked for the transactional id while the transaction
+	// was open, and when that was answered; zero if none did.
+	Fenced Span
+	// Timeout is after what time from its beginning the coordinator may abort it.
+	Timeout time.Duration
 }
 
 // Record is one record that was read.
@@ -102,6 +118,7 @@ type Poll struct {
 	Assignment int // rises each time that the partition is assigned anew to the consumer
 	Partition  Partition
 	Records    []Record
+	Committed  bool `json:",omitempty"` // the consumer asked for what is committed only
 }
 
 // Commit is an offset committed by, or fetched for, a group.
@@ -125,11 +142,23 @@ type Read struct {
 	Control   []int64  // offsets that hold control records
 	Compacted bool     // offsets may be missing
 	Drained   bool     // it reached End and the highest acknowledged offset
+	Committed bool     `json:",omitempty"` // it asked for what is committed only
+	Stable    int64    `json:",omitempty"` // if Committed: the last stable offset when it ended
 	Error     string   `json:",omitempty"` // why it was not drained
+}
+
+// Copy says how far a group that copies from one partition to another had come, when the
+// reads of that name were made.
+type Copy struct {
+	Name     string // of the reads
+	Group    string
+	From, To Partition
+	Offset   int64 // that the group has committed, -1: none
 }
 
 // History is all that happened.
 type History struct {
+	Txns    []Txn
 	Sends   []Send
 	Polls   []Poll
 	Commits []Commit
@@ -137,4 +166,10 @@ type History struct {
 	// Groups that have polled to the end, each the names of its consumers: what was
 	// acknowledged must have come to one of them.
 	Groups map[string][]string
+	// Isolated are those of the groups that were to be given what is committed only.
+	Isolated []string
+	Copies   []Copy
 }
+
+// Txn returns a transaction by its number, which counts from 1.
+func (h *History) Txn(number int) *Txn { return &h.Txns[number-1] }

@@ -23,6 +23,8 @@ type consumer struct {
 	rec         *recorder
 	rng         *rand.Rand
 	line        *line
+	alone       bool // it is no member of a group
+	committed   bool // it reads what is committed only
 	cancel      context.CancelFunc
 	done        chan struct{}
 
@@ -31,8 +33,12 @@ type consumer struct {
 	asked    time.Duration            // when partitions were assigned last: offsets were fetched after it
 }
 
-// tailGroup is the name that the coverage of a consumer without a group is kept under.
-const tailGroup = "tail"
+// The names that the coverage of consumers without a group is kept under: of one that reads
+// everything and of one that reads what is committed.
+const (
+	tailGroup      = "tail"
+	committedGroup = "committed-tail"
+)
 
 // startMember starts a member of a group, which commits what it has got.
 func startMember(l *load, group, name string) (*consumer, error) {
@@ -44,8 +50,9 @@ func startMember(l *load, group, name string) (*consumer, error) {
 
 // startTail starts a consumer of all partitions, from their starts on. It does not trust
 // the client to look at checksums, so that damage comes to light as what it is.
-func startTail(l *load, name string) (*consumer, error) {
-	c := newConsumer(l, tailGroup, name)
+func startTail(l *load, group, name string) (*consumer, error) {
+	c := newConsumer(l, group, name)
+	c.alone = true
 	from := map[string]map[int32]kgo.Offset{}
 	for _, p := range l.partitions {
 		if from[p.Topic] == nil {
@@ -59,7 +66,7 @@ func startTail(l *load, name string) (*consumer, error) {
 func newConsumer(l *load, group, name string) *consumer {
 	l.rec.join(group, name)
 	return &consumer{
-		name: name, group: group, rec: l.rec, line: &line{}, done: make(chan struct{}), assigned: map[oracle.Partition]int{},
+		name: name, group: group, rec: l.rec, committed: l.rec.isolated(group), line: &line{}, done: make(chan struct{}), assigned: map[oracle.Partition]int{},
 		rng: rand.New(rand.NewPCG(l.cfg.seed, xxhash.Sum64String(name))),
 	}
 }
@@ -67,6 +74,9 @@ func newConsumer(l *load, group, name string) *consumer {
 func (c *consumer) start(l *load, opts ...kgo.Opt) (err error) {
 	opts = append(l.clientOpts(c.name), append(opts, kgo.Dialer(c.line.dial), kgo.FetchMaxWait(time.Second),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
+	if c.committed {
+		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	}
 	if c.client, err = kgo.NewClient(opts...); err != nil {
 		return fmt.Errorf("start consumer %s: %w", c.name, err)
 	}
@@ -94,22 +104,25 @@ func (c *consumer) onFetched(_ context.Context, _ *kgo.Client, resp *kmsg.Offset
 	c.mu.Lock()
 	asked := c.asked
 	c.mu.Unlock()
-	note := func(topic string, index int32, offset int64, code int16) {
-		if code == 0 {
-			c.rec.committed(oracle.Commit{
-				Span: oracle.Span{Invoked: asked}, Group: c.group, Consumer: c.name, Fetched: true,
-				Partition: oracle.Partition{Topic: topic, Index: index}, Offset: offset, Outcome: oracle.OK,
-			})
-		}
-	}
+	noteFetched(c.rec, c.group, c.name, asked, resp)
+	return nil
+}
+
+// noteFetched notes the offsets that a member of a group was told.
+func noteFetched(rec *recorder, group, name string, asked time.Duration, resp *kmsg.OffsetFetchResponse) {
 	for _, g := range resp.Groups { // from version 8 on, and the client fills in Topics too
 		for _, t := range g.Topics {
 			for _, p := range t.Partitions {
-				note(t.Topic, p.Partition, p.Offset, p.ErrorCode)
+				if p.ErrorCode != 0 {
+					continue
+				}
+				rec.committed(oracle.Commit{
+					Span: oracle.Span{Invoked: asked}, Group: group, Consumer: name, Fetched: true,
+					Partition: oracle.Partition{Topic: t.Topic, Index: p.Partition}, Offset: p.Offset, Outcome: oracle.OK,
+				})
 			}
 		}
 	}
-	return nil
 }
 
 func (c *consumer) run(ctx context.Context) {
@@ -124,7 +137,7 @@ func (c *consumer) run(ctx context.Context) {
 			}
 		})
 		fetches.EachPartition(func(p kgo.FetchTopicPartition) { c.note(invoked, p) })
-		if c.group != tailGroup {
+		if !c.alone {
 			if !fetches.Empty() && c.rng.IntN(2) == 0 { // so that others get some of it again
 				c.commit(ctx)
 			}
@@ -141,7 +154,7 @@ func (c *consumer) note(invoked time.Duration, p kgo.FetchTopicPartition) {
 	c.mu.Lock()
 	number := c.assigned[part]
 	c.mu.Unlock()
-	poll := oracle.Poll{Span: oracle.Span{Invoked: invoked}, Consumer: c.name, Assignment: number, Partition: part}
+	poll := oracle.Poll{Span: oracle.Span{Invoked: invoked}, Consumer: c.name, Assignment: number, Partition: part, Committed: c.committed}
 	for _, r := range p.Records {
 		poll.Records = append(poll.Records, seenRecord(r))
 	}

@@ -18,12 +18,18 @@ type load struct {
 	cfg        config
 	addrs      []string
 	rec        *recorder
-	topics     []string
-	partitions []oracle.Partition
+	topics     []string           // the first is copied; the last, with copiers, is the copy
+	partitions []oracle.Partition // of all topics
+	targets    []oracle.Partition // those that producers send to
 	producers  []*producer
 	consumers  []*consumer
-	losing     atomic.Int64 // how many of a thousand replies producers lose
-	lost       atomic.Int64 // how many they have lost
+
+	transactors []*transactor
+	copiers     []*copier
+	clients     atomic.Int64 // transactional ones so far
+
+	losing atomic.Int64 // how many of a thousand replies producers lose
+	lost   atomic.Int64 // how many they have lost
 }
 
 // Shape of the load.
@@ -43,6 +49,8 @@ func startLoad(ctx context.Context, cfg config, addrs []string, rec *recorder) (
 	if err := l.makeTopics(ctx); err != nil {
 		return nil, err
 	}
+	l.rec.isolate(fmt.Sprintf("group-%d", max(2, cfg.groups)))
+	l.rec.isolate(committedGroup)
 	for i := range cfg.groups {
 		for j := range cfg.members {
 			if err := l.addMember(fmt.Sprintf("group-%d", i+1), fmt.Sprintf("g%d-m%d", i+1, j+1)); err != nil {
@@ -50,11 +58,28 @@ func startLoad(ctx context.Context, cfg config, addrs []string, rec *recorder) (
 			}
 		}
 	}
-	tail, err := startTail(l, "tail-1")
-	if err != nil {
+	for group, name := range map[string]string{tailGroup: "tail-1", committedGroup: "tail-2"} {
+		tail, err := startTail(l, group, name)
+		if err != nil {
+			return nil, err
+		}
+		l.consumers = append(l.consumers, tail)
+	}
+	if err := l.startProducers(); err != nil {
 		return nil, err
 	}
-	l.consumers = append(l.consumers, tail)
+	for i := range cfg.transactors {
+		l.transactors = append(l.transactors, startTransactor(l, i+1))
+	}
+	for i := range cfg.copiers {
+		l.copiers = append(l.copiers, startCopier(l, i+1))
+	}
+	return l, nil
+}
+
+// startProducers starts the producers without transactions.
+func (l *load) startProducers() error {
+	cfg := l.cfg
 	for i := range cfg.producers {
 		line := &line{losing: &l.losing, lost: &l.lost}
 		opts := []kgo.Opt{kgo.Dialer(line.dial)}
@@ -63,16 +88,16 @@ func startLoad(ctx context.Context, cfg config, addrs []string, rec *recorder) (
 		}
 		p, err := startProducer(l, i+1, opts...)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		l.producers = append(l.producers, p)
 	}
 	refused, err := startRefused(l, refusedProducer)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	l.producers = append(l.producers, refused)
-	return l, nil
+	return nil
 }
 
 // addMember starts a member that stays to the end.
@@ -97,8 +122,14 @@ func (l *load) makeTopics(ctx context.Context) error {
 	return l.admin(func(a *kadm.Client) error {
 		forever, most := "-1", fmt.Sprint(maxMessage)
 		configs := map[string]*string{"retention.ms": &forever, "retention.bytes": &forever, "max.message.bytes": &most}
+		var topics []string
 		for i := range l.cfg.topics {
-			topic := fmt.Sprintf("torture-%d", i+1)
+			topics = append(topics, fmt.Sprintf("torture-%d", i+1))
+		}
+		if l.cfg.copiers > 0 {
+			topics = append(topics, copyTopic)
+		}
+		for _, topic := range topics {
 			ctx, cancel := context.WithTimeout(ctx, time.Minute)
 			_, err := a.CreateTopic(ctx, int32(l.cfg.partitions), int16(min(3, len(l.addrs))), configs, topic)
 			cancel()
@@ -107,7 +138,10 @@ func (l *load) makeTopics(ctx context.Context) error {
 			}
 			l.topics = append(l.topics, topic)
 			for index := range l.cfg.partitions {
-				l.partitions = append(l.partitions, oracle.Partition{Topic: topic, Index: int32(index)})
+				p := oracle.Partition{Topic: topic, Index: int32(index)}
+				if l.partitions = append(l.partitions, p); topic != copyTopic {
+					l.targets = append(l.targets, p)
+				}
 			}
 		}
 		return nil
@@ -125,19 +159,34 @@ func (l *load) admin(f func(*kadm.Client) error) error {
 }
 
 // settle ends the producers, each time-bounded by ctx, and waits until consumers have got
-// all that was acknowledged. The consumers go on.
+// all that was acknowledged and may be seen. The consumers go on.
 func (l *load) settle(ctx context.Context) (unanswered error, unseen error) {
-	unanswered = errors.Join(stopAll(ctx, l.producers)...)
-	return unanswered, l.rec.awaitSeen(ctx)
+	errs := stopAll(ctx, l.producers)
+	for _, t := range l.transactors {
+		errs = append(errs, t.stop(ctx))
+	}
+	unseen = errors.Join(l.awaitCopied(ctx), l.rec.awaitSeen(ctx))
+	for _, c := range l.copiers {
+		errs = append(errs, c.stop(ctx))
+	}
+	return errors.Join(errs...), unseen
 }
 
 // close ends all clients.
 func (l *load) close() {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel() // nobody waits any more
+	for _, t := range l.transactors {
+		_ = t.stop(ended)
+	}
+	for _, c := range l.copiers {
+		_ = c.stop(ended)
+	}
 	for _, p := range l.producers {
 		p.end()
 	}
 	for _, c := range l.consumers {
 		c.stop()
 	}
-	l.producers, l.consumers = nil, nil
+	l.producers, l.consumers, l.transactors, l.copiers = nil, nil, nil, nil
 }

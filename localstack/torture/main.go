@@ -33,6 +33,7 @@ import (
 const (
 	targetDev     = "dev"     // one forebay dev
 	targetCluster = "cluster" // several forebay broker
+	targetKafka   = "kafka"   // Apache Kafka, one node: what the oracle finds there is its own mistake
 )
 
 // The names that -scenario takes beside those of scenarios.
@@ -43,30 +44,33 @@ const (
 
 // config is the command line.
 type config struct {
-	scenario   string
-	target     string
-	seed       uint64
-	duration   time.Duration
-	rounds     int
-	patience   time.Duration // until all that was sent is answered and consumed, and for a whole read
-	short      bool
-	long       bool
-	list       bool
-	brokers    int
-	topics     int
-	partitions int // of each topic
-	producers  int
-	groups     int
-	members    int // of each group
-	rate       int // records per second and producer
-	memory     int64
-	dir        string
-	json       string
-	binary     string
-	minio      string // path of the MinIO server
-	node       string // directory that dynalite is installed in
-	bugs       []string
-	args       []string // added to the brokers' command lines
+	scenario    string
+	target      string
+	seed        uint64
+	duration    time.Duration
+	rounds      int
+	patience    time.Duration // until all that was sent is answered and consumed, and for a whole read
+	short       bool
+	long        bool
+	list        bool
+	brokers     int
+	topics      int
+	partitions  int // of each topic
+	producers   int
+	groups      int
+	members     int // of each group
+	transactors int // transactional ids
+	copiers     int
+	rate        int // records per second and producer
+	memory      int64
+	dir         string
+	json        string
+	binary      string
+	minio       string // path of the MinIO server
+	node        string // directory that dynalite is installed in
+	jars        string // directory of Apache Kafka's jars
+	bugs        []string
+	args        []string // added to the brokers' command lines
 }
 
 func parse(args []string) (config, error) {
@@ -74,7 +78,7 @@ func parse(args []string) (config, error) {
 	var bugs, brokerArgs string
 	flags := flag.NewFlagSet("torture", flag.ContinueOnError)
 	flags.StringVar(&c.scenario, "scenario", allScenarios, "a scenario, several with commas between, all, or seeded")
-	flags.StringVar(&c.target, "target", targetDev, "what to run: dev or cluster")
+	flags.StringVar(&c.target, "target", targetDev, "what to run: dev, cluster or kafka")
 	flags.Uint64Var(&c.seed, "seed", uint64(time.Now().UnixNano()), "seed of every choice; default: the time")
 	flags.DurationVar(&c.duration, "duration", time.Minute, "how long faults are injected")
 	flags.IntVar(&c.rounds, "rounds", 0, "how often a fault is injected; 0: as often as fits into the duration")
@@ -88,6 +92,8 @@ func parse(args []string) (config, error) {
 	flags.IntVar(&c.producers, "producers", 3, "producers")
 	flags.IntVar(&c.groups, "groups", 2, "consumer groups")
 	flags.IntVar(&c.members, "members", 2, "members of each group")
+	flags.IntVar(&c.transactors, "transactors", 0, "transactional producers")
+	flags.IntVar(&c.copiers, "copiers", 0, "members of a group that copies a topic in transactions")
 	flags.IntVar(&c.rate, "rate", 200, "records per second of each producer")
 	flags.Int64Var(&c.memory, "memory", 1<<30, "resident memory that a broker may use, in bytes")
 	flags.StringVar(&c.dir, "dir", os.TempDir(), "where the directories of runs are made")
@@ -95,14 +101,15 @@ func parse(args []string) (config, error) {
 	flags.StringVar(&c.binary, "binary", "", "a built forebay; it is built if empty")
 	flags.StringVar(&c.minio, "minio", os.Getenv("FOREBAY_MINIO"), "the MinIO server, as \"$(tools/install minio)/minio\"; default: FOREBAY_MINIO")
 	flags.StringVar(&c.node, "node", os.Getenv("FOREBAY_NODE"), "the directory of dynalite, as tools/install node prints it; default: FOREBAY_NODE")
+	flags.StringVar(&c.jars, "jars", os.Getenv("FOREBAY_JARS"), "the directory of Apache Kafka, as tools/install java prints it; default: FOREBAY_JARS")
 	flags.StringVar(&bugs, "bugs", "", "with -scenario seeded: the bugs to plant; default: all")
 	flags.StringVar(&brokerArgs, "broker-args", "", "more arguments for the brokers")
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}
 	c.bugs, c.args = strings.FieldsFunc(bugs, func(r rune) bool { return r == ',' }), strings.Fields(brokerArgs)
-	if c.target != targetDev && c.target != targetCluster {
-		return c, fmt.Errorf("target %q: want %s or %s", c.target, targetDev, targetCluster)
+	if c.target != targetDev && c.target != targetCluster && c.target != targetKafka {
+		return c, fmt.Errorf("target %q: want %s, %s or %s", c.target, targetDev, targetCluster, targetKafka)
 	}
 	return c, nil
 }
@@ -161,7 +168,7 @@ func torture(ctx context.Context, cfg config, out, messages io.Writer) (found bo
 		return false, fmt.Errorf("make a directory for the binary: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(build)) }()
-	if cfg.binary == "" {
+	if cfg.binary == "" && cfg.target != targetKafka {
 		if cfg.binary, err = rig.BuildForebay(ctx, build); err != nil {
 			return false, err
 		}

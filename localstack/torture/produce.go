@@ -39,7 +39,7 @@ const (
 // startProducer starts an idempotent producer that waits for all replicas.
 func startProducer(l *load, number int, opts ...kgo.Opt) (*producer, error) {
 	p := &producer{
-		number: number, rec: l.rec, to: l.partitions, rate: l.cfg.rate, key: maxKey,
+		number: number, rec: l.rec, to: l.targets, rate: l.cfg.rate, key: maxKey,
 		rng: rand.New(rand.NewPCG(l.cfg.seed, uint64(number))), quits: make(chan struct{}), done: make(chan struct{}),
 	}
 	return p, p.start(l, append(opts, kgo.ProducerBatchMaxBytes(maxMessage)))
@@ -49,7 +49,7 @@ func startProducer(l *load, number int, opts ...kgo.Opt) (*producer, error) {
 // be an error, and never a record.
 func startRefused(l *load, number int) (*producer, error) {
 	p := &producer{
-		number: number, rec: l.rec, to: l.partitions, rate: 1, key: tooLarge, least: tooLarge - 1,
+		number: number, rec: l.rec, to: l.targets, rate: 1, key: tooLarge, least: tooLarge - 1,
 		rng: rand.New(rand.NewPCG(l.cfg.seed, uint64(number))), quits: make(chan struct{}), done: make(chan struct{}),
 	}
 	return p, p.start(l, []kgo.Opt{kgo.DisableIdempotentWrite(), kgo.ProducerBatchCompression(kgo.NoCompression())})

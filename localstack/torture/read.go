@@ -23,7 +23,7 @@ type reader struct {
 	next    map[oracle.Partition]int64
 }
 
-func newReader(l *load, name string) (*reader, error) {
+func newReader(l *load, name string, opts ...kgo.Opt) (*reader, error) {
 	from := map[string]map[int32]kgo.Offset{}
 	for _, topic := range l.topics {
 		from[topic] = map[int32]kgo.Offset{}
@@ -31,7 +31,7 @@ func newReader(l *load, name string) (*reader, error) {
 			from[topic][int32(index)] = kgo.NewOffset().At(0)
 		}
 	}
-	client, err := kgo.NewClient(append(l.clientOpts(name), kgo.ConsumePartitions(from), kgo.KeepControlRecords(),
+	client, err := kgo.NewClient(append(append(l.clientOpts(name), opts...), kgo.ConsumePartitions(from), kgo.KeepControlRecords(),
 		kgo.DisableFetchCRCValidation(), kgo.FetchMaxWait(500*time.Millisecond), kgo.ConsumeResetOffset(kgo.NoResetOffset()))...)
 	if err != nil {
 		return nil, fmt.Errorf("start the reader %s: %w", name, err)
@@ -43,9 +43,13 @@ func newReader(l *load, name string) (*reader, error) {
 }
 
 // readAll reads every partition past the end that it has and past the highest acknowledged
-// offset. What it could not read in time is not drained.
-func readAll(ctx context.Context, l *load, name string) ([]oracle.Read, error) {
-	r, err := newReader(l, name)
+// offset, everything or what is committed only. What it could not read in time is not drained.
+func readAll(ctx context.Context, l *load, name string, committed bool) ([]oracle.Read, error) {
+	var opts []kgo.Opt
+	if committed {
+		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	}
+	r, err := newReader(l, name, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -54,9 +58,15 @@ func readAll(ctx context.Context, l *load, name string) ([]oracle.Read, error) {
 	if endErr == nil {
 		r.poll(ctx, func() bool { return r.reached(ends) })
 	}
+	stable := map[oracle.Partition]int64{}
+	if committed {
+		if stable, err = r.offsets(ctx, r.admin().ListCommittedOffsets); err != nil && endErr == nil {
+			endErr = err
+		}
+	}
 	reads := make([]oracle.Read, 0, len(l.partitions))
 	for _, p := range l.partitions {
-		read := oracle.Read{Name: name, Partition: p, End: ends[p], Records: r.records[p], Control: r.control[p], Drained: endErr == nil && r.next[p] >= ends[p]}
+		read := oracle.Read{Name: name, Partition: p, End: ends[p], Records: r.records[p], Control: r.control[p], Drained: endErr == nil && r.next[p] >= ends[p], Committed: committed, Stable: stable[p]}
 		if !read.Drained {
 			read.Error = fmt.Sprint(errors.Join(endErr, r.last, ctx.Err()))
 		}
@@ -89,29 +99,39 @@ func (r *reader) poll(ctx context.Context, done func() bool) {
 // ends returns where each partition must be read to: its high watermark, and no less than
 // past what was acknowledged.
 func (r *reader) ends(ctx context.Context) (map[oracle.Partition]int64, error) {
-	admin := kadm.NewClient(r.client)
+	ends, err := r.offsets(ctx, r.admin().ListEndOffsets)
+	for p, end := range ends {
+		ends[p] = max(end, r.l.rec.acknowledged(p)+1)
+	}
+	return ends, err
+}
+
+func (r *reader) admin() *kadm.Client { return kadm.NewClient(r.client) }
+
+// offsets lists an offset of each partition, and tries until it has all or ctx ends.
+func (r *reader) offsets(ctx context.Context, list func(context.Context, ...string) (kadm.ListedOffsets, error)) (map[oracle.Partition]int64, error) {
 	for {
-		listed, err := admin.ListEndOffsets(ctx, r.l.topics...)
+		listed, err := list(ctx, r.l.topics...)
 		if err == nil {
 			err = listed.Error()
 		}
 		if err == nil {
-			ends := map[oracle.Partition]int64{}
+			offsets := map[oracle.Partition]int64{}
 			for _, p := range r.l.partitions {
-				end, ok := listed.Lookup(p.Topic, p.Index)
+				at, ok := listed.Lookup(p.Topic, p.Index)
 				if !ok {
-					err = fmt.Errorf("list the end of %s: it is not there", p)
+					err = fmt.Errorf("list an offset of %s: it is not there", p)
 				}
-				ends[p] = max(end.Offset, r.l.rec.acknowledged(p)+1)
+				offsets[p] = at.Offset
 			}
 			if err == nil {
-				return ends, nil
+				return offsets, nil
 			}
 		}
 		select {
 		case <-time.After(200 * time.Millisecond):
 		case <-ctx.Done():
-			return nil, fmt.Errorf("list the ends of partitions: %w", errors.Join(err, ctx.Err()))
+			return nil, fmt.Errorf("list the offsets of partitions: %w", errors.Join(err, ctx.Err()))
 		}
 	}
 }

@@ -20,15 +20,21 @@ type recorder struct {
 	mu      sync.Mutex
 	history oracle.History
 	acked   int
-	watch   bool                               // whether stalls are recorded
-	since   time.Duration                      // when the watch began
-	last    map[oracle.Partition]time.Duration // when the latest record was acknowledged under watch
-	stall   time.Duration                      // longest time between two acknowledgements of a partition under watch
-	highest map[oracle.Partition]int64
-	groups  map[string]*coverage
-	changed chan struct{} // closed at the next acknowledgement or poll
-	faults  map[string]int64
-	clients []string // errors that clients were left with
+	commits int              // of transactions
+	open    map[string][]int // transactions by transactional id, as far as they have not ended
+	inTxn   map[int][]int    // acknowledged sends by the open transaction
+	// highestCommitted is where the latest record is that is known to be committed.
+	highestCommitted map[oracle.Partition]int64
+	watch            bool                               // whether stalls are recorded
+	since            time.Duration                      // when the watch began
+	last             map[oracle.Partition]time.Duration // when the latest record was acknowledged under watch
+	stall            time.Duration                      // longest time between two acknowledgements of a partition under watch
+	plain            map[oracle.Partition]bool          // those that records without a transaction were acknowledged in
+	highest          map[oracle.Partition]int64
+	groups           map[string]*coverage
+	changed          chan struct{} // closed at the next acknowledgement or poll
+	faults           map[string]int64
+	clients          []string // errors that clients were left with
 }
 
 // coverage is what has come to the members of a group.
@@ -41,6 +47,7 @@ func newRecorder() *recorder {
 	return &recorder{
 		began: time.Now(), history: oracle.History{Groups: map[string][]string{}}, highest: map[oracle.Partition]int64{},
 		last: map[oracle.Partition]time.Duration{}, groups: map[string]*coverage{}, changed: make(chan struct{}), faults: map[string]int64{},
+		plain: map[oracle.Partition]bool{}, open: map[string][]int{}, inTxn: map[int][]int{}, highestCommitted: map[oracle.Partition]int64{},
 	}
 }
 
@@ -54,11 +61,14 @@ func (r *recorder) notify() {
 }
 
 // send notes that a record is about to be sent and returns its number.
-func (r *recorder) send(v oracle.Value, p oracle.Partition) int {
+func (r *recorder) send(v oracle.Value, p oracle.Partition) int { return r.sendIn(0, v, p, nil) }
+
+// sendIn notes the same of a record of a transaction, 0 for none, that may be a copy.
+func (r *recorder) sendIn(txn int, v oracle.Value, p oracle.Partition, of *oracle.Value) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.history.Sends = append(r.history.Sends, oracle.Send{
-		Span: oracle.Span{Invoked: r.now()}, Value: v, Partition: p, Outcome: oracle.Info, Error: "no answer",
+		Span: oracle.Span{Invoked: r.now()}, Value: v, Partition: p, Outcome: oracle.Info, Error: "no answer", Txn: txn, Of: of,
 	})
 	return len(r.history.Sends) - 1
 }
@@ -74,17 +84,21 @@ func (r *recorder) sent(n int, offset int64, err error) {
 		return
 	}
 	r.acked++
-	if r.watch {
+	if s.Txn == 0 {
+		r.plain[s.Partition] = true
+	}
+	if r.watch && s.Txn == 0 {
 		r.stall = max(r.stall, s.Completed-max(r.since, r.last[s.Partition]))
 		r.last[s.Partition] = s.Completed
 	}
 	if high, ok := r.highest[s.Partition]; !ok || offset > high {
 		r.highest[s.Partition] = offset
 	}
-	for _, g := range r.groups {
-		if !g.seen[s.Value] {
-			g.missing[s.Value] = true
-		}
+	r.visible(s, false)
+	if s.Txn == 0 {
+		r.visible(s, true)
+	} else {
+		r.inTxn[s.Txn] = append(r.inTxn[s.Txn], n)
 	}
 	r.notify()
 }
@@ -113,7 +127,7 @@ func (r *recorder) join(group, consumer string) {
 	}
 	g := &coverage{seen: map[oracle.Value]bool{}, missing: map[oracle.Value]bool{}}
 	for _, s := range r.history.Sends {
-		if s.Outcome == oracle.OK {
+		if s.Outcome == oracle.OK && r.mustSee(group, &s) {
 			g.missing[s.Value] = true
 		}
 	}
@@ -168,7 +182,7 @@ func (r *recorder) clientError(format string, args ...any) {
 func (r *recorder) watchStalls(on bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for p := range r.highest {
+	for p := range r.plain {
 		if !on && r.watch {
 			r.stall = max(r.stall, r.now()-max(r.since, r.last[p]))
 		}

@@ -40,7 +40,12 @@ type operations struct {
 	Unknown int `json:"unknown"`
 	Polled  int `json:"polled"` // records
 	Commits int `json:"commits"`
-	Read    int `json:"read"` // records, in the last two reads
+	Read    int `json:"read"` // records, in the last reads, of which each pass has two
+
+	Committed int `json:"transactions_committed"`
+	Aborted   int `json:"transactions_aborted"` // or timed out, or fenced
+	Undecided int `json:"transactions_unknown"` // to clients, whose commit was not answered
+	Copied    int `json:"copied"`               // records sent as copies, in whatever transactions
 }
 
 func (o operations) total() int { return o.Sends + o.Polled + o.Commits + o.Read }
@@ -107,6 +112,21 @@ func count(h *oracle.History) operations {
 			o.Unknown++
 		}
 	}
+	for _, s := range h.Sends {
+		if s.Of != nil {
+			o.Copied++
+		}
+	}
+	for _, t := range h.Txns {
+		switch t.Commit {
+		case oracle.OK:
+			o.Committed++
+		case oracle.Fail:
+			o.Aborted++
+		default:
+			o.Undecided++
+		}
+	}
 	for _, p := range h.Polls {
 		o.Polled += len(p.Records)
 	}
@@ -126,9 +146,9 @@ func (r report) line() string {
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {
 		faults = append(faults, fmt.Sprintf("%s %d", name, r.Faults[name]))
 	}
-	return fmt.Sprintf("%s\ttorture/%s\t%.1fs\t%s seed=%d ops=%d sent=%d acked=%d failed=%d unknown=%d polled=%d stall=%.1fs rss=%dMiB faults=[%s] anomalies=[%s]",
+	return fmt.Sprintf("%s\ttorture/%s\t%.1fs\t%s seed=%d ops=%d sent=%d acked=%d failed=%d unknown=%d polled=%d txns=%d/%d/%d copied=%d stall=%.1fs rss=%dMiB faults=[%s] anomalies=[%s]",
 		verdict, r.Scenario, r.Seconds, r.Target, r.Seed, r.Operations.total(), r.Operations.Sends, r.Operations.Acked, r.Operations.Failed,
-		r.Operations.Unknown, r.Operations.Polled, r.LongestStall, r.PeakRSS>>20, strings.Join(faults, ", "), r.kinds())
+		r.Operations.Unknown, r.Operations.Polled, r.Operations.Committed, r.Operations.Aborted, r.Operations.Undecided, r.Operations.Copied, r.LongestStall, r.PeakRSS>>20, strings.Join(faults, ", "), r.kinds())
 }
 
 // kinds are the kinds of anomalies that were found, each with how many.

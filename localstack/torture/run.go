@@ -14,10 +14,12 @@ import (
 // How long each part of a run may take.
 const (
 	warmUp     = 500              // acknowledgements before the first fault
+	warmUpTxns = 10               // committed transactions before it
 	startLimit = 2 * time.Minute  // to get there
 	healLimit  = 2 * time.Minute  // to bring everything back
 	resumeIn   = 30 * time.Second // until acknowledgements go on
 	afterFault = 200              // acknowledgements that show that work goes on
+	afterTxns  = 3                // committed transactions that show the same
 )
 
 // run runs one scenario. An error means that it could not be run; what it found is in the report.
@@ -73,7 +75,10 @@ func (e *env) begin(ctx context.Context, s scenario, dir string) (err error) {
 	if e.load, err = startLoad(starting, e.cfg, e.addrs(), e.rec); err != nil {
 		return err
 	}
-	return e.rec.awaitAcked(starting, warmUp)
+	if err := e.rec.awaitAcked(starting, warmUp); err != nil || e.cfg.transactors == 0 {
+		return err
+	}
+	return e.rec.awaitCommitted(starting, warmUpTxns)
 }
 
 // recover brings everything back and waits until the load has come to its end.
@@ -85,7 +90,11 @@ func (e *env) recover(ctx context.Context) {
 	}
 	resuming, cancel := context.WithTimeout(ctx, resumeIn)
 	defer cancel()
-	if err := e.rec.awaitAcked(resuming, afterFault); err != nil {
+	err := e.rec.awaitAcked(resuming, afterFault)
+	if err == nil && e.cfg.transactors > 0 {
+		err = e.rec.awaitCommitted(resuming, afterTxns)
+	}
+	if err != nil {
 		e.found(notResumed, "within %s of the end of the fault: %v", resumeIn, err)
 	}
 	e.rec.watchStalls(false)
@@ -116,11 +125,16 @@ func (e *env) reads(ctx context.Context) {
 func (e *env) readOnce(ctx context.Context, name string) {
 	draining, cancel := context.WithTimeout(ctx, e.cfg.patience)
 	defer cancel()
-	reads, err := readAll(draining, e.load, name)
-	if err != nil {
+	for _, committed := range []bool{false, true} {
+		reads, err := readAll(draining, e.load, name, committed)
+		if err != nil {
+			e.found(oracle.NotDrained, "the read %s: %v", name, err)
+		}
+		e.rec.read(reads)
+	}
+	if err := e.load.noteCopies(draining, name); err != nil {
 		e.found(oracle.NotDrained, "the read %s: %v", name, err)
 	}
-	e.rec.read(reads)
 }
 
 // end ends what begin has started.

@@ -53,6 +53,13 @@ func startProcesses(ctx context.Context, cfg config, dir string) (*processes, er
 		cluster.Brokers, cluster.Launch = cfg.brokers, rig.LaunchBrokers(base, rig.MinIOBucket, "torture")
 		cluster.Store, cluster.Table = startStore(cfg.minio), startTable(cfg.node)
 	}
+	if cfg.target == targetKafka {
+		java, err := rig.FindJava(cfg.jars)
+		if err != nil {
+			return nil, err
+		}
+		cluster.Launch = launchKafka(java)
+	}
 	c, err := rig.StartCluster(ctx, cluster)
 	if err != nil {
 		return nil, err
@@ -61,6 +68,16 @@ func startProcesses(ctx context.Context, cfg config, dir string) (*processes, er
 	ctx, p.quit = context.WithCancel(ctx)
 	go p.measure(ctx)
 	return p, nil
+}
+
+// launchKafka starts Apache Kafka in the place of a broker, as quick to end transactions as ours.
+func launchKafka(java *rig.Java) rig.Launch {
+	return func(ctx context.Context, at rig.Place, _ []string) (*rig.Node, error) {
+		return rig.LaunchKafka(ctx, rig.KafkaConfig{Java: java, Dir: at.Dir, Addr: at.Addr, Set: map[string]string{
+			"group.initial.rebalance.delay.ms":                            "100",
+			"transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
+		}})
+	}
 }
 
 func (p *processes) addrs() []string { return p.Addrs() }

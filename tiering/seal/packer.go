@@ -3,17 +3,12 @@ package seal
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/pack"
 	"github.com/forebaylog/forebay/tiering/producers"
 )
-
-// producerExpiry is how long ago the last batch of a producer may be that a pack
-// still tells of.
-const producerExpiry = 24 * time.Hour
 
 // source is where the batches of a plan come from.
 type source interface {
@@ -172,7 +167,7 @@ func (w *packer) beginRun(ctx context.Context, p id.Partition) error {
 	}
 	w.table = producers.Table{}
 	w.table.Restore(states)
-	w.table.Expire(w.s.cfg.Now(), producerExpiry)
+	w.table.Expire(w.s.cfg.Now(), w.s.cfg.ProducerExpiry)
 	if err := w.pack.BeginRun(p); err != nil {
 		return fmt.Errorf("begin the run of %s: %w", p, err)
 	}

@@ -80,6 +80,9 @@ type Config struct {
 	MaxPackBytes int64
 	// Interval is how often Run looks for work when no segment is rolled: 1 s.
 	Interval time.Duration
+	// ProducerExpiry is how long ago the last batch of a producer may be that a pack still
+	// tells of: 24 h. One with an open transaction is always told of.
+	ProducerExpiry time.Duration
 
 	Cluster string    // cluster id, for the packs' headers
 	Session string    // the broker's session, likewise; may be empty
@@ -116,6 +119,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Interval <= 0 {
 		c.Interval = time.Second
+	}
+	if c.ProducerExpiry <= 0 {
+		c.ProducerExpiry = 24 * time.Hour
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -72,9 +72,17 @@ func runSarama(ctx context.Context, t *suite.Target) (_ []suite.Case, err error)
 	if err != nil {
 		return nil, err
 	}
+	docker, err := startDocker(ctx, t.Dir, t.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, docker.Close()) }()
 	return goTest{
-		dir:  dir,
-		env:  []string{"TOXIPROXY_ADDR=http://" + toxiproxyAddr, "KAFKA_VERSION=4.1.0"},
+		dir: dir,
+		env: []string{
+			"TOXIPROXY_ADDR=http://" + toxiproxyAddr, "KAFKA_VERSION=4.1.0",
+			"PATH=" + docker.Dir + string(filepath.ListSeparator) + os.Getenv("PATH"),
+		},
 		args: []string{"-tags", "functional", "-timeout", "24m", "-run", tests, "."},
 	}.run(ctx, t.Log)
 }

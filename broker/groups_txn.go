@@ -1,0 +1,176 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/forebaylog/forebay/broker/group"
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/offsets"
+)
+
+// txnCommit is a commit of offsets as part of a transaction.
+type txnCommit struct {
+	group        string
+	verification txnVerification // without partitions
+	member       group.Commit
+	entries      []offsets.Entry
+	done         func(error) // called once, from any goroutine
+}
+
+// txnCommitKey names those who commit one after the other.
+type txnCommitKey struct {
+	group    string
+	producer id.Producer
+}
+
+// commitTxn makes offsets pending, after those of the same producer and group that came before. It
+// does not block.
+func (m *groups) commitTxn(c *txnCommit) {
+	key := txnCommitKey{c.group, c.verification.Producer}
+	m.mu.Lock()
+	defer m.unlock()
+	if m.closed {
+		m.after = append(m.after, func() { c.done(group.ErrNotAvailable) })
+		return
+	}
+	queue, running := m.txnCommits[key]
+	m.txnCommits[key] = append(queue, c)
+	if !running {
+		m.writes.Go(func() { m.runTxnCommits(key) })
+	}
+}
+
+// runTxnCommits takes the commits of one producer and group in until there are none.
+func (m *groups) runTxnCommits(key txnCommitKey) {
+	for {
+		m.mu.Lock()
+		queue := m.txnCommits[key]
+		if len(queue) == 0 {
+			delete(m.txnCommits, key)
+			m.mu.Unlock()
+			return
+		}
+		c := queue[0]
+		m.txnCommits[key] = queue[1:]
+		m.mu.Unlock()
+		ctx, cancel := context.WithTimeout(m.ctx, pendingTimeout)
+		if err := m.takeTxnCommit(ctx, c); err != nil {
+			c.done(err)
+		}
+		cancel()
+	}
+}
+
+// takeTxnCommit asks whether the transaction is open, and if so accepts the offsets; c.done is
+// called then once they are durable. The end of the transaction in between invalidates the answer.
+func (m *groups) takeTxnCommit(ctx context.Context, c *txnCommit) error {
+	guard := &txnGuard{}
+	var s *groupsShard
+	known, fenced := false, false
+	producer := c.verification.Producer
+	err := m.with(ctx, c.group, func(e *groupEntry, _ time.Time) {
+		s = e.shard
+		s.guards[producer] = append(s.guards[producer], guard)
+		if t := s.pending[c.group][producer]; t != nil {
+			known, fenced = t.epoch == c.verification.Epoch && t.ending == nil && len(t.offsets) > 0, c.verification.Epoch < t.epoch
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer m.dropGuard(s, producer, guard)
+	if fenced {
+		return fmt.Errorf("commit offsets of producer %d in group %q: epoch %d is over: %w",
+			producer, c.group, c.verification.Epoch, kerr.InvalidProducerEpoch)
+	}
+	if !known {
+		v := c.verification
+		v.Partitions = []id.Partition{m.shardPartition(c.group)}
+		if err := m.cfg.Verify(ctx, v)[v.Partitions[0]]; err != nil {
+			return verificationError(c.group, err)
+		}
+	}
+	return m.acceptTxnCommit(ctx, s, c, guard)
+}
+
+func (m *groups) dropGuard(s *groupsShard, producer id.Producer, guard *txnGuard) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	left := slices.DeleteFunc(s.guards[producer], func(g *txnGuard) bool { return g == guard })
+	if s.guards[producer] = left; len(left) == 0 {
+		delete(s.guards, producer)
+	}
+}
+
+// verificationError says that the transaction's coordinator cannot be asked in the way that
+// producers take for a passing trouble of the group's.
+func verificationError(groupID string, err error) error {
+	for _, passing := range []error{
+		kerr.NetworkException, kerr.NotCoordinator, kerr.CoordinatorNotAvailable, kerr.RequestTimedOut, kerr.NotLeaderForPartition,
+		context.DeadlineExceeded, context.Canceled,
+	} {
+		if errors.Is(err, passing) {
+			return fmt.Errorf("verify the transaction that commits in group %q: %w: %w", groupID, kerr.CoordinatorLoadInProgress, err)
+		}
+	}
+	return err
+}
+
+// acceptTxnCommit makes the offsets pending if the group lets the member commit.
+func (m *groups) acceptTxnCommit(ctx context.Context, s *groupsShard, c *txnCommit, guard *txnGuard) error {
+	var refused error
+	producer := c.verification.Producer
+	err := m.with(ctx, c.group, func(e *groupEntry, now time.Time) {
+		t := s.pending[c.group][producer]
+		switch {
+		case e.shard != s:
+			refused = group.ErrNotCoordinator
+			return
+		case guard.broken:
+			refused = fmt.Errorf("commit offsets of producer %d in group %q: its transaction has ended: %w", producer, c.group, kerr.InvalidTxnState)
+			return
+		case t != nil && t.ending != nil:
+			refused = fmt.Errorf("commit offsets of producer %d in group %q: its transaction ends: %w", producer, c.group, kerr.ConcurrentTransactions)
+			return
+		}
+		for _, a := range e.state.Step(now, c.member) {
+			if a, ok := a.(group.CommitAnswer); ok {
+				refused = a.Err
+			}
+		}
+		if refused == nil && len(c.entries) > 0 {
+			m.makePending(e, s, c, now)
+		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case refused != nil:
+		return refused
+	case len(c.entries) == 0:
+		c.done(nil)
+	}
+	return nil
+}
+
+func (m *groups) makePending(e *groupEntry, s *groupsShard, c *txnCommit, now time.Time) {
+	t := s.txn(c.group, c.verification.Producer)
+	if t.epoch != c.verification.Epoch {
+		t.epoch = c.verification.Epoch
+		clear(t.offsets) // of a transaction that was fenced before it committed anything here
+	}
+	at := e.commitTime(now, false)
+	for _, o := range c.entries {
+		o.CommitTime = at
+		t.offsets[id.Partition{Topic: o.Topic, Index: o.Partition}] = o
+	}
+	m.writePending(s, c.group, c.verification.Producer, t, t.entries(), func(err error) {
+		m.after = append(m.after, func() { c.done(err) })
+	})
+}
