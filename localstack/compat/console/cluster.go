@@ -80,7 +80,7 @@ func transactions() []transcript.Case {
 			say(produce, `20 records sent`),
 			say("transactions {on} list", `^finished\s+\d+\s+\d+\s+CompleteCommit`),
 			say("transactions {on} describe --transactional-id finished", `\d+\s+finished\s+\d+\s+\d+\s+CompleteCommit`),
-			say("transactions {on} describe-producers --topic txns --partition 0", `^\d+\s+\d+\s+\d+\s+\d+\s+-?\d+\s+None`),
+			say("transactions {on} describe-producers --topic txns --partition 0", `^\d+\s+\d+\s+\d+\s+-?\d+\s+\d+\s+None`),
 			say("console-consumer {on} --topic txns --from-beginning --isolation-level read_committed --max-messages 20 --timeout-ms 20000", `Processed a total of 20 messages`),
 		}},
 		{Name: "transactions: find-hanging, abort", Steps: []transcript.Step{

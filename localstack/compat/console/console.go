@@ -103,7 +103,7 @@ func mainsOf3() map[string]string {
 
 // all are the cases in groups that may run at the same time: each has topics of its own.
 func all() [][]transcript.Case {
-	return [][]transcript.Case{topics(), configs(), groups(), records(), cluster(), reassignments(), transactions()}
+	return [][]transcript.Case{reassignments(), transactions(), groups(), records(), topics(), configs(), cluster()}
 }
 
 // run runs groups of cases with the tools of some jars.

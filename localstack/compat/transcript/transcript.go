@@ -110,6 +110,9 @@ func (r *Runner) run(ctx context.Context, c Case) suite.Case {
 		}
 	}
 	result.Took = time.Since(began)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fmt.Fprintf(r.Log, "= %s: %s\n\n", result.Outcome, c.Name)
 	return result
 }
 
