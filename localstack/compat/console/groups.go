@@ -18,7 +18,7 @@ func groups() []transcript.Case {
 			{Run: "consumer-groups {on} --describe --group active --state", Want: []string{`^active\s+\S+ +\(\d\)\s+range\s+Stable\s+1`}},
 			{Run: "consumer-groups {on} --describe --group active --offsets", Await: true, Want: []string{`^active\s+grouped\s+[01]\s+(10|[0-9])\s+(10|[0-9])\s+0\s+\S*member`}},
 			say("consumer-groups {on} --describe --all-groups", `^active\s+grouped`),
-			refuse("consumer-groups {on} --delete --group active", `GroupNotEmptyException|not empty`),
+			say("consumer-groups {on} --delete --group active", `GroupNotEmptyException|not empty`),
 		}},
 		{Name: "consumer-groups: reset a group that has not been", Steps: []transcript.Step{
 			{Run: consume + "resets --from-beginning --max-messages 10 --timeout-ms 20000", Want: []string{`Processed a total of 10 messages`}},
