@@ -6,8 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/infra/id"
@@ -16,78 +15,53 @@ import (
 
 // coordinatorOf returns the member of the cluster that coordinates a group, and its shard.
 func (c *testCluster) coordinatorOf(groupID string) (*member, int32) {
-	shard, ok := shardOf(c.image(), groupID)
-	require.True(c.t, ok)
-	topic, _ := c.image().Topic(offsetsTopic)
+	img := c.image()
+	shard, _ := shardOf(img, groupID)
+	topic, _ := img.Topic(offsetsTopic)
 	return c.members[shard.Leader], int32(groupShard(groupID, len(topic.Partitions)))
 }
 
-// groupConsumer starts a consumer of a group that notes when partitions are taken from it.
-func (c *testCluster) groupConsumer(m *groupMember, opts ...kgo.Opt) {
-	m.owned = map[string]map[int32]bool{}
-	m.Client = c.client(append([]kgo.Opt{
-		kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"), kgo.HeartbeatInterval(50 * time.Millisecond), kgo.FetchMaxWait(100 * time.Millisecond),
-		kgo.OnPartitionsAssigned(m.assigned), kgo.OnPartitionsRevoked(m.revoked), kgo.OnPartitionsLost(m.revoked),
-		kgo.Balancers(kgo.RangeBalancer()), kgo.AutoCommitInterval(100 * time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-	}, opts...)...)
-}
-
-// TestCoordinatorKilled: the members of a group, one of them static, go on at the next
-// coordinator: no partition is taken from them, and neither id nor generation change. What a transaction
-// had pending is ended there.
+// TestCoordinatorKilled: a member goes on at the next coordinator of three brokers, under its id
+// and generation. What a transaction had pending is ended there.
 func TestCoordinatorKilled(t *testing.T) {
 	c := newTestCluster(t)
 	for node := id.Broker(1); node <= 3; node++ {
 		c.start(node)
 	}
 	c.createTopic("t", 4, 3)
-	var members [2]groupMember
-	c.groupConsumer(&members[0])
-	c.groupConsumer(&members[1], kgo.InstanceID("static"))
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	described := func() (d group.Description) {
-		if m, _ := c.coordinatorOf("g"); m != nil {
-			_ = m.groups.with(ctx, "g", func(e *groupEntry, _ time.Time) { d = e.state.Describe() })
-		}
-		return d
-	}
-	stable := func() bool { d := described(); return d.State == group.Stable && len(d.Members) == 2 }
-	eventually(t, "both are members", func() bool { return stable() && members[0].owns() == 2 && members[1].owns() == 2 })
-	before := described()
-	lost := members[0].lost + members[1].lost
-	_, generation := members[0].GroupMetadata()
-
+	require.NoError(t, c.members[1].createShards(t.Context()))
 	dead, shard := c.coordinatorOf("g")
-	open := func(context.Context, txnVerification) map[id.Partition]error { return nil }
+	require.NoError(t, dead.meta.Refresh(t.Context()))
+	memberID, generation := (&groupBroker{dead.Broker, dead.Addrs()[0].String(), nil}).member(t, "g")
+
 	topic, _ := c.image().Topic("t")
-	dead.groups.cfg.Verify = open
+	last := id.Partition{Topic: topic.ID, Index: 3}
+	dead.groups.cfg.Verify = func(context.Context, txnVerification) map[id.Partition]error { return nil }
 	done := make(chan error, 1)
 	dead.groups.commitTxn(&txnCommit{
-		group: "g", verification: txnVerification{Producer: 77}, member: group.Commit{Generation: -1, Transactional: true},
+		group: "g", verification: txnVerification{Producer: 77},
+		member:  group.Commit{MemberID: memberID, Generation: generation, Transactional: true},
 		entries: []offsets.Entry{{Topic: topic.ID, TopicName: "t", Partition: 3, Offset: 33, LeaderEpoch: -1}}, done: func(err error) { done <- err },
 	})
 	require.NoError(t, <-done)
 	dead.cut.Store(true)
 	c.stop(dead)
 	eventually(t, "another coordinates it", func() bool { m, _ := c.coordinatorOf("g"); return m != nil && m != dead })
-	eventually(t, "the group is stable there", stable)
-	require.Never(t, func() bool { return members[0].lost+members[1].lost > lost }, 500*time.Millisecond, 50*time.Millisecond)
-	require.Equal(t, before, described())
-	_, now := members[0].GroupMetadata()
-	require.Equal(t, generation, now)
 
 	next, _ := c.coordinatorOf("g")
-	last := id.Partition{Topic: topic.ID, Index: 3}
+	require.NoError(t, next.meta.Refresh(t.Context()))
+	at := &groupBroker{next.Broker, next.Addrs()[0].String(), nil}
+	require.NoError(t, groupErrorCode(at.ask(t, 4, beatRequest("g", memberID, generation, nil))))
+	require.ErrorIs(t, groupErrorCode(at.ask(t, 9, commitRequest("g", memberID, generation-1, "t", topic.ID, 0, 9))), kerr.IllegalGeneration)
+	require.NoError(t, groupErrorCode(at.ask(t, 9, commitRequest("g", memberID, generation, "t", topic.ID, 0, 9))))
 	require.True(t, next.unstable(t, "g", last))
 	next.groups.endTxn(shard, txnMarker{Producer: 77, Commit: true}, func(err error) { done <- err })
 	require.NoError(t, <-done)
 	require.False(t, next.unstable(t, "g", last))
-	fetched, err := kadm.NewClient(c.client()).FetchOffsets(ctx, "g")
-	require.NoError(t, err)
-	at, ok := fetched.Lookup("t", 3)
-	require.True(t, ok)
-	require.EqualValues(t, 33, at.At)
+	require.NoError(t, next.groups.withOffsets(t.Context(), "g", func(e *groupEntry, _ time.Time) {
+		require.Equal(t, id.Offset(33), e.offsets[last].Offset)
+		require.Equal(t, id.Offset(9), e.offsets[id.Partition{Topic: topic.ID}].Offset)
+	}))
 }
 
 // unstable reports whether a transaction has an offset of the partition pending.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -28,7 +29,7 @@ func handleListGroups(ctx context.Context, b *Broker, c *call) kmsg.Response {
 	for _, name := range slices.Compact(names) {
 		g := kmsg.NewListGroupsResponseGroup()
 		g.Group, g.GroupState, g.GroupType = name, group.Empty.String(), classicType
-		if d, ok := b.groups.peek(name); ok {
+		if d, ok := b.groups.peek(ctx, name); ok {
 			if d.State == group.Dead {
 				continue
 			}
@@ -46,13 +47,8 @@ func listed(filter []string, value string) bool {
 	return len(filter) == 0 || slices.ContainsFunc(filter, func(f string) bool { return strings.EqualFold(f, value) })
 }
 
-// peek describes a group if it is in memory.
-func (m *groups) peek(name string) (group.Description, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	e := m.byID[name]
-	if e == nil || e.state == nil {
-		return group.Description{}, false
-	}
-	return e.state.Describe(), true
+// peek describes a group that this broker coordinates. What cannot be read now is not described.
+func (m *groups) peek(ctx context.Context, name string) (d group.Description, ok bool) {
+	err := m.with(ctx, name, func(e *groupEntry, _ time.Time) { d = e.state.Describe() })
+	return d, err == nil
 }

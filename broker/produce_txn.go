@@ -11,7 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebaylog/forebay/broker/partition"
-	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/tiering/batch"
 )
 
@@ -89,10 +88,28 @@ func (p *produce) oneTransaction(batches []*kmsg.ProduceRequestTopicPartition) e
 	return nil
 }
 
-// askCoordinator adds an admission for each batch that its log does not take without one.
-func (p *produce) askCoordinator(ctx context.Context, admissions map[*kmsg.ProduceRequestTopicPartition]admission) {
-	ask := txnVerification{TransactionalID: *p.req.TransactionID, Add: p.req.Version >= addingVersion}
-	asked := map[id.Partition]*kmsg.ProduceRequestTopicPartition{}
+// unverified is a batch that its log does not take before the coordinator was asked.
+type unverified struct {
+	partition *kmsg.ProduceRequestTopicPartition
+	log       *partition.Log
+	batch     batch.View
+	guard     partition.Guard
+}
+
+// guarded takes the guard of now. It reports whether that is the one of before, or none is
+// needed any more: then no marker has come in between.
+func (u *unverified) guarded(p *produce) bool {
+	guard, needed := u.log.Verify(u.batch, p.c.received, p.adds())
+	same := !needed || guard == u.guard
+	u.guard = guard
+	return same
+}
+
+// adds reports whether partitions join the transaction by being produced to.
+func (p *produce) adds() bool { return p.req.Version >= addingVersion }
+
+// unverified returns the batches that the coordinator is to be asked about.
+func (p *produce) unverified() (batches []*unverified) {
 	for i := range p.req.Topics {
 		t := &p.req.Topics[i]
 		topic, err := p.topic(t)
@@ -103,31 +120,18 @@ func (p *produce) askCoordinator(ctx context.Context, admissions map[*kmsg.Produ
 			}
 			log, err := p.b.storage.logOf(topic, rp.Partition)
 			if err != nil {
-				continue
+				continue // told when it is its turn, as what is next
 			}
 			v, err := batch.ParseHeader(rp.Records)
 			if err != nil {
 				continue
 			}
-			guard, needed := log.Verify(v, p.c.received, ask.Add)
-			if !needed {
-				continue
+			if guard, needed := log.Verify(v, p.c.received, p.adds()); needed {
+				batches = append(batches, &unverified{partition: rp, log: log, batch: v, guard: guard})
 			}
-			ask.Producer, ask.Epoch = v.ProducerID(), v.ProducerEpoch()
-			ask.Partitions = append(ask.Partitions, log.ID())
-			asked[log.ID()], admissions[rp] = rp, admission{guard: guard}
 		}
 	}
-	if len(ask.Partitions) == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(p.req.TimeoutMillis)*time.Millisecond)
-	defer cancel()
-	for part, err := range p.verify(ctx, ask) {
-		if err != nil {
-			admissions[asked[part]] = admission{err: p.coordinatorError(err)}
-		}
-	}
+	return batches
 }
 
 // How long and how often a partition is to be added to a transaction while the one before it
@@ -138,28 +142,45 @@ const (
 	addBackoff  = 10 * time.Millisecond
 )
 
-// verify asks the coordinator, more than once if the transaction before still ends.
-func (p *produce) verify(ctx context.Context, ask txnVerification) map[id.Partition]error {
-	errs := p.b.storage.verifyTxn(ctx, ask)
-	for began := time.Now(); ask.Add && time.Since(began) < addPatience; {
-		again := slices.DeleteFunc(slices.Clone(ask.Partitions), func(part id.Partition) bool {
-			return !errors.Is(errs[part], kerr.ConcurrentTransactions)
+// askCoordinator adds an admission for each batch that its log does not take without one. It asks
+// again about partitions that got the marker of the transaction before meanwhile, which has
+// taken their guards back, and for a while about those that still wait for it.
+func (p *produce) askCoordinator(ctx context.Context, admissions map[*kmsg.ProduceRequestTopicPartition]admission) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(p.req.TimeoutMillis)*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	for open := p.unverified(); len(open) > 0; {
+		errs := p.b.storage.verifyTxn(ctx, p.question(open))
+		pause := false
+		open = slices.DeleteFunc(open, func(u *unverified) bool {
+			err := errs[u.log.ID()]
+			ends := p.adds() && errors.Is(err, kerr.ConcurrentTransactions) && time.Since(began) < addPatience
+			same := u.guarded(p)
+			switch {
+			case ends:
+				pause = true
+				return false
+			case err != nil:
+				admissions[u.partition] = admission{err: p.coordinatorError(err)}
+			case same:
+				admissions[u.partition] = admission{guard: u.guard}
+			}
+			return err != nil || same
 		})
-		if len(again) == 0 {
-			break
-		}
-		select {
-		case <-time.After(addBackoff):
-		case <-ctx.Done():
-			return errs
-		}
-		ask.Partitions = again
-		answers := p.b.storage.verifyTxn(ctx, ask)
-		for _, part := range again {
-			errs[part] = answers[part]
+		if pause {
+			pauseUnless(ctx, addBackoff, nil)
 		}
 	}
-	return errs
+}
+
+// question is what the coordinator is asked about the batches, which are of one producer.
+func (p *produce) question(open []*unverified) txnVerification {
+	first := open[0].batch
+	q := txnVerification{TransactionalID: *p.req.TransactionID, Producer: first.ProducerID(), Epoch: first.ProducerEpoch(), Add: p.adds()}
+	for _, u := range open {
+		q.Partitions = append(q.Partitions, u.log.ID())
+	}
+	return q
 }
 
 // coordinatorError makes of a coordinator's error one that producers know how to go on from, as Kafka does.

@@ -27,7 +27,7 @@ func TestTransactionsOfClients(t *testing.T) {
 				for j := range each {
 					records = append(records, kgo.StringRecord(fmt.Sprintf("%d/%d", i, j)))
 				}
-				require.NoError(t, producer.ProduceSync(t.Context(), records...).FirstErr())
+				require.NoError(t, producer.ProduceSync(t.Context(), records...).FirstErr(), "transaction %d", i)
 				commit := kgo.TransactionEndTry(i%3 != 0)
 				require.NoError(t, producer.EndTransaction(t.Context(), commit))
 				for _, r := range records {

@@ -24,9 +24,11 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/forebaylog/forebay/localstack/compat/console"
 	"github.com/forebaylog/forebay/localstack/compat/differential"
 	"github.com/forebaylog/forebay/localstack/compat/gosuites"
 	"github.com/forebaylog/forebay/localstack/compat/javasuites"
+	"github.com/forebaylog/forebay/localstack/compat/kcat"
 	"github.com/forebaylog/forebay/localstack/compat/suite"
 )
 
@@ -34,6 +36,8 @@ import (
 func allSuites() []suite.Suite {
 	return slices.Concat(
 		gosuites.Suites(),
+		console.Suites(),
+		kcat.Suites(),
 		javasuites.Suites(),
 		differential.Suites(),
 	)

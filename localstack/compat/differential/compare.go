@@ -41,6 +41,9 @@ func differences(kafka, forebay []step) []difference {
 const absent = "nothing"
 
 func fieldDifferences(kafka, forebay step) []difference {
+	if noted(kafka) != noted(forebay) { // one did not answer
+		return []difference{{kafka.label, "", summary(kafka), summary(forebay)}}
+	}
 	other := make(map[string]string, len(forebay.fields))
 	for _, f := range forebay.fields {
 		other[f.path] = f.value
@@ -62,4 +65,15 @@ func fieldDifferences(kafka, forebay step) []difference {
 		}
 	}
 	return out
+}
+
+// noted reports whether a step is something that was seen, as opposed to an answer.
+func noted(s step) bool { return len(s.fields) == 1 && s.fields[0].path == "" }
+
+// summary is a step in short.
+func summary(s step) string {
+	if noted(s) {
+		return s.fields[0].value
+	}
+	return "an answer"
 }

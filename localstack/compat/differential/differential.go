@@ -32,7 +32,7 @@ type scenario struct {
 const scenarioLimit = 90 * time.Second
 
 // atOnce is how many scenarios run at the same time.
-const atOnce = 4
+const atOnce = 6
 
 // settings are what both brokers are started with.
 var settings = map[string]string{
@@ -47,6 +47,7 @@ var settings = map[string]string{
 // kafkaSettings are what only Apache Kafka has to be told.
 var kafkaSettings = map[string]string{
 	"transaction.state.log.num.partitions": "3",
+	"log.retention.check.interval.ms":      "3600000", // scenarios have records of 1970
 }
 
 // Suites returns the suite of this package.
@@ -74,6 +75,7 @@ func scenarios() []scenario {
 		{"fetch", fetchScenarios},
 		{"offsets", offsetScenarios},
 		{"groups", groupScenarios},
+		{"transactions", transactionScenarios},
 		{"topics", topicScenarios},
 		{"configs", configScenarios},
 		{"admin", adminScenarios},

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -27,8 +28,9 @@ const (
 	attrControl       = 1 << 5
 )
 
-// batchTime is the time of records whose time does not matter, ms.
-const batchTime = 1700000000000
+// batchTime is the time of records whose time does not matter, ms: about now, so that no
+// broker takes them for old.
+var batchTime = time.Now().UnixMilli()
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -87,6 +89,9 @@ func (c *canon) batches(encoded []byte) string {
 		}
 		out = append(out, c.batch(encoded[:size]))
 		encoded = encoded[size:]
+	}
+	if len(encoded) > 0 {
+		out = append(out, fmt.Sprintf("cut off: %d %x", len(encoded), encoded))
 	}
 	return strings.Join(out, "; ")
 }

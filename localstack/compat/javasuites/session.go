@@ -136,12 +136,13 @@ const (
 	killEvery  = 3 * time.Second // after the last one is there again
 	killedFor  = time.Second
 	leastKills = 2
+	mostKills  = 6 // so that a slow machine gets done
 )
 
-// kill kills a broker every now and then until ctx ends.
+// kill kills a broker every now and then until ctx ends or it was often enough.
 func (s *session) kill(ctx context.Context) (kills int, err error) {
 	brokers := s.Cluster.Brokers()
-	for ; sleep(ctx, killEvery) == nil; kills++ {
+	for ; kills < mostKills && sleep(ctx, killEvery) == nil; kills++ {
 		b := brokers[kills%len(brokers)]
 		fmt.Fprintf(s.Log, "killing %s\n", b.Name)
 		if err := b.Kill(); err != nil {
