@@ -115,9 +115,10 @@ func (s *session) verifiable(ctx context.Context) error {
 	}
 	acked, consumed := newEvents(), newEvents()
 	var consumers []*rig.Process
+	life := ctx // of the consumers, which go on when no more brokers are killed
 	err = s.whileKilling(ctx, func(ctx context.Context) error {
 		for i := range 2 {
-			c, err := s.start(fmt.Sprintf("verifiable-consumer-%d", i+1), consumed.listen(i, "record_data"), s.java.Tool(ctx, rig.VerifiableConsumer,
+			c, err := s.start(fmt.Sprintf("verifiable-consumer-%d", i+1), consumed.listen(i, "record_data"), s.java.Tool(life, rig.VerifiableConsumer,
 				"--bootstrap-server", s.bootstrap(), "--topic", topic, "--group-id", group, "--session-timeout", "10000", "--verbose"))
 			if err != nil {
 				return err
