@@ -139,7 +139,15 @@ func (s *session) verifiable(ctx context.Context) error {
 	if acked.len() != verifiableRecords {
 		return fmt.Errorf("VerifiableProducer says that %d of %d records were acknowledged, and retries without end", acked.len(), verifiableRecords)
 	}
-	err = await(ctx, func(context.Context) error { return consumed.requireAll(acked) })
+	err = await(ctx, func(context.Context) error {
+		err := consumed.requireAll(acked)
+		for _, c := range consumers {
+			if err != nil && !c.Running() {
+				return fmt.Errorf("%s has ended by itself: %w: %w", c.Name(), errHopeless, err)
+			}
+		}
+		return err
+	})
 	if err == nil {
 		err = await(ctx, func(ctx context.Context) error { return s.requireCommitted(ctx, group, topic) })
 	}
