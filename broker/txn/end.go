@@ -127,7 +127,9 @@ func (ev End) first(t transactions.Transaction, now time.Time) Outcome {
 // does nothing wrong.
 func (ev End) second(t transactions.Transaction, now time.Time) Outcome {
 	overflowed := t.Previous == ev.Producer && ev.Epoch == math.MaxInt16-1 && t.Epoch == 0 && t.Producer != ev.Producer
-	repeated := overflowed || t.Epoch == ev.Epoch+1
+	// The highest epoch is never a client's: it has ended the transaction of one that is fenced, or it is
+	// replaced by another producer id when the transaction is complete.
+	repeated := overflowed || t.Epoch == ev.Epoch+1 && t.Epoch < math.MaxInt16
 	if early(&t, ev.Producer, ev.Epoch) {
 		return answer(t, ErrConcurrent)
 	}
