@@ -275,3 +275,16 @@ func TestAddOffsetsToTxn(t *testing.T) {
 	n.complete()
 	require.Len(t, n.markers.seen(), 1)
 }
+
+// TestVerifyAtShutdown: who asks about a transaction of a broker that closes is told so, and does not
+// hold up its end.
+func TestVerifyAtShutdown(t *testing.T) {
+	n := startNode(t)
+	n.close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	p := id.Partition{Topic: id.NewTopic()}
+	errs := n.verifyTxn(ctx, txnVerification{TransactionalID: "tx", Producer: 1, Partitions: []id.Partition{p}, Add: true})
+	require.ErrorIs(t, errs[p], kerr.CoordinatorNotAvailable)
+	require.NoError(t, ctx.Err())
+}

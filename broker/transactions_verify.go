@@ -19,7 +19,7 @@ const verifyWait = 20 * time.Millisecond
 
 // verifyTxn asks the coordinator of a transaction. It returns an error for each partition that
 // must not be written to: what the coordinator said, as a wrapped *kerr.Error. While there
-// is no coordinator it is looked for until ctx ends.
+// is no coordinator it is looked for until ctx ends, or this broker closes.
 func (b *Broker) verifyTxn(ctx context.Context, v txnVerification) map[id.Partition]error {
 	for {
 		changed := b.txns.nextImage()
@@ -30,7 +30,7 @@ func (b *Broker) verifyTxn(ctx context.Context, v txnVerification) map[id.Partit
 		if err == nil {
 			return errs
 		}
-		if pauseUnless(ctx, verifyWait, changed); ctx.Err() != nil {
+		if pauseUnless(ctx, verifyWait, changed); ctx.Err() != nil || b.closing() {
 			return allFailed(v.Partitions, fmt.Errorf("verify transaction %q: %w", v.TransactionalID, err))
 		}
 	}
