@@ -62,7 +62,9 @@ func (b *Broker) askCoordinator(ctx context.Context, v txnVerification) (map[id.
 	for topic, indexes := range byTopic(v.Partitions) {
 		if t, ok := img.TopicByID(topic); ok {
 			names[t.Name] = topic
-			ask.Topics = append(ask.Topics, kmsg.AddPartitionsToTxnRequestTransactionTopic{Topic: t.Name, Partitions: indexes})
+			at := kmsg.AddPartitionsToTxnRequestTransactionTopic{Topic: t.Name, Partitions: indexes}
+			tagTopic(&at.UnknownTags, topic)
+			ask.Topics = append(ask.Topics, at)
 		}
 	}
 	answer, err := b.peers.adds.send(ctx, shard.Leader, ask)
