@@ -24,6 +24,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/forebaylog/forebay/localstack/compat/clients"
+	"github.com/forebaylog/forebay/localstack/compat/differential"
 	"github.com/forebaylog/forebay/localstack/compat/gosuites"
 	"github.com/forebaylog/forebay/localstack/compat/javasuites"
 	"github.com/forebaylog/forebay/localstack/compat/suite"
@@ -34,6 +36,8 @@ func allSuites() []suite.Suite {
 	return slices.Concat(
 		gosuites.Suites(),
 		javasuites.Suites(),
+		clients.Suites(),
+		differential.Suites(),
 	)
 }
 

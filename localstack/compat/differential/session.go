@@ -26,6 +26,7 @@ type transcript struct {
 	conns  map[string]*conn
 	canon  *canon
 	steps  []step
+	marks  int            // topics made so that the broker settles
 	seen   map[string]int // labels so far
 }
 
