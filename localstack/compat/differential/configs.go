@@ -203,8 +203,13 @@ func configsAlterErrors(s *session) {
 	s.send(alter(onTopic, s.name("unknown"), setting{"retention.ms", 0, ptr("1000")}))
 	s.send(alter(onTopic, "", setting{"retention.ms", 0, ptr("1000")}))
 	for _, c := range []setting{
-		{"node.id", 0, ptr("7")}, {"log.dirs", 0, ptr("/x")}, {"no.such", 0, ptr("1")}, {"message.max.bytes", 0, ptr("x")},
-		{"message.max.bytes", 0, ptr("-1")}, {"num.partitions", 0, ptr("3")}, {"auto.create.topics.enable", 0, ptr("false")},
+		{"node.id", 0, ptr("7")},
+		{"log.dirs", 0, ptr("/x")},
+		{"no.such", 0, ptr("1")},
+		{"message.max.bytes", 0, ptr("x")},
+		{"message.max.bytes", 0, ptr("-1")},
+		{"num.partitions", 0, ptr("3")},
+		{"auto.create.topics.enable", 0, ptr("false")},
 	} {
 		for _, name := range []string{node, "", "77", "x"} {
 			req := incremental(onBroker, name, c)

@@ -213,7 +213,7 @@ func (s *session) raw(label string, frame []byte, req kmsg.Request) {
 		s.note(label, err.Error())
 		return
 	}
-	body, err := c.read(answerLimit / 4)
+	body, err := c.read(answerLimit)
 	if err != nil {
 		s.hangUp()
 		s.note(label, err.Error())
