@@ -98,38 +98,42 @@ func (p *player) look(s *session, number int) {
 	}
 }
 
-// randomTransactions plays two transactional producers on two partitions.
+// randomTransactions plays two transactional producers on two partitions, one of each version
+// of the transactions.
 func randomTransactions(s *session, dice *rand.Rand) {
 	topic, group := s.topic("t", 2), s.group("g")
 	producers := []*txn{s.transactional("a"), s.transactional("b")}
 	next := map[string]int32{} // sequences by producer, epoch and partition
 	for range 40 {
-		t, op, partition := producers[dice.IntN(2)], dice.IntN(12), int32(dice.IntN(2))
+		which, op, partition := dice.IntN(2), dice.IntN(12), int32(dice.IntN(2))
+		t, produces, ends := producers[which], []int16{11, 12}[which], []int16{4, 5}[which]
 		commits, odd := dice.IntN(3) > 0, dice.IntN(10) == 0
 		at := fmt.Sprint(t.name, t.id, t.epoch, partition)
 		switch op {
 		case 0:
-			t.ended(4, false) // a fence takes epochs of its own, see known_table.go
+			t.ended(ends, false) // a fence takes epochs of its own, see known_table.go
 			s.send(initProducer(4, &t.name, 60000))
 			t.init()
 		case 1, 2, 3:
-			s.send(t.add(3, topic, partition))
+			if which == 0 { // the second version adds by itself
+				s.send(t.add(3, topic, partition))
+			}
 		case 4, 5, 6, 7:
 			sequence := next[at]
 			if odd {
 				sequence++
 			}
-			resp := do[*kmsg.ProduceResponse](s, t.produce([]int16{11, 12}[op%2], topic, partition, sequence, "v"))
+			resp := do[*kmsg.ProduceResponse](s, t.produce(produces, topic, partition, sequence, "v"))
 			if len(resp.Topics) == 1 && resp.Topics[0].Partitions[0].ErrorCode == 0 {
 				next[at] = sequence + 1
 			}
 		case 8:
-			s.send(t.addOffsets(3, group))
-			s.send(t.commitOffset(3, group, topic, partition, int64(op)))
-		case 9, 10:
-			t.ended(4, commits)
-		case 11:
-			t.ended(5, commits)
+			if which == 0 {
+				s.send(t.addOffsets(3, group))
+			}
+			s.send(t.commitOffset([]int16{3, 5}[which], group, topic, partition, int64(op)))
+		case 9, 10, 11:
+			t.ended(ends, commits)
 		}
 		if odd {
 			s.note("state", t.state())
