@@ -25,6 +25,7 @@ import (
 	"syscall"
 
 	"github.com/forebaylog/forebay/localstack/compat/console"
+	"github.com/forebaylog/forebay/localstack/compat/clients"
 	"github.com/forebaylog/forebay/localstack/compat/differential"
 	"github.com/forebaylog/forebay/localstack/compat/gosuites"
 	"github.com/forebaylog/forebay/localstack/compat/javasuites"
@@ -39,6 +40,7 @@ func allSuites() []suite.Suite {
 		console.Suites(),
 		kcat.Suites(),
 		javasuites.Suites(),
+		clients.Suites(),
 		differential.Suites(),
 	)
 }

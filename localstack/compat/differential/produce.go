@@ -190,8 +190,15 @@ func produceTimestamps(s *session) {
 		what string
 		at   int64
 	}{
-		{"now", now}, {"two hours ahead", now + 7200_000}, {"minute ahead", now + 60_000}, {"minute behind", now - 60_000},
-		{"long ago", 1}, {"zero", 0}, {"none", -1}, {"before none", -2}, {"far ahead", 1 << 60},
+		{"now", now},
+		{"two hours ahead", now + 7200_000},
+		{"minute ahead", now + 60_000},
+		{"minute behind", now - 60_000},
+		{"long ago", 1},
+		{"zero", 0},
+		{"none", -1},
+		{"before none", -2},
+		{"far ahead", 1 << 60},
 	} {
 		for _, to := range []string{topic, strict} {
 			b := newBatch("v")
