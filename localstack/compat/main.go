@@ -24,8 +24,8 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/forebaylog/forebay/localstack/compat/console"
 	"github.com/forebaylog/forebay/localstack/compat/clients"
+	"github.com/forebaylog/forebay/localstack/compat/console"
 	"github.com/forebaylog/forebay/localstack/compat/differential"
 	"github.com/forebaylog/forebay/localstack/compat/gosuites"
 	"github.com/forebaylog/forebay/localstack/compat/javasuites"
