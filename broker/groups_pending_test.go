@@ -134,12 +134,16 @@ func TestTxnOffsetsVerified(t *testing.T) {
 		behind := h.startTxn("g", 7, 0, entry(topicT, 0, 21))
 		synctest.Wait()
 		require.NoError(t, h.endTxn(txnMarker{Producer: 7}))
+		hold <- struct{}{} // the answer is of before the marker, so that the question is repeated
+		synctest.Wait()
+		answer = kerr.InvalidTxnState
 		hold <- struct{}{}
 		require.ErrorIs(t, <-invalid, kerr.InvalidTxnState, "its transaction has ended")
+		answer = nil
 		hold <- struct{}{}
 		require.NoError(t, <-behind)
 		require.NoError(t, <-h.startTxn("g", 7, 0, entry(topicT, 0, 22)), "known to be open")
-		require.Equal(t, 4, asked)
+		require.Equal(t, 5, asked)
 		require.NoError(t, h.endTxn(txnMarker{Producer: 7, Commit: true}))
 		require.Equal(t, id.Offset(22), h.committed("g", topicT, 0))
 		h.m.mu.Lock()

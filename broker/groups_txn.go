@@ -60,12 +60,19 @@ func (m *groups) runTxnCommits(key txnCommitKey) {
 		m.txnCommits[key] = queue[1:]
 		m.mu.Unlock()
 		ctx, cancel := context.WithTimeout(m.ctx, pendingTimeout)
-		if err := m.takeTxnCommit(ctx, c); err != nil {
+		err := m.takeTxnCommit(ctx, c)
+		for errors.Is(err, errGuardBroken) && ctx.Err() == nil { // the marker was that of the transaction before, or the answer says so now
+			err = m.takeTxnCommit(ctx, c)
+		}
+		if err != nil {
 			c.done(err)
 		}
 		cancel()
 	}
 }
+
+// errGuardBroken says that a marker came while the coordinator of the transaction was asked. It is asked again.
+var errGuardBroken = fmt.Errorf("the producer's transaction has ended: %w", kerr.InvalidTxnState)
 
 // takeTxnCommit asks whether the transaction is open, and if so accepts the offsets; c.done is
 // called then once they are durable. The end of the transaction in between invalidates the answer.
@@ -133,7 +140,7 @@ func (m *groups) acceptTxnCommit(ctx context.Context, s *groupsShard, c *txnComm
 			refused = group.ErrNotCoordinator
 			return
 		case guard.broken:
-			refused = fmt.Errorf("commit offsets of producer %d in group %q: its transaction has ended: %w", producer, c.group, kerr.InvalidTxnState)
+			refused = errGuardBroken
 			return
 		case t != nil && t.ending != nil:
 			refused = fmt.Errorf("commit offsets of producer %d in group %q: its transaction ends: %w", producer, c.group, kerr.ConcurrentTransactions)

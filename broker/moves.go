@@ -60,7 +60,24 @@ func (c *cluster) leave(ctx context.Context) error {
 		}
 		return to
 	}
-	return c.giveAway(ctx, drain, []metalog.Record{metalog.BrokerFenced{ID: c.b.cfg.NodeID, Session: c.session.ID()}})
+	if err := c.giveAway(ctx, drain, []metalog.Record{metalog.BrokerFenced{ID: c.b.cfg.NodeID, Session: c.session.ID()}}); err != nil {
+		return err
+	}
+	return c.awaitOthers(ctx)
+}
+
+// awaitOthers gives the other brokers the time to learn what was appended to the metadata log:
+// until then they send clients here, to a broker that is a leader and a coordinator no more and
+// says so, where they should find it gone later only.
+func (c *cluster) awaitOthers(ctx context.Context) error {
+	wait := time.NewTimer(2 * c.cfg.MetadataPoll)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the others to learn of the new leaders: %w", ctx.Err())
+	}
 }
 
 // giveAway moves the leadership of partitions by this broker's own hand: no appends, all

@@ -172,8 +172,8 @@ func TestTransactionOfVersion2(t *testing.T) {
 	require.Len(t, n.markers.seen(), 3)
 }
 
-// TestAddWaitsForCompletion: an Add that meets a transaction which is about to be complete waits for that.
-func TestAddWaitsForCompletion(t *testing.T) {
+// TestAddMeetsCompletion: a leader that adds partitions before the transaction of before is complete asks again.
+func TestAddMeetsCompletion(t *testing.T) {
 	n := startTxnNode(t)
 	producer, epoch := n.initialized(5, "x")
 	require.NoError(t, n.add(5, "x", producer, epoch, 0))

@@ -15,6 +15,7 @@ import (
 	"github.com/forebaylog/forebay/broker/txn"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/infra/seeded"
 	"github.com/forebaylog/forebay/infra/transactions"
 )
 
@@ -301,6 +302,10 @@ func (m *txnCoordinator) allocate(e *txnEntry) {
 // write begins to write the next state of an id.
 func (m *txnCoordinator) write(e *txnEntry, next transactions.Transaction, flight []told) {
 	e.writing = true
+	if next.State.Preparing() && seeded.Enabled(seeded.UnpreparedEnd) {
+		m.work.Go(func() { m.wrote(e, next, flight, transactions.Result{Version: e.item.Version}) })
+		return
+	}
 	w := transactions.Write{
 		Shard: e.shard.index, ID: e.item.ID, Epoch: e.shard.epoch, If: e.item.Version,
 		Transaction: next, Delete: next.State == transactions.None,

@@ -20,10 +20,12 @@ func early(t *transactions.Transaction, producer id.Producer, epoch int16) bool 
 }
 
 // Early reports whether the event is to wait until the transaction of before is complete, for a moment.
+// An Add of a partition's leader is not: the marker that it waits for would invalidate what the leader
+// holds ready for the answer, so that it has to ask anew.
 func Early(t *transactions.Transaction, ev Event) bool {
 	switch ev := ev.(type) {
 	case Add:
-		return early(t, ev.Producer, ev.Epoch)
+		return ev.Version < bumping && early(t, ev.Producer, ev.Epoch)
 	case End:
 		return ev.Version >= bumping && early(t, ev.Producer, ev.Epoch)
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/seeded"
 	"github.com/forebaylog/forebay/infra/transactions"
 )
 
@@ -29,7 +30,7 @@ func (ev Init) step(t transactions.Transaction, now time.Time) Outcome {
 		return answer(t, ErrFenced)
 	case t.State.Preparing():
 		return answer(t, ErrConcurrent)
-	case t.State == transactions.Ongoing:
+	case t.State == transactions.Ongoing && !seeded.Enabled(seeded.AbortOnInit):
 		return changed(t, fence(t, ev.Server), now, ErrConcurrent)
 	}
 	return ev.renew(t, now)

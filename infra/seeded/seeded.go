@@ -20,7 +20,17 @@ const (
 	GCGrace = "gc-grace"
 	// AckBeforeCommit: acks=all is answered as soon as a batch has its offsets.
 	AckBeforeCommit = "ack-before-commit"
+	// LastStable: readers of what is committed are let past open transactions.
+	LastStable = "last-stable"
+	// AbortedList: readers of what is committed are not told which transactions were aborted.
+	AbortedList = "aborted-list"
+	// UnpreparedEnd: the end of a transaction is answered, and its markers are written, before it is durable.
+	UnpreparedEnd = "unprepared-end"
+	// AbortOnInit: a producer that takes a transactional id over does not abort what is open.
+	AbortOnInit = "abort-on-init"
 )
 
 // Bugs returns all of them.
-func Bugs() []string { return []string{Fencing, CRC, Fsync, Dedup, GCGrace, AckBeforeCommit} }
+func Bugs() []string {
+	return []string{Fencing, CRC, Fsync, Dedup, GCGrace, AckBeforeCommit, LastStable, AbortedList, UnpreparedEnd, AbortOnInit}
+}

@@ -25,9 +25,11 @@ import (
 	"syscall"
 
 	"github.com/forebaylog/forebay/localstack/compat/clients"
+	"github.com/forebaylog/forebay/localstack/compat/console"
 	"github.com/forebaylog/forebay/localstack/compat/differential"
 	"github.com/forebaylog/forebay/localstack/compat/gosuites"
 	"github.com/forebaylog/forebay/localstack/compat/javasuites"
+	"github.com/forebaylog/forebay/localstack/compat/kcat"
 	"github.com/forebaylog/forebay/localstack/compat/suite"
 )
 
@@ -35,6 +37,8 @@ import (
 func allSuites() []suite.Suite {
 	return slices.Concat(
 		gosuites.Suites(),
+		console.Suites(),
+		kcat.Suites(),
 		javasuites.Suites(),
 		clients.Suites(),
 		differential.Suites(),

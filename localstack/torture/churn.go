@@ -19,39 +19,51 @@ const churned = "group-1"
 // churn lets members of a group join, leave in good order and die without a word. The dead
 // come back when the group has gone on without them, and try to commit what they had.
 func churn(ctx context.Context, e *env) error {
-	var guests []*consumer
-	defer func() {
-		for _, g := range guests {
-			g.stop()
+	guests := &guests{env: e}
+	defer guests.leave()
+	return e.rounds(ctx, 300*time.Millisecond, 1500*time.Millisecond, func(int) error { return guests.churn(ctx) })
+}
+
+// guests are members of a group that come and go.
+type guests struct {
+	*env
+	here   []*consumer
+	joined int
+}
+
+// churn lets one of them join, leave or die.
+func (g *guests) churn(ctx context.Context) error {
+	if len(g.here) == 0 || len(g.here) < 3 && g.rng.IntN(2) == 0 {
+		g.joined++
+		guest, err := startMember(g.load, churned, fmt.Sprintf("g1-guest%d", g.joined))
+		if err != nil {
+			return err
 		}
-	}()
-	joined := 0
-	return e.rounds(ctx, 300*time.Millisecond, 1500*time.Millisecond, func(int) error {
-		if len(guests) == 0 || len(guests) < 3 && e.rng.IntN(2) == 0 {
-			joined++
-			g, err := startMember(e.load, churned, fmt.Sprintf("g1-guest%d", joined))
-			if err != nil {
-				return err
-			}
-			e.rec.struck("member joined", 1)
-			guests = append(guests, g)
-			return nil
-		}
-		g := guests[0]
-		guests = guests[1:]
-		if e.rng.IntN(2) == 0 {
-			e.rec.struck("member left", 1)
-			g.stop()
-			return nil
-		}
-		e.rec.struck("member died", 1)
-		member, generation := g.client.GroupMetadata()
-		g.die()
-		if member == "" || e.rng.IntN(2) == 0 {
-			return nil
-		}
-		return e.commitAsDead(ctx, member, generation)
-	})
+		g.rec.struck("member joined", 1)
+		g.here = append(g.here, guest)
+		return nil
+	}
+	guest := g.here[0]
+	g.here = g.here[1:]
+	if g.rng.IntN(2) == 0 {
+		g.rec.struck("member left", 1)
+		guest.stop()
+		return nil
+	}
+	g.rec.struck("member died", 1)
+	member, generation := guest.client.GroupMetadata()
+	guest.die()
+	if member == "" || g.rng.IntN(2) == 0 {
+		return nil
+	}
+	return g.commitAsDead(ctx, member, generation)
+}
+
+// leave lets all leave that are here.
+func (g *guests) leave() {
+	for _, guest := range g.here {
+		guest.stop()
+	}
 }
 
 // commitAsDead commits offset 0 for a member when the group has thrown it out.

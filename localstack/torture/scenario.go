@@ -23,20 +23,21 @@ type scenario struct {
 
 // scenarios are all there are, in the order of -scenario all.
 var scenarios = []scenario{
-	{name: "kill9", about: "random brokers killed with SIGKILL", short: 15 * time.Second, rounds: 200, fault: kill9},
-	{name: "wipe", about: "random brokers killed and their disks deleted", cluster: true, short: 15 * time.Second, fault: wipe},
-	{name: "pause", about: "a leader stopped for three leases and woken under load", short: 14 * time.Second, fault: pause},
+	{name: "kill9", about: "random brokers killed with SIGKILL", short: 12 * time.Second, rounds: 200, fault: kill9},
+	{name: "wipe", about: "random brokers killed and their disks deleted", cluster: true, short: 12 * time.Second, fault: wipe},
+	{name: "pause", about: "a leader stopped for three leases and woken under load", short: 12 * time.Second, fault: pause},
 	{name: "power-loss", about: "a machine whose disk forgets what was not synced", machine: true, short: 5 * time.Second, fault: powerLoss},
-	{name: "lost-ack", about: "clients lose the replies to what was done", short: 10 * time.Second, fault: lostAck},
+	{name: "lost-ack", about: "clients lose the replies to what was done", short: 8 * time.Second, fault: lostAck},
 	{name: "bit-rot", about: "bits flipped in what comes from the object store", short: 8 * time.Second, fault: bitRot},
-	{name: "late-upload", about: "uploads that land after the takeover", cluster: true, short: 15 * time.Second, fault: lateUpload},
-	{name: "lost-reply", about: "commits that are applied and whose reply is lost", cluster: true, short: 10 * time.Second, fault: lostReply},
+	{name: "late-upload", about: "uploads that land after the takeover", cluster: true, short: 12 * time.Second, fault: lateUpload},
+	{name: "lost-reply", about: "commits that are applied and whose reply is lost", cluster: true, short: 8 * time.Second, fault: lostReply},
 	{name: "no-dynamodb", about: "no table service", cluster: true, short: 12 * time.Second, fault: noTable},
 	{name: "no-store", about: "no object store", cluster: true, short: 12 * time.Second, fault: noStore},
-	{name: "bad-answers", about: "a fifth of the store's answers bad", cluster: true, short: 15 * time.Second, fault: badAnswers},
-	{name: "throttling", about: "the table service is throttled", cluster: true, short: 10 * time.Second, fault: throttling},
-	{name: "rolling", about: "brokers restarted in turn, with no error that a client sees", short: 15 * time.Second, rounds: 50, fault: rolling},
-	{name: "churn", about: "members of groups join, leave and die all the while", short: 20 * time.Second, fault: churn},
+	{name: "bad-answers", about: "a fifth of the store's answers bad", cluster: true, short: 10 * time.Second, fault: badAnswers},
+	{name: "throttling", about: "the table service is throttled", cluster: true, short: 8 * time.Second, fault: throttling},
+	{name: "rolling", about: "brokers restarted in turn, with no error that a client sees", short: 12 * time.Second, rounds: 50, fault: rolling},
+	{name: "churn", about: "members of groups join, leave and die all the while", short: 12 * time.Second, fault: churn},
+	{name: "coordinators", about: "coordinators of groups and transactions killed, while members come and go", cluster: true, short: 14 * time.Second, fault: coordinators},
 }
 
 func findScenario(name string) (scenario, error) {

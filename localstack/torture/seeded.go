@@ -30,6 +30,10 @@ var finders = map[string]struct {
 	seeded.Dedup:           {"lost-ack", false},
 	seeded.GCGrace:         {"wipe", true},
 	seeded.AckBeforeCommit: {"kill9", true},
+	seeded.LastStable:      {"lost-ack", false},
+	seeded.AbortedList:     {"lost-ack", false},
+	seeded.UnpreparedEnd:   {"coordinators", true},
+	seeded.AbortOnInit:     {"lost-ack", false},
 }
 
 // seededBugs builds everything with bugs that can be planted and proves that each is found

@@ -22,7 +22,7 @@ import (
 
 // The whole way, on a machine in this process whose power is cut.
 func TestPowerLossFindsNothing(t *testing.T) {
-	cfg, err := parse([]string{"-seed", "1", "-duration", "1s", "-dir", t.TempDir()})
+	cfg, err := parse([]string{"-seed", "1", "-duration", "1s", "-transactors", "0", "-copiers", "0", "-dir", t.TempDir()}) // for a short test
 	require.NoError(t, err)
 	s, err := findScenario("power-loss")
 	require.NoError(t, err)

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/forebaylog/forebay/localstack/compat/suite"
 )
 
@@ -19,11 +22,21 @@ var librdkafka = map[string]string{"v2.11.1": "2.11.1", "v2.6.1": "2.6.1", "v2.3
 // confluent is the suite of a version of confluent-kafka-go, and with it of librdkafka.
 func confluent(version string) suite.Suite {
 	module := confluentModule + version
+	known := map[string]string{
+		"TestIntegration/TestAdminACLs":                        noACLs,
+		"TestIntegration/TestAdminClient_UserScramCredentials": "it changes SCRAM users, which are not served yet",
+	}
+	if version != "v2.11.1" {
+		known["TestIntegration/TestProducerConsumerTimestamps"] = "it produces a record of ten years ahead, which message.timestamp.after.max.ms refuses since Kafka 3.6 (KIP-937)"
+	}
+	if version == "v2.3.0" {
+		known["TestIntegration/TestAdminClient_ListOffsets"] = "it compares an Offset with an int64, which testify never finds equal"
+	}
 	return suite.Suite{
 		Name:  "confluent-" + strings.TrimPrefix(version, "v"),
 		About: fmt.Sprintf("own suite of confluent-kafka-go %s with librdkafka %s", strings.TrimPrefix(version, "v"), librdkafka[version]),
 		Nodes: []int{1}, Settings: noRebalanceDelay, Limit: 15 * time.Minute,
-		Known: map[string]string{},
+		Known: known,
 		Prepare: func(ctx context.Context, tools string, log io.Writer) error {
 			dir, err := install(ctx, tools, module, log)
 			if err != nil {
@@ -32,6 +45,9 @@ func confluent(version string) suite.Suite {
 			return build(ctx, dir, log, "test", "-run", "^$", "./kafka")
 		},
 		Run: func(ctx context.Context, t *suite.Target) ([]suite.Case, error) {
+			if err := createTopic(ctx, t.Brokers, "test"); err != nil {
+				return nil, err
+			}
 			dir := filepath.Join(sources(t.Tools, module), "kafka")
 			conf, err := json.Marshal(map[string]any{
 				"Brokers": strings.Join(t.Brokers, ","), "TopicName": "test", "GroupID": "testgroup",
@@ -46,4 +62,17 @@ func confluent(version string) suite.Suite {
 			return goTest{dir: dir, args: []string{"-timeout", "14m", "-run", "TestIntegration|Txn", "."}}.run(ctx, t.Log)
 		},
 	}
+}
+
+// createTopic creates the topic that the tests expect to be there, with one partition.
+func createTopic(ctx context.Context, brokers []string, name string) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		return fmt.Errorf("create topic %s: %w", name, err)
+	}
+	defer client.Close()
+	if _, err := kadm.NewClient(client).CreateTopic(ctx, 1, 1, nil, name); err != nil {
+		return fmt.Errorf("create topic %s: %w", name, err)
+	}
+	return nil
 }

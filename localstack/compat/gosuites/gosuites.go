@@ -23,7 +23,7 @@ var noRebalanceDelay = map[string]string{"group.initial.rebalance.delay.ms": "0"
 
 // Suites returns the suites of this package.
 func Suites() []suite.Suite {
-	all := []suite.Suite{kgo(), sarama(), kafkaGo()}
+	all := []suite.Suite{franz(), sarama(), kafkaGo()}
 	for _, version := range confluentVersions {
 		all = append(all, confluent(version))
 	}

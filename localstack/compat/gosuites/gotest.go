@@ -161,10 +161,21 @@ func (e *events) cases() (all []suite.Case) {
 func said(output string) string {
 	const most = 300
 	var lines []string
-	last := ""
+	last, inError := "", false // the latter: of testify, over several lines
 	for scanner := bufio.NewScanner(strings.NewReader(output)); scanner.Scan(); {
 		line := strings.TrimSpace(scanner.Text())
 		if line == "" || strings.HasPrefix(line, "===") || strings.HasPrefix(line, "---") {
+			continue
+		}
+		switch {
+		case strings.HasPrefix(line, "Error Trace:"):
+			continue
+		case strings.HasPrefix(line, "Test:"):
+			inError = false
+			continue
+		case strings.HasPrefix(line, "Error:") || inError:
+			inError = true
+			lines = append(lines, strings.TrimSpace(strings.TrimPrefix(line, "Error:")))
 			continue
 		}
 		last = line

@@ -31,6 +31,13 @@ const testOutput = `{"Action":"start","Package":"p"}
 {"Action":"run","Package":"p","Test":"TestSkip"}
 {"Action":"output","Package":"p","Test":"TestSkip","Output":"    a_test.go:20: no SASL\n"}
 {"Action":"skip","Package":"p","Test":"TestSkip","Elapsed":0}
+{"Action":"run","Package":"p","Test":"TestTestify"}
+{"Action":"output","Package":"p","Test":"TestTestify","Output":"    a_test.go:30: \n"}
+{"Action":"output","Package":"p","Test":"TestTestify","Output":"        \tError Trace:\ta_test.go:30\n"}
+{"Action":"output","Package":"p","Test":"TestTestify","Output":"        \tError:      \tReceived unexpected error:\n"}
+{"Action":"output","Package":"p","Test":"TestTestify","Output":"        \t            \tno broker\n"}
+{"Action":"output","Package":"p","Test":"TestTestify","Output":"        \tTest:       \tTestTestify\n"}
+{"Action":"fail","Package":"p","Test":"TestTestify","Elapsed":0}
 not json
 {"Action":"run","Package":"p","Test":"TestHangs"}
 `
@@ -50,6 +57,7 @@ func TestCasesOfGoTest(t *testing.T) {
 		{Name: "TestAlone", Outcome: suite.Failed, Reason: "words without a place"},
 		{Name: "TestAlone/good", Outcome: suite.Passed},
 		{Name: "TestSkip", Outcome: suite.Skipped, Reason: "no SASL"},
+		{Name: "TestTestify", Outcome: suite.Failed, Reason: "Received unexpected error:; no broker"},
 		{Name: "TestHangs", Outcome: suite.Failed, Reason: "it did not end"},
 	}, e.cases())
 	require.False(t, e.panicked)

@@ -10,9 +10,9 @@ import (
 	"github.com/forebaylog/forebay/localstack/compat/suite"
 )
 
-// kgo is the suite of franz-go's client: production, consumption by groups of every balancer,
+// franz is the suite of franz-go's client: production, consumption by groups of every balancer,
 // and transactions, of half a million records each.
-func kgo() suite.Suite {
+func franz() suite.Suite {
 	return suite.Suite{
 		Name: "kgo", About: "own suite of the Go client franz-go 1.22.2", Nodes: []int{1, 3},
 		Settings: noRebalanceDelay, Limit: 15 * time.Minute,

@@ -102,7 +102,7 @@ func (s *session) start(name string, each func(line string), cmd *exec.Cmd) (*ri
 
 // whileKilling runs f while brokers are killed and started again, one at a time, in turn.
 // All brokers run when it returns. It fails if f does, or ended before as many were killed
-// as make a test.
+// as make a test. The context that f gets ends with it, and what was started in it.
 func (s *session) whileKilling(ctx context.Context, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -136,12 +136,13 @@ const (
 	killEvery  = 3 * time.Second // after the last one is there again
 	killedFor  = time.Second
 	leastKills = 2
+	mostKills  = 6 // so that a slow machine gets done
 )
 
-// kill kills a broker every now and then until ctx ends.
+// kill kills a broker every now and then until ctx ends or it was often enough.
 func (s *session) kill(ctx context.Context) (kills int, err error) {
 	brokers := s.Cluster.Brokers()
-	for ; sleep(ctx, killEvery) == nil; kills++ {
+	for ; kills < mostKills && sleep(ctx, killEvery) == nil; kills++ {
 		b := brokers[kills%len(brokers)]
 		fmt.Fprintf(s.Log, "killing %s\n", b.Name)
 		if err := b.Kill(); err != nil {

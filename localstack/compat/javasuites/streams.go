@@ -282,6 +282,8 @@ func (a *application) requireCounted(ctx context.Context, flights []flight) erro
 
 // requirePurged checks that Streams deletes what it has read of the topic by which it repartitions.
 func (a *application) requirePurged(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
 	topic := delaysApp + "-by-band-repartition"
 	return await(ctx, func(ctx context.Context) error {
 		starts, err := a.admin.ListStartOffsets(ctx, topic)

@@ -80,4 +80,4 @@ func prepareJars(v version) func(context.Context, string, io.Writer) error {
 }
 
 // caseLimit bounds one case.
-const caseLimit = 3 * time.Minute
+const caseLimit = 4 * time.Minute
