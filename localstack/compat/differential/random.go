@@ -39,6 +39,7 @@ const calm = 250 * time.Millisecond
 // randomGroup plays three members of one group.
 func randomGroup(s *session, dice *rand.Rand) {
 	group, topic := s.group("g"), s.topic("t", 1)
+	s.send(commit(8, group, "", -1, topic, 0, 1)) // from here on the group is known
 	players := make([]*player, 3)
 	for i := range players {
 		players[i] = &player{on: s.on(fmt.Sprint(i))}
