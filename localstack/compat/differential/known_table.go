@@ -88,7 +88,6 @@ var knownDifferences = []knownDifference{
 	{"transactions/init: *", "the id after an exhausted one"},
 	{"transactions/add partitions: *", "an internal topic cannot be written to; Apache Kafka calls that a lack of rights"},
 	{"transactions/batched add partitions: *", "Apache Kafka does not answer a request for no transaction"},
-	{"transactions/fencing: Fetch v12 *", "the fence of a first-version transaction takes an epoch more than Apache Kafka's"},
 	{"transactions/offsets errors: TxnOffsetCommit v3 (17) *", "an epoch above the producer's, which Forebay calls fenced"},
 	{"transactions/isolation: *", abortedBehind},
 	{"random/transactions seed 5: Fetch v12 (4) *", abortedBehind},
