@@ -2,8 +2,12 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"net"
+	"os"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,6 +33,10 @@ func (b *beats) OnBrokerE2E(meta kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2
 
 // TestDefaultConsumersKeepAssignment: real consumers with no settings of their own but the topic and
 // the group do not notice that their coordinator dies: nobody joins again, nothing is revoked.
+//
+// The machine of a killed one does not answer any more, so that connecting to it times out. Were
+// connections refused, kgo (1.22) would sometimes end its session by itself: it does not try again when two
+// lookups of the coordinator in a row went to the dead broker, however many retries it is given.
 func TestDefaultConsumersKeepAssignment(t *testing.T) {
 	deaths := map[string]func(*testCluster, *member){
 		"killed":        func(c *testCluster, m *member) { m.cut.Store(true); c.stop(m) },
@@ -47,7 +55,7 @@ func TestDefaultConsumersKeepAssignment(t *testing.T) {
 			defer func() { cancel(); g.wg.Wait() }()
 			dead, _ := c.coordinatorOf("g")
 			hooks := []*beats{{}, {}}
-			members := []*groupMember{c.defaultConsumer(hooks[0]), c.defaultConsumer(hooks[1])}
+			members := []*groupMember{c.defaultConsumer(hooks[0], dead), c.defaultConsumer(hooks[1], dead)}
 			for _, m := range members {
 				g.read(ctx, m)
 			}
@@ -77,8 +85,9 @@ func TestDefaultConsumersKeepAssignment(t *testing.T) {
 	}
 }
 
-// defaultConsumer is a member of group "g" on topic "t" with kgo's defaults.
-func (c *testCluster) defaultConsumer(h *beats) *groupMember {
+// defaultConsumer is a member of group "g" on topic "t" with kgo's defaults, which cannot tell whether a
+// broker was killed or the way to it is long.
+func (c *testCluster) defaultConsumer(h *beats, killed *member) *groupMember {
 	m := &groupMember{owned: map[string]map[int32]bool{}}
 	c.mu.Lock()
 	var seeds []string
@@ -88,6 +97,13 @@ func (c *testCluster) defaultConsumer(h *beats) *groupMember {
 	c.mu.Unlock()
 	cl, err := kgo.NewClient(
 		kgo.SeedBrokers(seeds...), kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"), kgo.WithHooks(h),
+		kgo.Dialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
+			nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+			if errors.Is(err, syscall.ECONNREFUSED) && killed.cut.Load() {
+				return nil, &net.OpError{Op: "dial", Net: network, Err: os.NewSyscallError("connect", syscall.ETIMEDOUT)}
+			}
+			return nc, err
+		}),
 		kgo.OnPartitionsAssigned(m.assigned), kgo.OnPartitionsRevoked(m.revoked), kgo.OnPartitionsLost(m.revoked),
 	)
 	require.NoError(c.t, err)
