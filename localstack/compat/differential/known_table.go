@@ -89,7 +89,6 @@ var knownDifferences = []knownDifference{
 	{"transactions/init: *", "the id after an exhausted one"},
 	{"transactions/add partitions: *", "an internal topic cannot be written to; Apache Kafka calls that a lack of rights"},
 	{"transactions/batched add partitions: *", "Apache Kafka does not answer a request for no transaction"},
-	{"transactions/offsets errors: TxnOffsetCommit v3 (17) *", "an epoch above the producer's, which Forebay calls fenced"},
 	{"transactions/isolation: *", "Apache Kafka tells of aborted transactions behind what it returns"},
 	{"transactions/describe: *", "the order of partitions"},
 	{"transactions/markers: *", uncaught},
