@@ -201,7 +201,7 @@ func (p *produce) append(
 	}
 	config := p.b.topicConfig(topic)
 	if partition.Acks(p.req.Acks) == partition.AcksAll {
-		if err := p.b.checkAcksAll(topic, config); err != nil {
+		if err := p.b.checkAcksAll(config); err != nil {
 			return fmt.Errorf("produce to %q: %w", topic.Name, err)
 		}
 	}
@@ -239,11 +239,9 @@ func (p *produce) append(
 	return nil
 }
 
-// checkAcksAll reports whether acks=all of a topic can be answered with what it promises.
-func (b *Broker) checkAcksAll(topic *metalog.Topic, config topicConfig) error {
-	if config.MinInSyncReplicas > int32(topic.ReplicationFactor) {
-		return fmt.Errorf("min.insync.replicas is %d, replicas are %d: %w", config.MinInSyncReplicas, topic.ReplicationFactor, kerr.NotEnoughReplicas)
-	}
+// checkAcksAll reports whether acks=all of a topic can be answered with what it promises. There are
+// always enough replicas in sync: all are, and of min.insync.replicas as many count as there are, as in Kafka.
+func (b *Broker) checkAcksAll(config topicConfig) error {
 	if b.cluster == nil { // the metadata may be those of a cluster; there any class is served by the object store
 		return b.cfg.checkDurability(config.Durability)
 	}

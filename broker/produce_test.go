@@ -232,7 +232,6 @@ func refusals() []refusal {
 		{"too late", "t", batchAt(batch.None, now, now+2*time.Hour.Milliseconds()), kerr.InvalidTimestamp, "is not within", []int32{1}},
 		{"too late, compressed", "t", batchAt(batch.LZ4, now, now+2*time.Hour.Milliseconds()), kerr.InvalidTimestamp, "is after", nil},
 		{"too early", "recent", batchAt(batch.None, now-120_000, now, now-120_000), kerr.InvalidTimestamp, "is not within", []int32{0, 2}},
-		{"too few replicas", "safe", good(), kerr.NotEnoughReplicas, "min.insync.replicas is 2", nil},
 	}
 }
 
@@ -314,11 +313,13 @@ func TestProduceToWhatDoesNotExist(t *testing.T) {
 	require.Equal(t, id.Offset(0), n.logOf("t", 0).Watermarks().End)
 }
 
-// min.insync.replicas counts for acks=all only.
+// Of a min.insync.replicas above the replication factor as many count as there are.
 func TestProduceWithFewReplicas(t *testing.T) {
 	n := refuseNode(t)
-	require.Zero(t, n.produce(9, 1, put{"safe", 0, batchOfNow(batch.None, 1)})[0].ErrorCode)
-	require.Equal(t, kerr.NotEnoughReplicas, errorOf(n.produce(9, -1, put{"safe", 0, batchOfNow(batch.None, 1)})[0].ErrorCode))
+	for _, acks := range []int16{1, -1} {
+		require.Zero(t, n.produce(9, acks, put{"safe", 0, batchOfNow(batch.None, 1)})[0].ErrorCode)
+	}
+	require.Equal(t, id.Offset(2), n.logOf("safe", 0).Watermarks().High)
 }
 
 // With acks=0 nothing is answered, and an error can only be told by closing the connection.

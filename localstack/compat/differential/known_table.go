@@ -51,7 +51,6 @@ var knownDifferences = []knownDifference{
 	{"produce/log append time: with the bit", "the whole batch is refused; Apache Kafka blames its first record"},
 	{"produce/codecs: *", undecoded},
 	{"produce/several partitions: *", once},
-	{"produce/min insync: *", "min.insync.replicas above the replication factor; Apache Kafka 4 then takes the lesser, Forebay refuses acks=all"},
 	{"idempotence/epochs: Produce v12 (14) *", "a producer id without an epoch; Forebay refuses the batch before it looks for the producer"},
 	{"fetch/versions: *", "below the oldest version that is served; an answer with the error is one that the client can read"},
 	{"fetch/limits: *", "negative limits, which Apache Kafka does not expect"},
