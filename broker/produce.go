@@ -248,7 +248,8 @@ func (b *Broker) checkAcksAll(config topicConfig) error {
 	return nil
 }
 
-// onlyBatch parses the records of a partition: exactly one batch of the current format.
+// onlyBatch parses the records of a partition: exactly one batch of the current format. What is
+// not as it should be, but arrived as it was sent, is INVALID_RECORD, so that the producer does not send it again.
 func (p *produce) onlyBatch(records []byte) (batch.View, error) {
 	if len(records) == 0 {
 		return nil, fmt.Errorf("produce: no record batch: %w", kerr.InvalidRecord)
@@ -256,8 +257,11 @@ func (p *produce) onlyBatch(records []byte) (batch.View, error) {
 	if len(records) > posMagic && records[posMagic] < batch.Magic {
 		return nil, fmt.Errorf("produce: magic %d, want %d: %w", records[posMagic], batch.Magic, kerr.InvalidRecord)
 	}
-	v, rest, err := batch.Parse(records)
-	if err != nil {
+	v, rest, err := batch.ParseSent(records)
+	switch {
+	case errors.Is(err, batch.ErrTruncated):
+		return nil, fmt.Errorf("produce: %w: %w", kerr.InvalidRecord, err)
+	case err != nil:
 		return nil, err
 	}
 	if len(rest) > 0 {
