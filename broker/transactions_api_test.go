@@ -275,3 +275,22 @@ func TestAddOffsetsToTxn(t *testing.T) {
 	n.complete()
 	require.Len(t, n.markers.seen(), 1)
 }
+
+// TestTxnOffsetCommitOfAnotherEpoch: an epoch that is not the producer's is no fatal error, as for a batch.
+func TestTxnOffsetCommitOfAnotherEpoch(t *testing.T) {
+	n := startTxnNode(t)
+	_, err := n.groupShard(t.Context(), "g")
+	require.NoError(t, err)
+	producer, epoch := n.initialized(4, "x")
+	req := kmsg.NewPtrTxnOffsetCommitRequest()
+	req.TransactionalID, req.Group, req.ProducerID, req.Generation = "x", "g", producer, -1
+	req.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: "t", Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{{Offset: 5}}}}
+	for version := int16(3); version <= 5; version++ {
+		for _, other := range []int16{epoch - 1, epoch + 3} {
+			req.SetVersion(version)
+			req.ProducerEpoch = other
+			resp := ask(n.node, req, kmsg.NewPtrTxnOffsetCommitResponse())
+			require.Equal(t, kerr.InvalidProducerEpoch, errorOf(resp.Topics[0].Partitions[0].ErrorCode), "version %d, epoch %d", version, other)
+		}
+	}
+}
