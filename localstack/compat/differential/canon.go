@@ -33,6 +33,10 @@ var ignored = map[string]bool{
 	"Documentation": true, "SupportedFeatures": true, "FinalizedFeatures": true, "FinalizedFeaturesEpoch": true,
 }
 
+// cosmetic are fields of certain answers that no client depends on: Apache Kafka tells the log's
+// start with some errors of Produce, and of a duplicate the time of the batch that it is one of.
+var cosmetic = map[string]bool{"ProduceResponseTopicPartition.LogStartOffset": true, "ProduceResponseTopicPartition.LogAppendTime": true}
+
 // chosen are fields whose values a broker chooses, and what kind of thing they are.
 var chosen = map[string]string{
 	"MemberID": "member", "LeaderID": "member", "TopicID": "topic id", "ProducerID": "producer",
@@ -61,7 +65,7 @@ func (c *canon) structure(path string, v reflect.Value, out *[]field) {
 	t := v.Type()
 	for i := range t.NumField() {
 		name := t.Field(i).Name
-		if ignored[name] {
+		if ignored[name] || cosmetic[t.Name()+"."+name] {
 			continue
 		}
 		at := name
@@ -131,7 +135,7 @@ func (c *canon) value(name string, v reflect.Value) string {
 	case isChosen && (kind != "member" || !v.CanInt()):
 		return c.chosen(kind, v)
 	case constant[name]:
-		return fmt.Sprintf("set: %t", !v.IsZero() && !(v.CanInt() && v.Int() < 0))
+		return fmt.Sprintf("set: %t", !v.IsZero() && (!v.CanInt() || v.Int() > 0))
 	case strings.HasSuffix(name, "ErrorCode") && v.Kind() == reflect.Int16:
 		return errorName(int16(v.Int()))
 	}

@@ -73,7 +73,8 @@ func produceAcks(s *session) {
 		if err := c.conn().write(c.conn().frame(produceAt(produceVersion, 0, topic, 0, encode(newBatch("v"))))); err != nil {
 			s.note("write acks=0", err.Error())
 		}
-		c.send(metadata(9, topic)) // answered if the connection is still there
+		c.send(metadata(9, topic))            // answered if the connection is still there
+		s.fill(s.name("t"), 0, newBatch("v")) // once it is committed, what was before it is
 		s.ends(s.name("t"), 0)
 	}
 }
@@ -190,8 +191,15 @@ func produceTimestamps(s *session) {
 		what string
 		at   int64
 	}{
-		{"now", now}, {"two hours ahead", now + 7200_000}, {"minute ahead", now + 60_000}, {"minute behind", now - 60_000},
-		{"long ago", 1}, {"zero", 0}, {"none", -1}, {"before none", -2}, {"far ahead", 1 << 60},
+		{"now", now},
+		{"two hours ahead", now + 7200_000},
+		{"minute ahead", now + 60_000},
+		{"minute behind", now - 60_000},
+		{"long ago", 1},
+		{"zero", 0},
+		{"none", -1},
+		{"before none", -2},
+		{"far ahead", 1 << 60},
 	} {
 		for _, to := range []string{topic, strict} {
 			b := newBatch("v")
