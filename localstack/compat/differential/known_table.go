@@ -6,7 +6,6 @@ const (
 	strict       = "Forebay refuses a batch that Apache Kafka stores as it is or rewrites"
 	undecoded    = "Forebay does not decompress what producers send unless the topic needs it"
 	once         = "named twice in a request: Apache Kafka answers one of the two, Forebay both"
-	internalLog  = "Forebay keeps group offsets in a table; the topic has no records"
 	replicaIDs   = "Forebay's brokers do not fetch from each other, so that the field means nothing"
 	unusedField  = "Forebay does not look at a field that means nothing in this request"
 	unserved     = "not served by Forebay"
@@ -39,7 +38,6 @@ var knownDifferences = []knownDifference{
 	{"idempotence/epochs: Produce v12 (14) *", "a producer id without an epoch; Forebay refuses the batch before it looks for the producer"},
 	{"fetch/versions: *", "below the oldest version that is served; an answer with the error is one that the client can read"},
 	{"fetch/limits: *", "negative limits, which Apache Kafka does not expect"},
-	{"fetch/unknown: *", internalLog},
 	{"fetch/sessions: *", "an empty session; Forebay keeps none"},
 	{"fetch/sessions with changes: *", "the same partitions, in an answer that names the topic twice"},
 	{"fetch/as a replica: *", replicaIDs},
