@@ -68,7 +68,6 @@ var knownDifferences = []knownDifference{
 	{"admin/quotas: AlterClientQuotas v1*", unserved},
 	{"frames/headers: client id of -2", "Apache Kafka takes any negative length for null"},
 	{"frames/counts: *", "Apache Kafka takes other negative counts for null"},
-	{"transactions/add partitions: *", "an internal topic cannot be written to; Apache Kafka calls that a lack of rights"},
 	{"transactions/batched add partitions: *", "Apache Kafka does not answer a request for no transaction"},
 	{"transactions/isolation: *", "Apache Kafka tells of aborted transactions behind what it returns"},
 	{"transactions/describe: *", "the order of partitions"},
