@@ -336,3 +336,19 @@ func TestTransactionOfAnotherTopic(t *testing.T) {
 		require.Equal(t, want, errorOf(resp.Markers[0].Topics[0].Partitions[0].ErrorCode))
 	}
 }
+
+// TestAddInternalTopic: a client does not add the offsets of a group by their partition.
+func TestAddInternalTopic(t *testing.T) {
+	n := startTxnNode(t)
+	_, err := n.groupShard(t.Context(), "g")
+	require.NoError(t, err)
+	producer, epoch := n.initialized(3, "x")
+	req := kmsg.NewPtrAddPartitionsToTxnRequest()
+	req.SetVersion(3)
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch = "x", producer, epoch
+	req.Topics = []kmsg.AddPartitionsToTxnRequestTopic{{Topic: "t", Partitions: []int32{0}}, {Topic: offsetsTopic, Partitions: []int32{0}}}
+	resp := ask(n.node, req, kmsg.NewPtrAddPartitionsToTxnResponse())
+	require.Equal(t, kerr.OperationNotAttempted, errorOf(resp.Topics[0].Partitions[0].ErrorCode))
+	require.Equal(t, kerr.TopicAuthorizationFailed, errorOf(resp.Topics[1].Partitions[0].ErrorCode))
+	require.Equal(t, kerr.InvalidTxnState, errorOf(n.end(3, "x", producer, epoch, true).ErrorCode), "none was added")
+}
