@@ -90,15 +90,6 @@ func (m *groups) loseShard(s *groupsShard) {
 	m.writes.Go(func() { m.cfg.Table.ForgetPending(s.index, s.epoch) })
 }
 
-// loseMovedShards forgets shards that this broker does not lead any more.
-func (m *groups) loseMovedShards() {
-	for _, s := range m.shards {
-		if epoch, err := m.cfg.Shards.leadIndex(s.index); err != nil || epoch != s.epoch {
-			m.loseShard(s)
-		}
-	}
-}
-
 // loadShard begins to read what is pending in a shard, unless it is known: then it returns nil.
 func (m *groups) loadShard(s *groupsShard) *groupLoad {
 	if s.loaded || s.loading != nil {

@@ -201,7 +201,7 @@ func (p *produce) append(
 	}
 	config := p.b.topicConfig(topic)
 	if partition.Acks(p.req.Acks) == partition.AcksAll {
-		if err := p.b.checkAcksAll(topic, config); err != nil {
+		if err := p.b.checkAcksAll(config); err != nil {
 			return fmt.Errorf("produce to %q: %w", topic.Name, err)
 		}
 	}
@@ -239,18 +239,17 @@ func (p *produce) append(
 	return nil
 }
 
-// checkAcksAll reports whether acks=all of a topic can be answered with what it promises.
-func (b *Broker) checkAcksAll(topic *metalog.Topic, config topicConfig) error {
-	if config.MinInSyncReplicas > int32(topic.ReplicationFactor) {
-		return fmt.Errorf("min.insync.replicas is %d, replicas are %d: %w", config.MinInSyncReplicas, topic.ReplicationFactor, kerr.NotEnoughReplicas)
-	}
+// checkAcksAll reports whether acks=all of a topic can be answered with what it promises. There are
+// always enough replicas in sync: all are, and of min.insync.replicas as many count as there are, as in Kafka.
+func (b *Broker) checkAcksAll(config topicConfig) error {
 	if b.cluster == nil { // the metadata may be those of a cluster; there any class is served by the object store
 		return b.cfg.checkDurability(config.Durability)
 	}
 	return nil
 }
 
-// onlyBatch parses the records of a partition: exactly one batch of the current format.
+// onlyBatch parses the records of a partition: exactly one batch of the current format. What is
+// not as it should be, but arrived as it was sent, is INVALID_RECORD, so that the producer does not send it again.
 func (p *produce) onlyBatch(records []byte) (batch.View, error) {
 	if len(records) == 0 {
 		return nil, fmt.Errorf("produce: no record batch: %w", kerr.InvalidRecord)
@@ -258,8 +257,11 @@ func (p *produce) onlyBatch(records []byte) (batch.View, error) {
 	if len(records) > posMagic && records[posMagic] < batch.Magic {
 		return nil, fmt.Errorf("produce: magic %d, want %d: %w", records[posMagic], batch.Magic, kerr.InvalidRecord)
 	}
-	v, rest, err := batch.Parse(records)
-	if err != nil {
+	v, rest, err := batch.ParseSent(records)
+	switch {
+	case errors.Is(err, batch.ErrTruncated):
+		return nil, fmt.Errorf("produce: %w: %w", kerr.InvalidRecord, err)
+	case err != nil:
 		return nil, err
 	}
 	if len(rest) > 0 {

@@ -197,9 +197,9 @@ func TestInitFencesOpenTransaction(t *testing.T) {
 	require.Equal(t, kerr.ConcurrentTransactions, errorOf(n.init(3, "x").ErrorCode))
 	next, nextEpoch := n.initialized(4, "x")
 	require.Equal(t, producer, next)
-	require.Greater(t, nextEpoch, epoch+1, "no client has had the epoch of the abort")
+	require.Equal(t, epoch+2, nextEpoch, "no client has had the epoch of the abort")
 	require.False(t, n.markers.seen()[0].Commit)
-	require.Greater(t, n.markers.seen()[0].Epoch, epoch)
+	require.Equal(t, epoch+1, n.markers.seen()[0].Epoch)
 	require.Equal(t, kerr.InvalidProducerEpoch, n.add(1, "x", producer, epoch, 0), "as old clients know it")
 	require.Equal(t, kerr.ProducerFenced, n.add(2, "x", producer, epoch, 0))
 	require.Equal(t, kerr.InvalidProducerEpoch, errorOf(n.end(1, "x", producer, epoch, true).ErrorCode))
@@ -274,4 +274,23 @@ func TestAddOffsetsToTxn(t *testing.T) {
 	require.Zero(t, n.end(4, "x", producer, epoch, true).ErrorCode)
 	n.complete()
 	require.Len(t, n.markers.seen(), 1)
+}
+
+// TestTxnOffsetCommitOfAnotherEpoch: an epoch that is not the producer's is no fatal error, as for a batch.
+func TestTxnOffsetCommitOfAnotherEpoch(t *testing.T) {
+	n := startTxnNode(t)
+	_, err := n.groupShard(t.Context(), "g")
+	require.NoError(t, err)
+	producer, epoch := n.initialized(4, "x")
+	req := kmsg.NewPtrTxnOffsetCommitRequest()
+	req.TransactionalID, req.Group, req.ProducerID, req.Generation = "x", "g", producer, -1
+	req.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: "t", Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{{Offset: 5}}}}
+	for version := int16(3); version <= 5; version++ {
+		for _, other := range []int16{epoch - 1, epoch + 3} {
+			req.SetVersion(version)
+			req.ProducerEpoch = other
+			resp := ask(n.node, req, kmsg.NewPtrTxnOffsetCommitResponse())
+			require.Equal(t, kerr.InvalidProducerEpoch, errorOf(resp.Topics[0].Partitions[0].ErrorCode), "version %d, epoch %d", version, other)
+		}
+	}
 }

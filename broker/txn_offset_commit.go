@@ -53,11 +53,14 @@ func handleTxnOffsetCommit(_ context.Context, b *Broker, c *call) {
 }
 
 // txnCommitError is what a producer of that version hears: a group that does not exist
-// has no generation, and only new ones know that they may abort (KIP-1050 and before).
+// has no generation, an epoch that is not the producer's is an invalid one, as in the answer to
+// a batch, and only new ones know that they may abort (KIP-1050 and before).
 func txnCommitError(req *kmsg.TxnOffsetCommitRequest, err error) error {
 	switch {
 	case errors.Is(err, kerr.GroupIDNotFound):
 		return kerr.IllegalGeneration
+	case errors.Is(err, kerr.ProducerFenced):
+		return kerr.InvalidProducerEpoch
 	case errors.Is(err, kerr.TransactionAbortable) && req.Version < 4:
 		return kerr.InvalidTxnState
 	}

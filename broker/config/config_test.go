@@ -114,7 +114,7 @@ func TestLists(t *testing.T) {
 
 func TestEffective(t *testing.T) {
 	require.Equal(t, &Effective{
-		MaxMessageBytes: 1048588, TimestampBefore: Unlimited, TimestampAfter: time.Hour, MinInSyncReplicas: 1,
+		MaxMessageBytes: 1048588, TimestampBefore: Unlimited, TimestampAfter: time.Hour,
 		Durability: "local", CompressionType: "producer", Delete: true, Retention: 7 * 24 * time.Hour, RetentionBytes: -1,
 		SegmentBytes: 1 << 30, SegmentAge: 7 * 24 * time.Hour, DeleteRetention: 24 * time.Hour, MaxCompactionLag: Unlimited,
 		MinCleanableDirty: 0.5, FileDeleteDelay: time.Minute, LocalRetention: 7 * 24 * time.Hour, LocalRetentionBytes: -1,

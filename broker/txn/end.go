@@ -82,7 +82,7 @@ func (ev Expire) step(t transactions.Transaction, now time.Time) Outcome {
 	if due := Due(&t); due.IsZero() || !now.After(due) {
 		return answer(t, nil)
 	}
-	return changed(t, fence(t, ev.Server), now, nil)
+	return fence(t, ev.Server, ev.Fresh, now, nil)
 }
 
 func (Complete) step(t transactions.Transaction, now time.Time) Outcome {

@@ -127,8 +127,10 @@ func TestInit(t *testing.T) {
 		{"while commit is prepared", is(prepareCommit, 4), anyone, want{err: ErrConcurrent, same: true, answer: -1}},
 		{"while abort is prepared", is(prepareAbort, 4), named(10, 4), want{err: ErrConcurrent, same: true, answer: -1}},
 		{"open", is(open, 4), anyone, want{err: ErrConcurrent, state: prepareAbort, producer: 10, epoch: 5, last: -1, next: -1, answer: -1}},
-		{"open, version 2", is(open, 4), version2(anyone), want{err: ErrConcurrent, state: prepareAbort, producer: 10, epoch: 6, last: 5, next: -1, answer: -1}},
-		{"open at the last epoch", is(open, 32766), version2(anyone), want{err: ErrConcurrent, state: prepareAbort, producer: 10, epoch: 32767, last: 32767, next: -1, answer: -1}},
+		{"open, version 2", is(open, 4), version2(anyone), want{err: ErrConcurrent, state: prepareAbort, producer: 10, epoch: 5, last: 4, next: -1, answer: -1}},
+		{"open at the last epoch", is(open, 32766), anyone, want{err: ErrConcurrent, state: prepareAbort, producer: 10, epoch: 32767, last: -1, next: -1, answer: -1}},
+		{"open at the last epoch, version 2", is(open, 32766), version2(anyone), want{err: ErrNeedProducer, same: true, answer: -1}},
+		{"open at the last epoch, version 2, another id", is(open, 32766), version2(fresh(anyone)), want{err: ErrConcurrent, state: prepareAbort, producer: 10, epoch: 32767, last: 32766, next: 99, answer: -1}},
 	})
 }
 
@@ -246,6 +248,8 @@ func TestEndOfVersion2(t *testing.T) {
 
 func TestCompleteAndExpire(t *testing.T) {
 	long := is(open, 3, func(t *transactions.Transaction) { t.Started = start.Add(-time.Hour) })
+	longest := long
+	longest.Epoch = 32766
 	run(t, []step{
 		{"committed", is(prepareCommit, 3), Complete{}, want{state: completeCommit, producer: 10, epoch: 3, last: -1, next: -1, answer: -1}},
 		{"aborted", is(prepareAbort, 3, version(2), last(2)), Complete{}, want{state: completeAbort, producer: 10, epoch: 3, last: 2, next: -1, answer: -1}},
@@ -253,7 +257,9 @@ func TestCompleteAndExpire(t *testing.T) {
 		{"complete already", is(completeCommit, 3), Complete{}, want{err: ErrInvalidState, same: true, answer: -1}},
 		{"in time", is(open, 3), Expire{}, want{same: true, answer: -1}},
 		{"too long", long, Expire{}, want{state: prepareAbort, producer: 10, epoch: 4, last: -1, next: -1, answer: -1}},
-		{"too long, version 2", long, Expire{Server: 2}, want{state: prepareAbort, producer: 10, epoch: 5, last: 4, next: -1, answer: -1}},
+		{"too long, version 2", long, Expire{Server: 2}, want{state: prepareAbort, producer: 10, epoch: 4, last: 3, next: -1, answer: -1}},
+		{"too long at the last epoch, version 2", longest, Expire{Server: 2, Fresh: id.NoProducer}, want{err: ErrNeedProducer, same: true, answer: -1}},
+		{"too long at the last epoch, version 2, another id", longest, Expire{Server: 2, Fresh: 99}, want{state: prepareAbort, producer: 10, epoch: 32767, last: 32766, next: 99, answer: -1}},
 		{"ended already", is(prepareCommit, 3), Expire{}, want{same: true, answer: -1}},
 	})
 	o := Step(is(prepareCommit, 3), start, Complete{})

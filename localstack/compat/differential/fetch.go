@@ -120,8 +120,6 @@ func fetchUnknown(s *session) {
 	none := fetch(12, topic, 0, 0)
 	none.Topics = nil
 	s.send(none)
-	s.send(fetch(12, "__consumer_offsets", 0, 0))
-	s.send(fetch(12, "__consumer_offsets", 0, 1<<40))
 }
 
 // sessionFetch is a fetch in a session.
