@@ -217,7 +217,7 @@ func TestTransactionTimesOut(t *testing.T) {
 	require.NoError(t, n.add(3, "x", resp.ProducerID, resp.ProducerEpoch, 0))
 	eventually(t, "the abort", func() bool { return len(n.markers.seen()) == 1 })
 	require.Equal(t, kerr.ProducerFenced, errorOf(n.end(4, "x", resp.ProducerID, resp.ProducerEpoch, true).ErrorCode))
-	require.Equal(t, float64(1), valueOf(t, n.txns.cfg.Metrics.timeouts))
+	eventually(t, "the count of it", func() bool { return valueOf(t, n.txns.cfg.Metrics.timeouts) == 1 })
 }
 
 func TestTransactionRequestsRefused(t *testing.T) {
