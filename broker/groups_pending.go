@@ -51,19 +51,6 @@ type pendingWrite struct {
 	done func(error) // called without the lock
 }
 
-// leadIndex is lead for a shard.
-func (s *shards) leadIndex(index int32) (id.Epoch, error) {
-	img := s.image()
-	t, ok := img.Topic(offsetsTopic)
-	if !ok || index < 0 || int(index) >= len(t.Partitions) || t.Partitions[index].Leader != s.self.ID || !s.lease() {
-		return -1, group.ErrNotCoordinator
-	}
-	if b, ok := liveBroker(img, s.self.ID); !ok || b.Incarnation != s.self.Incarnation {
-		return -1, group.ErrNotCoordinator
-	}
-	return t.Partitions[index].Epoch, nil
-}
-
 // shardPartition is the partition of the shards' topic that a group hashes to.
 func (m *groups) shardPartition(groupID string) id.Partition {
 	t, ok := m.cfg.Image().Topic(offsetsTopic)

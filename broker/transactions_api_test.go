@@ -217,7 +217,7 @@ func TestTransactionTimesOut(t *testing.T) {
 	require.NoError(t, n.add(3, "x", resp.ProducerID, resp.ProducerEpoch, 0))
 	eventually(t, "the abort", func() bool { return len(n.markers.seen()) == 1 })
 	require.Equal(t, kerr.ProducerFenced, errorOf(n.end(4, "x", resp.ProducerID, resp.ProducerEpoch, true).ErrorCode))
-	require.Equal(t, float64(1), valueOf(t, n.txns.cfg.Metrics.timeouts))
+	eventually(t, "the count of it", func() bool { return valueOf(t, n.txns.cfg.Metrics.timeouts) == 1 })
 }
 
 func TestTransactionRequestsRefused(t *testing.T) {
@@ -276,6 +276,25 @@ func TestAddOffsetsToTxn(t *testing.T) {
 	require.Len(t, n.markers.seen(), 1)
 }
 
+// TestTxnOffsetCommitOfAnotherEpoch: an epoch that is not the producer's is no fatal error, as for a batch.
+func TestTxnOffsetCommitOfAnotherEpoch(t *testing.T) {
+	n := startTxnNode(t)
+	_, err := n.groupShard(t.Context(), "g")
+	require.NoError(t, err)
+	producer, epoch := n.initialized(4, "x")
+	req := kmsg.NewPtrTxnOffsetCommitRequest()
+	req.TransactionalID, req.Group, req.ProducerID, req.Generation = "x", "g", producer, -1
+	req.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: "t", Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{{Offset: 5}}}}
+	for version := int16(3); version <= 5; version++ {
+		for _, other := range []int16{epoch - 1, epoch + 3} {
+			req.SetVersion(version)
+			req.ProducerEpoch = other
+			resp := ask(n.node, req, kmsg.NewPtrTxnOffsetCommitResponse())
+			require.Equal(t, kerr.InvalidProducerEpoch, errorOf(resp.Topics[0].Partitions[0].ErrorCode), "version %d, epoch %d", version, other)
+		}
+	}
+}
+
 // TestVerifyAtShutdown: who asks about a transaction of a broker that closes is told so, and does not
 // hold up its end.
 func TestVerifyAtShutdown(t *testing.T) {
@@ -318,21 +337,18 @@ func TestTransactionOfAnotherTopic(t *testing.T) {
 	}
 }
 
-// TestTxnOffsetCommitOfAnotherEpoch: an epoch that is not the producer's is no fatal error, as for a batch.
-func TestTxnOffsetCommitOfAnotherEpoch(t *testing.T) {
+// TestAddInternalTopic: a client does not add the offsets of a group by their partition.
+func TestAddInternalTopic(t *testing.T) {
 	n := startTxnNode(t)
 	_, err := n.groupShard(t.Context(), "g")
 	require.NoError(t, err)
-	producer, epoch := n.initialized(4, "x")
-	req := kmsg.NewPtrTxnOffsetCommitRequest()
-	req.TransactionalID, req.Group, req.ProducerID, req.Generation = "x", "g", producer, -1
-	req.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: "t", Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{{Offset: 5}}}}
-	for version := int16(3); version <= 5; version++ {
-		for _, other := range []int16{epoch - 1, epoch + 3} {
-			req.SetVersion(version)
-			req.ProducerEpoch = other
-			resp := ask(n.node, req, kmsg.NewPtrTxnOffsetCommitResponse())
-			require.Equal(t, kerr.InvalidProducerEpoch, errorOf(resp.Topics[0].Partitions[0].ErrorCode), "version %d, epoch %d", version, other)
-		}
-	}
+	producer, epoch := n.initialized(3, "x")
+	req := kmsg.NewPtrAddPartitionsToTxnRequest()
+	req.SetVersion(3)
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch = "x", producer, epoch
+	req.Topics = []kmsg.AddPartitionsToTxnRequestTopic{{Topic: "t", Partitions: []int32{0}}, {Topic: offsetsTopic, Partitions: []int32{0}}}
+	resp := ask(n.node, req, kmsg.NewPtrAddPartitionsToTxnResponse())
+	require.Equal(t, kerr.OperationNotAttempted, errorOf(resp.Topics[0].Partitions[0].ErrorCode))
+	require.Equal(t, kerr.TopicAuthorizationFailed, errorOf(resp.Topics[1].Partitions[0].ErrorCode))
+	require.Equal(t, kerr.InvalidTxnState, errorOf(n.end(3, "x", producer, epoch, true).ErrorCode), "none was added")
 }

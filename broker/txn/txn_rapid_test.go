@@ -108,9 +108,11 @@ func (w *walk) step() {
 		w.happen(Complete{})
 	case "expire":
 		open := w.state.State == transactions.Ongoing && w.now.After(Due(&w.state))
-		o := w.happen(Expire{Server: w.server})
+		o := w.happen(Expire{Server: w.server, Fresh: id.NoProducer})
 		require.Equal(w.t, open, o.Changed)
-		w.fenced = w.fenced || o.Changed
+		if o.Changed {
+			w.fence()
+		}
 	}
 }
 
@@ -125,6 +127,9 @@ func (w *walk) happen(ev Event) Outcome {
 			e.Fresh = w.fresh
 			ev = e
 		case End:
+			e.Fresh = w.fresh
+			ev = e
+		case Expire:
 			e.Fresh = w.fresh
 			ev = e
 		}
@@ -194,7 +199,7 @@ func (w *walk) init(c *instance, ev Init) {
 	case o.Changed:
 		require.ErrorIs(w.t, o.Err, ErrConcurrent)
 		require.Equal(w.t, transactions.Ongoing, before.State)
-		w.fenced = true
+		w.fence()
 	case anyone:
 		require.ErrorIs(w.t, o.Err, ErrConcurrent)
 		require.True(w.t, before.State.Preparing())
@@ -204,6 +209,16 @@ func (w *walk) init(c *instance, ev Init) {
 // owns reports whether the newest client has given its identity.
 func (w *walk) owns(by identity) bool {
 	return by == w.newest && !w.fenced && by.producer != id.NoProducer
+}
+
+// fence notes that the coordinator has aborted what the newest client had open. One of version 2
+// may abort it, too, until another one is given an identity.
+func (w *walk) fence() {
+	w.fenced = true
+	if w.given[w.newest].version >= bumping {
+		after, abort := complete(w.state), End{Producer: w.newest.producer, Epoch: w.newest.epoch, Version: bumping, Fresh: id.NoProducer}
+		w.last = &ended{w.newest, abort, identity{after.Producer, after.Epoch}}
+	}
 }
 
 // part is an event of a client in its transaction.
@@ -243,7 +258,10 @@ func (w *walk) end(c *instance, ev End) {
 	case repeated:
 		require.NoError(w.t, o.Err, "in %s", before)
 		require.Equal(w.t, first.answer, answer)
-		if ev.Version >= bumping && c.has == by {
+		switch {
+		case ev.Version >= bumping && w.given[answer] == nil:
+			w.give(c, answer)
+		case ev.Version >= bumping && c.has == by:
 			c.has = answer
 		}
 	}
