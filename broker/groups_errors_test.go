@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -33,6 +34,10 @@ func TestTxnOffsetCommitErrors(t *testing.T) {
 	member, generation := b.member(t, "stable")
 	big := txnCommitRequest("g", "", -1, "t", 0)
 	big.Topics[0].Partitions[0].Metadata = kmsg.StringPtr(string(make([]byte, 4097)))
+	var verdict atomic.Pointer[error]
+	b.groups.cfg.Verify = func(_ context.Context, v txnVerification) map[id.Partition]error {
+		return map[id.Partition]error{v.Partitions[0]: *verdict.Load()}
+	}
 	plain := func() *kmsg.TxnOffsetCommitRequest { return txnCommitRequest("g", "", -1, "t", 0) }
 	for name, tc := range map[string]struct {
 		version int16
@@ -65,9 +70,7 @@ func TestTxnOffsetCommitErrors(t *testing.T) {
 		"old producer, group with members": {2, txnCommitRequest("stable", "", -1, "t", 0), nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b.groups.cfg.Verify = func(_ context.Context, v txnVerification) map[id.Partition]error {
-				return map[id.Partition]error{v.Partitions[0]: tc.verdict}
-			}
+			verdict.Store(&tc.verdict)
 			resp := answer[*kmsg.TxnOffsetCommitResponse](t, b, tc.version, tc.req)
 			require.Equal(t, tc.want, kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode))
 		})
