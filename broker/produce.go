@@ -201,7 +201,7 @@ func (p *produce) append(
 	}
 	config := p.b.topicConfig(topic)
 	if partition.Acks(p.req.Acks) == partition.AcksAll {
-		if err := p.b.checkAcksAll(topic, config); err != nil {
+		if err := p.b.checkAcksAll(config); err != nil {
 			return fmt.Errorf("produce to %q: %w", topic.Name, err)
 		}
 	}
@@ -211,7 +211,7 @@ func (p *produce) append(
 		return err
 	}
 	if err := batch.ValidateProduce(v, config.rules(now)); err != nil {
-		return err
+		return refusedBy(log, op, err)
 	}
 	if len(v) < p.c.size/maxPinned {
 		v = bytes.Clone(v)
@@ -232,25 +232,35 @@ func (p *produce) append(
 			return nil // answered when the time was up
 		}
 		p.left.Add(-1)
-		return err
+		return refusedBy(log, op, err)
 	}
 	op.BaseOffset, op.LogStartOffset, op.LogAppendTime = int64(done.Base), int64(done.Start), done.Timestamp
 	p.b.storage.traffic.produced(v)
 	return nil
 }
 
-// checkAcksAll reports whether acks=all of a topic can be answered with what it promises.
-func (b *Broker) checkAcksAll(topic *metalog.Topic, config topicConfig) error {
-	if config.MinInSyncReplicas > int32(topic.ReplicationFactor) {
-		return fmt.Errorf("min.insync.replicas is %d, replicas are %d: %w", config.MinInSyncReplicas, topic.ReplicationFactor, kerr.NotEnoughReplicas)
+// refusedBy tells where the log starts, as Kafka does if it is the log that refuses a batch, but
+// not if the batch is too large or damaged, or the log cannot be written to.
+func refusedBy(log *partition.Log, op *kmsg.ProduceResponseTopicPartition, err error) error {
+	switch translate(err) {
+	case kerr.InvalidRecord, kerr.InvalidTimestamp, kerr.UnsupportedCompressionType,
+		kerr.OutOfOrderSequenceNumber, kerr.InvalidProducerEpoch, kerr.InvalidTxnState:
+		op.LogStartOffset = int64(log.Watermarks().Start)
 	}
+	return err
+}
+
+// checkAcksAll reports whether acks=all of a topic can be answered with what it promises. There are
+// always enough replicas in sync: all are, and of min.insync.replicas as many count as there are, as in Kafka.
+func (b *Broker) checkAcksAll(config topicConfig) error {
 	if b.cluster == nil { // the metadata may be those of a cluster; there any class is served by the object store
 		return b.cfg.checkDurability(config.Durability)
 	}
 	return nil
 }
 
-// onlyBatch parses the records of a partition: exactly one batch of the current format.
+// onlyBatch parses the records of a partition: exactly one batch of the current format. What is
+// not as it should be, but arrived as it was sent, is INVALID_RECORD, so that the producer does not send it again.
 func (p *produce) onlyBatch(records []byte) (batch.View, error) {
 	if len(records) == 0 {
 		return nil, fmt.Errorf("produce: no record batch: %w", kerr.InvalidRecord)
@@ -258,11 +268,17 @@ func (p *produce) onlyBatch(records []byte) (batch.View, error) {
 	if len(records) > posMagic && records[posMagic] < batch.Magic {
 		return nil, fmt.Errorf("produce: magic %d, want %d: %w", records[posMagic], batch.Magic, kerr.InvalidRecord)
 	}
-	v, rest, err := batch.Parse(records)
-	if err != nil {
+	v, rest, err := batch.ParseSent(records)
+	switch {
+	case errors.Is(err, batch.ErrTruncated):
+		return nil, fmt.Errorf("produce: %w: %w", kerr.InvalidRecord, err)
+	case err != nil:
 		return nil, err
 	}
 	if len(rest) > 0 {
+		if err := v.Verify(); err != nil { // its length may be what is damaged
+			return nil, err
+		}
 		return nil, fmt.Errorf("produce: %d bytes follow the one batch that is allowed: %w", len(rest), kerr.InvalidRecord)
 	}
 	if v.Codec() == batch.Zstd && p.req.Version < zstdVersion {
@@ -311,7 +327,7 @@ func (p *produce) answered() {
 	for i := range p.resp.Topics {
 		for j := range p.resp.Topics[i].Partitions {
 			if op := &p.resp.Topics[i].Partitions[j]; op.ErrorCode != 0 {
-				op.BaseOffset, op.LogStartOffset, op.LogAppendTime = -1, -1, -1
+				op.BaseOffset, op.LogAppendTime = -1, -1
 			}
 		}
 	}

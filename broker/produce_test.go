@@ -208,13 +208,20 @@ func refusals() []refusal {
 	keyless := batch.New(batch.None).Add(batch.Record{Timestamp: now, Key: []byte("k")}).Add(batch.Record{Timestamp: now}).
 		Add(batch.Record{Timestamp: now, Key: []byte{}}).Add(batch.Record{Timestamp: now})
 	squeezed := batch.New(batch.Zstd).Add(batch.Record{Timestamp: now})
-	damaged := good()
-	damaged[len(damaged)-1] ^= 1
 	cut := good()
 	return []refusal{
-		{"wrong checksum", "t", damaged, kerr.CorruptMessage, "CRC32C is", nil},
-		{"cut short", "t", cut[:len(cut)-1], kerr.CorruptMessage, "cut short", nil},
-		{"a header cut short", "t", cut[:batch.HeaderSize-1], kerr.CorruptMessage, "cut short", nil},
+		{"wrong checksum", "t", damagedIn(good(), batch.HeaderSize), kerr.CorruptMessage, "CRC32C is", nil},
+		{"cut short", "t", cut[:len(cut)-1], kerr.InvalidRecord, "cut short", nil},
+		{"a header cut short", "t", cut[:batch.HeaderSize-1], kerr.InvalidRecord, "cut short", nil},
+		{"a length below that of a header", "t", spoiled(good(), func(v batch.View) { v[11] = 48 }), kerr.CorruptMessage, "length field is 48", nil},
+		{"a damaged length", "t", damagedIn(good(), 11), kerr.CorruptMessage, "CRC32C is", nil},
+		{"more records than offsets", "t", spoiled(good(), func(v batch.View) { v[posOfCount+3] = 3 }), kerr.InvalidRecord, "3 records", nil},
+		{"more records than offsets, and damaged", "t", damagedIn(good(), posOfCount+3), kerr.CorruptMessage, "CRC32C is", nil},
+		{"a negative number of records", "t", spoiled(good(), func(v batch.View) { v[posOfCount] = 0x80 }), kerr.InvalidRecord, "records, but", nil},
+		{"a negative last offset", "t", spoiled(good(), func(v batch.View) { v[posOfAttributes+2] = 0x80 }), kerr.InvalidRecord, "last offset delta is", nil},
+		{"a negative base offset", "t", spoiled(good(), func(v batch.View) { v[0] = 0x80 }), kerr.InvalidRecord, "base offset is -", nil},
+		{"a record's length", "t", spoiled(good(), func(v batch.View) { v[batch.HeaderSize] ^= 1 }), kerr.InvalidRecord, "record 0", nil},
+		{"not what its codec makes", "compacted", spoiled(good(), func(v batch.View) { v[posOfAttributes+1] |= 1 }), kerr.InvalidRecord, "decompress", nil},
 		{"no records", "t", []byte{}, kerr.InvalidRecord, "no record batch", nil},
 		{"null records", "t", nil, kerr.InvalidRecord, "no record batch", nil},
 		{"two batches", "t", append(good(), good()...), kerr.InvalidRecord, "follow the one batch", nil},
@@ -232,8 +239,13 @@ func refusals() []refusal {
 		{"too late", "t", batchAt(batch.None, now, now+2*time.Hour.Milliseconds()), kerr.InvalidTimestamp, "is not within", []int32{1}},
 		{"too late, compressed", "t", batchAt(batch.LZ4, now, now+2*time.Hour.Milliseconds()), kerr.InvalidTimestamp, "is after", nil},
 		{"too early", "recent", batchAt(batch.None, now-120_000, now, now-120_000), kerr.InvalidTimestamp, "is not within", []int32{0, 2}},
-		{"too few replicas", "safe", good(), kerr.NotEnoughReplicas, "min.insync.replicas is 2", nil},
 	}
+}
+
+// damagedIn changes a byte on the way, so to speak.
+func damagedIn(v batch.View, at int) batch.View {
+	v[at] ^= 1
+	return v
 }
 
 // refuseNode has the topics that refusals are for.
@@ -264,7 +276,6 @@ func TestProduceRefuses(t *testing.T) {
 				next += 2
 				require.Equal(t, tc.want, errorOf(got[1].ErrorCode))
 				require.Equal(t, int64(-1), got[1].LogAppendTime)
-				require.Equal(t, int64(-1), got[1].LogStartOffset)
 				if version < 8 {
 					return
 				}
@@ -279,6 +290,34 @@ func TestProduceRefuses(t *testing.T) {
 			})
 		}
 		require.Equal(t, id.Offset(0), n.logOf(tc.topic, 0).Watermarks().End, "%s: nothing was appended", tc.name)
+	}
+}
+
+// Where the log starts is told by the log that refuses a batch, as Kafka does.
+func TestProduceTellsWhereTheLogStarts(t *testing.T) {
+	n := startNode(t)
+	n.mustCreate(wantTopic("t", 1, 1, with("max.message.bytes", value("500"))))
+	n.mustProduce("t", 0, batchOfProducer(7, 1, 0, 3))
+	_, err := n.deleteRecords(2, "t", 0, 2)
+	require.NoError(t, err)
+	unsound := spoiled(batchOfNow(batch.None, 2), func(v batch.View) { v[posOfCount+3] = 3 })
+	for name, tc := range map[string]struct {
+		records []byte
+		want    *kerr.Error
+		start   int64
+	}{
+		"appended":         {batchOfNow(batch.None, 1), nil, 2},
+		"a duplicate":      {batchOfProducer(7, 1, 0, 3), nil, 2},
+		"unsound":          {unsound, kerr.InvalidRecord, 2},
+		"out of order":     {batchOfProducer(7, 1, 9, 1), kerr.OutOfOrderSequenceNumber, 2},
+		"of an old epoch":  {batchOfProducer(7, 0, 0, 1), kerr.InvalidProducerEpoch, 2},
+		"damaged":          {damagedIn(batchOfNow(batch.None, 1), batch.HeaderSize), kerr.CorruptMessage, -1},
+		"too large":        {batchOfSize(500), kerr.MessageTooLarge, -1},
+		"not even a batch": {[]byte{1}, kerr.InvalidRecord, -1},
+	} {
+		got := n.produce(9, -1, put{"t", 0, tc.records})[0]
+		require.Equal(t, tc.want, errorOf(got.ErrorCode), name)
+		require.Equal(t, tc.start, got.LogStartOffset, name)
 	}
 }
 
@@ -314,11 +353,13 @@ func TestProduceToWhatDoesNotExist(t *testing.T) {
 	require.Equal(t, id.Offset(0), n.logOf("t", 0).Watermarks().End)
 }
 
-// min.insync.replicas counts for acks=all only.
+// Of a min.insync.replicas above the replication factor as many count as there are.
 func TestProduceWithFewReplicas(t *testing.T) {
 	n := refuseNode(t)
-	require.Zero(t, n.produce(9, 1, put{"safe", 0, batchOfNow(batch.None, 1)})[0].ErrorCode)
-	require.Equal(t, kerr.NotEnoughReplicas, errorOf(n.produce(9, -1, put{"safe", 0, batchOfNow(batch.None, 1)})[0].ErrorCode))
+	for _, acks := range []int16{1, -1} {
+		require.Zero(t, n.produce(9, acks, put{"safe", 0, batchOfNow(batch.None, 1)})[0].ErrorCode)
+	}
+	require.Equal(t, id.Offset(2), n.logOf("safe", 0).Watermarks().High)
 }
 
 // With acks=0 nothing is answered, and an error can only be told by closing the connection.

@@ -18,6 +18,7 @@ import (
 const (
 	posOfCRC        = 17
 	posOfAttributes = 21
+	posOfCount      = 57
 )
 
 // batchAt is a batch with one record for each time in ms.

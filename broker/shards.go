@@ -89,6 +89,13 @@ func (s *shards) leads(img *metalog.Image, shard metalog.PartitionState) bool {
 	return ok && b.Incarnation == s.self.Incarnation
 }
 
+// keeps reports whether this broker is still the leader of the shard under the epoch, as far as the
+// metadata tells: it may have to wait for its lease before it answers for it again.
+func (s *shards) keeps(img *metalog.Image, shard metalog.PartitionState, epoch id.Epoch) bool {
+	b, ok := img.Broker(s.self.ID)
+	return ok && b.Incarnation == s.self.Incarnation && shard.Leader == s.self.ID && shard.Epoch == epoch
+}
+
 // moved reports whether a broker may have got or lost shards between two Images.
 func (s *shards) moved(before, after *metalog.Image) bool {
 	t, _ := before.Topic(s.topic)

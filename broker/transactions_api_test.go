@@ -197,9 +197,9 @@ func TestInitFencesOpenTransaction(t *testing.T) {
 	require.Equal(t, kerr.ConcurrentTransactions, errorOf(n.init(3, "x").ErrorCode))
 	next, nextEpoch := n.initialized(4, "x")
 	require.Equal(t, producer, next)
-	require.Greater(t, nextEpoch, epoch+1, "no client has had the epoch of the abort")
+	require.Equal(t, epoch+2, nextEpoch, "no client has had the epoch of the abort")
 	require.False(t, n.markers.seen()[0].Commit)
-	require.Greater(t, n.markers.seen()[0].Epoch, epoch)
+	require.Equal(t, epoch+1, n.markers.seen()[0].Epoch)
 	require.Equal(t, kerr.InvalidProducerEpoch, n.add(1, "x", producer, epoch, 0), "as old clients know it")
 	require.Equal(t, kerr.ProducerFenced, n.add(2, "x", producer, epoch, 0))
 	require.Equal(t, kerr.InvalidProducerEpoch, errorOf(n.end(1, "x", producer, epoch, true).ErrorCode))
@@ -217,7 +217,7 @@ func TestTransactionTimesOut(t *testing.T) {
 	require.NoError(t, n.add(3, "x", resp.ProducerID, resp.ProducerEpoch, 0))
 	eventually(t, "the abort", func() bool { return len(n.markers.seen()) == 1 })
 	require.Equal(t, kerr.ProducerFenced, errorOf(n.end(4, "x", resp.ProducerID, resp.ProducerEpoch, true).ErrorCode))
-	require.Equal(t, float64(1), valueOf(t, n.txns.cfg.Metrics.timeouts))
+	eventually(t, "the count of it", func() bool { return valueOf(t, n.txns.cfg.Metrics.timeouts) == 1 })
 }
 
 func TestTransactionRequestsRefused(t *testing.T) {
@@ -274,4 +274,81 @@ func TestAddOffsetsToTxn(t *testing.T) {
 	require.Zero(t, n.end(4, "x", producer, epoch, true).ErrorCode)
 	n.complete()
 	require.Len(t, n.markers.seen(), 1)
+}
+
+// TestTxnOffsetCommitOfAnotherEpoch: an epoch that is not the producer's is no fatal error, as for a batch.
+func TestTxnOffsetCommitOfAnotherEpoch(t *testing.T) {
+	n := startTxnNode(t)
+	_, err := n.groupShard(t.Context(), "g")
+	require.NoError(t, err)
+	producer, epoch := n.initialized(4, "x")
+	req := kmsg.NewPtrTxnOffsetCommitRequest()
+	req.TransactionalID, req.Group, req.ProducerID, req.Generation = "x", "g", producer, -1
+	req.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: "t", Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{{Offset: 5}}}}
+	for version := int16(3); version <= 5; version++ {
+		for _, other := range []int16{epoch - 1, epoch + 3} {
+			req.SetVersion(version)
+			req.ProducerEpoch = other
+			resp := ask(n.node, req, kmsg.NewPtrTxnOffsetCommitResponse())
+			require.Equal(t, kerr.InvalidProducerEpoch, errorOf(resp.Topics[0].Partitions[0].ErrorCode), "version %d, epoch %d", version, other)
+		}
+	}
+}
+
+// TestVerifyAtShutdown: who asks about a transaction of a broker that closes is told so, and does not
+// hold up its end.
+func TestVerifyAtShutdown(t *testing.T) {
+	n := startNode(t)
+	n.close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	p := id.Partition{Topic: id.NewTopic()}
+	errs := n.verifyTxn(ctx, txnVerification{TransactionalID: "tx", Producer: 1, Partitions: []id.Partition{p}, Add: true})
+	require.ErrorIs(t, errs[p], kerr.CoordinatorNotAvailable)
+	require.NoError(t, ctx.Err())
+}
+
+// TestTransactionOfAnotherTopic: a broker that knows another topic of that name than this one is to
+// ask again, and its marker is not taken for one of ours.
+func TestTransactionOfAnotherTopic(t *testing.T) {
+	n := startTxnNode(t)
+	producer, epoch := n.initialized(5, "tx")
+	topic, _ := n.meta.Image().Topic("t")
+	for other, want := range map[id.Topic]*kerr.Error{id.NewTopic(): kerr.NotCoordinator, topic.ID: nil} {
+		at := kmsg.AddPartitionsToTxnRequestTransactionTopic{Topic: "t", Partitions: []int32{0}}
+		tagTopic(&at.UnknownTags, other)
+		req := kmsg.NewPtrAddPartitionsToTxnRequest()
+		req.SetVersion(5)
+		req.Transactions = []kmsg.AddPartitionsToTxnRequestTransaction{{
+			TransactionalID: "tx", ProducerID: producer, ProducerEpoch: epoch,
+			Topics: []kmsg.AddPartitionsToTxnRequestTransactionTopic{at},
+		}}
+		resp := ask(n.node, req, kmsg.NewPtrAddPartitionsToTxnResponse())
+		require.Equal(t, want, errorOf(resp.Transactions[0].Topics[0].Partitions[0].ErrorCode))
+	}
+	for other, want := range map[id.Topic]*kerr.Error{id.NewTopic(): kerr.UnknownTopicOrPartition, topic.ID: nil} {
+		at := kmsg.WriteTxnMarkersRequestMarkerTopic{Topic: "t", Partitions: []int32{0}}
+		tagTopic(&at.UnknownTags, other)
+		req := kmsg.NewPtrWriteTxnMarkersRequest()
+		req.SetVersion(2)
+		req.Markers = []kmsg.WriteTxnMarkersRequestMarker{{ProducerID: 9, Topics: []kmsg.WriteTxnMarkersRequestMarkerTopic{at}}}
+		resp := ask(n.node, req, kmsg.NewPtrWriteTxnMarkersResponse())
+		require.Equal(t, want, errorOf(resp.Markers[0].Topics[0].Partitions[0].ErrorCode))
+	}
+}
+
+// TestAddInternalTopic: a client does not add the offsets of a group by their partition.
+func TestAddInternalTopic(t *testing.T) {
+	n := startTxnNode(t)
+	_, err := n.groupShard(t.Context(), "g")
+	require.NoError(t, err)
+	producer, epoch := n.initialized(3, "x")
+	req := kmsg.NewPtrAddPartitionsToTxnRequest()
+	req.SetVersion(3)
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch = "x", producer, epoch
+	req.Topics = []kmsg.AddPartitionsToTxnRequestTopic{{Topic: "t", Partitions: []int32{0}}, {Topic: offsetsTopic, Partitions: []int32{0}}}
+	resp := ask(n.node, req, kmsg.NewPtrAddPartitionsToTxnResponse())
+	require.Equal(t, kerr.OperationNotAttempted, errorOf(resp.Topics[0].Partitions[0].ErrorCode))
+	require.Equal(t, kerr.TopicAuthorizationFailed, errorOf(resp.Topics[1].Partitions[0].ErrorCode))
+	require.Equal(t, kerr.InvalidTxnState, errorOf(n.end(3, "x", producer, epoch, true).ErrorCode), "none was added")
 }

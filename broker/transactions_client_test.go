@@ -72,7 +72,7 @@ func transactSession(t *testing.T, client func(...kgo.Opt) *kgo.Client) *kgo.Gro
 	seeds := client().Opts()
 	session, err := kgo.NewGroupTransactSession(append(seeds,
 		kgo.TransactionalID("copy"), kgo.ConsumerGroup("copiers"), kgo.ConsumeTopics("in"), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RequireStableFetchOffsets(), kgo.TransactionTimeout(20*time.Second))...)
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.TransactionTimeout(20*time.Second))...)
 	require.NoError(t, err)
 	t.Cleanup(session.Close)
 	return session

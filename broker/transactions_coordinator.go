@@ -290,6 +290,9 @@ func (m *txnCoordinator) allocate(e *txnEntry) {
 		case txn.End:
 			ev.Fresh = fresh
 			c.event = ev
+		case txn.Expire:
+			ev.Fresh = fresh
+			c.event = ev
 		}
 		if err != nil {
 			e.queue = e.queue[1:]

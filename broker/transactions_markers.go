@@ -25,14 +25,14 @@ const (
 // finish writes the markers of a transaction whose end is decided, and completes it.
 func (m *txnCoordinator) finish(e *txnEntry) {
 	e.marking = true
-	t, s := e.item.Transaction, e.shard
+	name, t, s := e.item.ID, e.item.Transaction, e.shard
 	marker := txnMarker{
 		Producer: t.Producer, Epoch: t.Epoch, Commit: t.State == transactions.PrepareCommit,
 		CoordinatorEpoch: int32(s.epoch), Version: t.Version,
 	}
 	began := time.Now()
 	m.work.Go(func() {
-		m.writeAll(s.ctx, e.item.ID, marker, t.Partitions)
+		m.writeAll(s.ctx, name, marker, t.Partitions)
 		m.complete(s.ctx, e)
 		m.mu.Lock()
 		defer m.unlock()
@@ -166,7 +166,9 @@ func (b *Broker) peerMarkers(ctx context.Context, img *metalog.Image, leader id.
 			continue
 		}
 		names[t.Name] = topic
-		marker.Topics = append(marker.Topics, kmsg.WriteTxnMarkersRequestMarkerTopic{Topic: t.Name, Partitions: indexes})
+		at := kmsg.WriteTxnMarkersRequestMarkerTopic{Topic: t.Name, Partitions: indexes}
+		tagTopic(&at.UnknownTags, topic)
+		marker.Topics = append(marker.Topics, at)
 	}
 	answer, err := b.peers.markers.send(ctx, leader, marker)
 	if err != nil {

@@ -180,14 +180,17 @@ func (m *txnCoordinator) abortOld() {
 	now := m.cfg.Now()
 	m.each(func(e *txnEntry) {
 		due := txn.Due(&e.item.Transaction)
-		if m.closed || e.writing || due.IsZero() || !now.After(due) {
+		if m.closed || e.writing || e.allocating || due.IsZero() || !now.After(due) {
 			return
 		}
-		m.log.Info("abort transaction: it timed out", "transactional_id", e.item.ID, "producer", int64(e.item.Producer), "open_since", e.item.Started)
-		m.cfg.Metrics.timeouts.Inc()
-		e.queue = append(e.queue, &txnCall{txn.Expire{Server: m.cfg.Level()}, func(o txn.Outcome) {
-			if o.Err != nil {
-				m.log.Warn("cannot abort a transaction that timed out; will try again", "err", o.Err)
+		transactionalID, started := e.item.ID, e.item.Started
+		e.queue = append(e.queue, &txnCall{txn.Expire{Server: m.cfg.Level(), Fresh: id.NoProducer}, func(o txn.Outcome) {
+			switch {
+			case o.Err != nil:
+				m.log.Warn("cannot abort a transaction that timed out; will try again", "transactional_id", transactionalID, "err", o.Err)
+			case o.Changed: // else its client has ended it just now
+				m.cfg.Metrics.timeouts.Inc()
+				m.log.Info("abort transaction: it timed out", "transactional_id", transactionalID, "producer", int64(o.Next.Producer), "open_since", started)
 			}
 		}})
 		m.pump(e)

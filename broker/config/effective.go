@@ -10,13 +10,12 @@ import (
 
 // Effective is what counts for a topic, all layers together.
 type Effective struct {
-	MaxMessageBytes   int32 // of a batch as it is compressed
-	LogAppendTime     bool
-	TimestampBefore   time.Duration // Unlimited: any
-	TimestampAfter    time.Duration
-	MinInSyncReplicas int32
-	Durability        string
-	CompressionType   string
+	MaxMessageBytes int32 // of a batch as it is compressed
+	LogAppendTime   bool
+	TimestampBefore time.Duration // Unlimited: any
+	TimestampAfter  time.Duration
+	Durability      string
+	CompressionType string
 
 	Delete, Compact     bool          // cleanup.policy
 	Retention           time.Duration // Unlimited: for ever
@@ -42,13 +41,12 @@ func Resolve(l Layers) *Effective {
 	v := values{l}
 	policy := Elements(v.text("cleanup.policy"))
 	return &Effective{
-		MaxMessageBytes:   int32(v.number("max.message.bytes")),
-		LogAppendTime:     v.text("message.timestamp.type") == "LogAppendTime",
-		TimestampBefore:   v.duration("message.timestamp.before.max.ms"),
-		TimestampAfter:    v.duration("message.timestamp.after.max.ms"),
-		MinInSyncReplicas: int32(v.number("min.insync.replicas")),
-		Durability:        v.text("forebay.durability"),
-		CompressionType:   v.text("compression.type"),
+		MaxMessageBytes: int32(v.number("max.message.bytes")),
+		LogAppendTime:   v.text("message.timestamp.type") == "LogAppendTime",
+		TimestampBefore: v.duration("message.timestamp.before.max.ms"),
+		TimestampAfter:  v.duration("message.timestamp.after.max.ms"),
+		Durability:      v.text("forebay.durability"),
+		CompressionType: v.text("compression.type"),
 
 		Delete:              slices.Contains(policy, "delete"),
 		Compact:             slices.Contains(policy, "compact"),

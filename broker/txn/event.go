@@ -74,6 +74,7 @@ type End struct {
 // Expire aborts a transaction that has been open for longer than its timeout, and fences its producer.
 type Expire struct {
 	Server int8 // transaction.version of the cluster
+	Fresh  id.Producer
 }
 
 // Complete ends a transaction whose markers are all written.

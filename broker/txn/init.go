@@ -31,7 +31,7 @@ func (ev Init) step(t transactions.Transaction, now time.Time) Outcome {
 	case t.State.Preparing():
 		return answer(t, ErrConcurrent)
 	case t.State == transactions.Ongoing && !seeded.Enabled(seeded.AbortOnInit):
-		return changed(t, fence(t, ev.Server), now, ErrConcurrent)
+		return fence(t, ev.Server, ev.Fresh, now, ErrConcurrent)
 	}
 	return ev.renew(t, now)
 }
@@ -71,13 +71,24 @@ func (ev Init) renew(t transactions.Transaction, now time.Time) Outcome {
 }
 
 // fence is the abort of an open transaction by the coordinator, with an epoch that no client
-// has had. In version 2 the end bumps it once more.
-func fence(t transactions.Transaction, server int8) transactions.Transaction {
-	if t.Epoch < math.MaxInt16 {
-		t.Epoch++
+// has had. In version 2 that is the epoch by which every end bumps it, and it may be the last one: then
+// another producer id takes over (KAFKA-19367, KAFKA-20090). answered is the answer's error.
+func fence(t transactions.Transaction, server int8, fresh id.Producer, now time.Time, answered error) Outcome {
+	next := t
+	if server < bumping {
+		next.LastEpoch = noEpoch
+		if next.Epoch < math.MaxInt16 {
+			next.Epoch++
+		}
 	}
-	t.LastEpoch = noEpoch
-	return prepare(t, transactions.PrepareAbort, server)
+	next = prepare(next, transactions.PrepareAbort, server)
+	if server >= bumping && exhausted(t.Epoch) {
+		if fresh == id.NoProducer {
+			return answer(t, ErrNeedProducer)
+		}
+		next.Next = fresh
+	}
+	return changed(t, next, now, answered)
 }
 
 // prepare decides the end of a transaction.

@@ -127,8 +127,10 @@ func TestInit(t *testing.T) {
 		{"while commit is prepared", is(prepareCommit, 4), anyone, want{err: ErrConcurrent, same: true, answer: -1}},
 		{"while abort is prepared", is(prepareAbort, 4), named(10, 4), want{err: ErrConcurrent, same: true, answer: -1}},
 		{"open", is(open, 4), anyone, want{err: ErrConcurrent, state: prepareAbort, producer: 10, epoch: 5, last: -1, next: -1, answer: -1}},
-		{"open, version 2", is(open, 4), version2(anyone), want{err: ErrConcurrent, state: prepareAbort, producer: 10, epoch: 6, last: 5, next: -1, answer: -1}},
-		{"open at the last epoch", is(open, 32766), version2(anyone), want{err: ErrConcurrent, state: prepareAbort, producer: 10, epoch: 32767, last: 32767, next: -1, answer: -1}},
+		{"open, version 2", is(open, 4), version2(anyone), want{err: ErrConcurrent, state: prepareAbort, producer: 10, epoch: 5, last: 4, next: -1, answer: -1}},
+		{"open at the last epoch", is(open, 32766), anyone, want{err: ErrConcurrent, state: prepareAbort, producer: 10, epoch: 32767, last: -1, next: -1, answer: -1}},
+		{"open at the last epoch, version 2", is(open, 32766), version2(anyone), want{err: ErrNeedProducer, same: true, answer: -1}},
+		{"open at the last epoch, version 2, another id", is(open, 32766), version2(fresh(anyone)), want{err: ErrConcurrent, state: prepareAbort, producer: 10, epoch: 32767, last: 32766, next: 99, answer: -1}},
 	})
 }
 
@@ -202,6 +204,9 @@ func TestEndOfVersion2(t *testing.T) {
 		return End{Producer: 10, Epoch: epoch, Commit: commit, Version: 2, Fresh: id.NoProducer}
 	}
 	commit, abort := func(epoch int16) End { return end(epoch, true) }, func(epoch int16) End { return end(epoch, false) }
+	ended := func(state transactions.State, epoch int16) transactions.Transaction {
+		return is(state, epoch, version(2), last(epoch-1))
+	}
 	fresh := func(ev End) End { ev.Fresh = 99; return ev }
 	refused := func(err error) want { return want{err: err, same: true, answer: -1} }
 	run(t, []step{
@@ -211,17 +216,21 @@ func TestEndOfVersion2(t *testing.T) {
 		{"abort", is(open, 3), abort(3), want{state: prepareAbort, producer: 10, epoch: 4, last: 3, next: -1, answer: 4}},
 		{"lower epoch", is(open, 4), commit(3), refused(ErrFenced)},
 		{"higher epoch", is(open, 3), commit(4), refused(ErrFenced)},
-		{"repeated while prepared", is(prepareCommit, 4), commit(3), refused(ErrConcurrent)},
-		{"abort repeated while prepared", is(prepareAbort, 4), abort(3), refused(ErrConcurrent)},
-		{"other result while prepared", is(prepareCommit, 4), abort(3), refused(ErrInvalidState)},
-		{"next while prepared", is(prepareCommit, 4), commit(4), refused(ErrConcurrent)},
+		{"repeated while prepared", ended(prepareCommit, 4), commit(3), refused(ErrConcurrent)},
+		{"abort repeated while prepared", ended(prepareAbort, 4), abort(3), refused(ErrConcurrent)},
+		{"other result while prepared", ended(prepareCommit, 4), abort(3), refused(ErrInvalidState)},
+		{"next while prepared", ended(prepareCommit, 4), commit(4), refused(ErrConcurrent)},
 		{"next while prepared, of another id", is(prepareCommit, 32767, next(99)), End{Producer: 99, Epoch: 0, Version: 2}, refused(ErrConcurrent)},
-		{"next while prepared, too high", is(prepareCommit, 4), commit(5), refused(ErrFenced)},
-		{"repeated", is(completeCommit, 4), commit(3), want{same: true, answer: 4}},
-		{"abort repeated", is(completeAbort, 4), abort(3), want{same: true, answer: 4}},
-		{"repeated with another result", is(completeCommit, 4), abort(3), refused(ErrInvalidState)},
-		{"abort repeated with another result", is(completeAbort, 4), commit(3), refused(ErrInvalidState)},
-		{"too old", is(completeCommit, 4), commit(2), refused(ErrFenced)},
+		{"next while prepared, too high", ended(prepareCommit, 4), commit(5), refused(ErrFenced)},
+		{"repeated", ended(completeCommit, 4), commit(3), want{same: true, answer: 4}},
+		{"abort repeated", ended(completeAbort, 4), abort(3), want{same: true, answer: 4}},
+		{"repeated with another result", ended(completeCommit, 4), abort(3), refused(ErrInvalidState)},
+		{"abort repeated with another result", ended(completeAbort, 4), commit(3), refused(ErrInvalidState)},
+		{"of a fenced producer", is(prepareAbort, 5, version(2), last(4)), abort(3), refused(ErrFenced)},
+		{"of a fenced producer, at the last epoch", is(completeAbort, 32767, version(2), last(32767)), abort(32766), refused(ErrFenced)},
+		{"after the end of another client of version 1", is(completeAbort, 4), abort(3), refused(ErrFenced)},
+		{"after a fence by version 1", is(prepareAbort, 4), abort(3), refused(ErrFenced)},
+		{"too old", ended(completeCommit, 4), commit(2), refused(ErrFenced)},
 		{"nothing to commit", is(empty, 3), commit(3), refused(ErrInvalidState)},
 		{"nothing to commit after a commit", is(completeCommit, 3), commit(3), refused(ErrInvalidState)},
 		{"nothing to commit after an abort", is(completeAbort, 3), commit(3), refused(ErrInvalidState)},
@@ -231,14 +240,17 @@ func TestEndOfVersion2(t *testing.T) {
 		{"empty abort, old epoch", is(empty, 4), abort(3), refused(ErrFenced)},
 		{"last epoch", is(open, 32766), commit(32766), refused(ErrNeedProducer)},
 		{"last epoch, another id", is(open, 32766), fresh(commit(32766)), want{state: prepareCommit, producer: 10, epoch: 32767, last: 32766, next: 99, answer: 0}},
-		{"last epoch, repeated while prepared", is(prepareCommit, 32767, next(99)), commit(32766), refused(ErrConcurrent)},
+		{"last epoch, repeated while prepared", is(prepareCommit, 32767, version(2), last(32766), next(99)), commit(32766), refused(ErrConcurrent)},
 		{"last epoch, repeated", is(completeCommit, 0, previous(8)), End{Producer: 8, Epoch: 32766, Commit: true, Version: 2}, want{same: true, answer: 0}},
+		{"last epoch, timed out", is(completeAbort, 32767, last(32767)), abort(32766), refused(ErrFenced)},
 		{"empty abort at the last epoch", is(empty, 32766), fresh(abort(32766)), want{state: completeAbort, producer: 99, epoch: 0, last: 32766, next: -1, answer: 0}},
 	})
 }
 
 func TestCompleteAndExpire(t *testing.T) {
 	long := is(open, 3, func(t *transactions.Transaction) { t.Started = start.Add(-time.Hour) })
+	longest := long
+	longest.Epoch = 32766
 	run(t, []step{
 		{"committed", is(prepareCommit, 3), Complete{}, want{state: completeCommit, producer: 10, epoch: 3, last: -1, next: -1, answer: -1}},
 		{"aborted", is(prepareAbort, 3, version(2), last(2)), Complete{}, want{state: completeAbort, producer: 10, epoch: 3, last: 2, next: -1, answer: -1}},
@@ -246,7 +258,9 @@ func TestCompleteAndExpire(t *testing.T) {
 		{"complete already", is(completeCommit, 3), Complete{}, want{err: ErrInvalidState, same: true, answer: -1}},
 		{"in time", is(open, 3), Expire{}, want{same: true, answer: -1}},
 		{"too long", long, Expire{}, want{state: prepareAbort, producer: 10, epoch: 4, last: -1, next: -1, answer: -1}},
-		{"too long, version 2", long, Expire{Server: 2}, want{state: prepareAbort, producer: 10, epoch: 5, last: 4, next: -1, answer: -1}},
+		{"too long, version 2", long, Expire{Server: 2}, want{state: prepareAbort, producer: 10, epoch: 4, last: 3, next: -1, answer: -1}},
+		{"too long at the last epoch, version 2", longest, Expire{Server: 2, Fresh: id.NoProducer}, want{err: ErrNeedProducer, same: true, answer: -1}},
+		{"too long at the last epoch, version 2, another id", longest, Expire{Server: 2, Fresh: 99}, want{state: prepareAbort, producer: 10, epoch: 32767, last: 32766, next: 99, answer: -1}},
 		{"ended already", is(prepareCommit, 3), Expire{}, want{same: true, answer: -1}},
 	})
 	o := Step(is(prepareCommit, 3), start, Complete{})

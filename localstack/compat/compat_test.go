@@ -48,7 +48,8 @@ func TestLastResultOfEachRunIsKept(t *testing.T) {
 	got, err := readResults(path)
 	require.NoError(t, err)
 	require.Equal(t, []result{
-		{Suite: "a", Nodes: 1}, {Suite: "a", Nodes: 3},
+		{Suite: "a", Nodes: 1},
+		{Suite: "a", Nodes: 3},
 		{Suite: "b", Nodes: 1, Cases: []suite.Case{{Name: "T<1>", Outcome: suite.Passed}}},
 	}, got)
 }
@@ -61,7 +62,9 @@ func TestDocs(t *testing.T) {
 	}
 	results := []result{
 		{Suite: "a", Nodes: 1, Cases: []suite.Case{
-			{Name: "P", Outcome: suite.Passed}, {Name: "X/1", Outcome: suite.Failed}, {Name: "X/2", Outcome: suite.Failed},
+			{Name: "P", Outcome: suite.Passed},
+			{Name: "X/1", Outcome: suite.Failed},
+			{Name: "X/2", Outcome: suite.Failed},
 			{Name: "S", Outcome: suite.Skipped, Reason: "no | SASL\nmore"},
 		}},
 		{Suite: "b", Nodes: 1, Cases: []suite.Case{{Name: "U", Outcome: suite.Failed, Reason: "timeout"}}},

@@ -77,6 +77,9 @@ func explain(s suite.Suite, results []result) string {
 				continue
 			}
 			n := note{c.Outcome, cmp.Or(firstLine(c.Reason), "without a reason given")}
+			if c.Outcome == suite.Skipped {
+				n.reason, _, _ = strings.Cut(n.reason, "; ") // why comes first, and is the same for many
+			}
 			if key, ok := knownAs(s, r.Nodes, c.Name); ok {
 				n.reason = s.Known[key]
 			} else if c.Outcome == suite.Failed {

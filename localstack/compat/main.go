@@ -24,6 +24,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/forebaylog/forebay/localstack/compat/clients"
 	"github.com/forebaylog/forebay/localstack/compat/console"
 	"github.com/forebaylog/forebay/localstack/compat/differential"
 	"github.com/forebaylog/forebay/localstack/compat/gosuites"
@@ -39,6 +40,7 @@ func allSuites() []suite.Suite {
 		console.Suites(),
 		kcat.Suites(),
 		javasuites.Suites(),
+		clients.Suites(),
 		differential.Suites(),
 	)
 }

@@ -7,7 +7,7 @@
 // that [ValidateProduce] corrects, and knows nothing of partitions, producers'
 // history or storage.
 //
-// The hot path (Parse, the accessors, Verify, Stamp, ValidateProduce of a valid
+// The hot path (ParseSent, the accessors, Verify, Stamp, ValidateProduce of a valid
 // uncompressed batch) allocates nothing. Functions may be called concurrently; a
 // View may be read by many goroutines while none changes it.
 package batch
@@ -81,7 +81,7 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // View is one whole record batch, or only its header if [ParseHeader] made it.
-// Only Parse, ParseHeader and Builder make views; the accessors trust their length.
+// Only Parse, ParseSent, ParseHeader and Builder make views; the accessors trust their length.
 type View []byte
 
 // Parse cuts the first batch off b. The view and the rest share b's bytes. It
@@ -92,6 +92,21 @@ func Parse(b []byte) (v View, rest []byte, err error) {
 	if err != nil {
 		return nil, b, err
 	}
+	return cut(h, b)
+}
+
+// ParseSent is Parse for what a producer sent, which may be wrong and yet unharmed: of offsets
+// and counts it believes the header, so that only [ValidateProduce] may look at the view before it has found them sound.
+func ParseSent(b []byte) (v View, rest []byte, err error) {
+	h, err := frame(b)
+	if err != nil {
+		return nil, b, err
+	}
+	return cut(h, b)
+}
+
+// cut cuts the batch of a header off b, which begins with it.
+func cut(h View, b []byte) (v View, rest []byte, err error) {
 	n := h.Length()
 	if n > len(b) {
 		return nil, b, fmt.Errorf("parse record batch at offset %d: %d bytes of %d: %w", h.BaseOffset(), len(b), n, ErrTruncated)
@@ -103,6 +118,15 @@ func Parse(b []byte) (v View, rest []byte, err error) {
 // hold the whole batch yet. Of the result only the accessors and Stamp may be used;
 // Length tells how many bytes the whole batch has. The errors are those of Parse.
 func ParseHeader(b []byte) (View, error) {
+	v, err := frame(b)
+	if err != nil {
+		return nil, err
+	}
+	return v, v.checkCounts()
+}
+
+// frame views the header at the start of b and checks what tells where the batch ends.
+func frame(b []byte) (View, error) {
 	if len(b) < HeaderSize {
 		return nil, fmt.Errorf("parse record batch: %d bytes, want a header of %d: %w", len(b), HeaderSize, ErrTruncated)
 	}
@@ -113,7 +137,7 @@ func ParseHeader(b []byte) (View, error) {
 	if n := int32(v.u32(posLength)); n < HeaderSize-logOverhead || n > math.MaxInt32-logOverhead {
 		return nil, fmt.Errorf("parse record batch: length field is %d: %w", n, ErrCorrupt)
 	}
-	return v, v.checkCounts()
+	return v, nil
 }
 
 // checkCounts refuses offsets and counts that contradict each other or the length.

@@ -174,6 +174,12 @@ func TestParse(t *testing.T) {
 			_, _, err := batch.Parse(v)
 			require.ErrorIs(t, err, batch.ErrCorrupt)
 			require.NotErrorIs(t, err, batch.ErrTruncated)
+			if sent, _, err := batch.ParseSent(v); err == nil { // what does not say where the batch ends
+				require.ErrorIs(t, batch.ValidateProduce(sent, batch.Rules{}), firstOf(sent, batch.ErrInvalidRecord))
+				require.ErrorIs(t, batch.ValidateProduce(reseal(sent), batch.Rules{}), batch.ErrInvalidRecord)
+			} else {
+				require.Contains(t, []string{"old magic", "negative length", "short length"}, name)
+			}
 		})
 	}
 }

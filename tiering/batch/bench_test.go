@@ -28,7 +28,7 @@ func BenchmarkProduceChecks(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		v.Stamp(0, 0)
-		p, _, err := batch.Parse(v)
+		p, _, err := batch.ParseSent(v)
 		if err != nil {
 			b.Fatal(err)
 		}

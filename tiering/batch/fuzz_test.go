@@ -80,11 +80,11 @@ func FuzzDecode(f *testing.F) {
 }
 
 // FuzzValidateProduce: a batch that passes the deep rules, as it is or with its
-// checksum set right, decodes to Records() records with contiguous offsets and still has a valid checksum.
+// checksum set right, is one that readers parse, decodes to Records() records with contiguous offsets and still has a valid checksum.
 func FuzzValidateProduce(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		v, _, err := batch.Parse(bytes.Clone(b))
+		v, _, err := batch.ParseSent(bytes.Clone(b))
 		if err != nil {
 			return
 		}
@@ -92,6 +92,9 @@ func FuzzValidateProduce(f *testing.F) {
 		if err := batch.ValidateProduce(reseal(v), rules); err != nil {
 			mustBeOurs(t, err)
 			return
+		}
+		if _, rest, err := batch.Parse(v); err != nil || len(rest) > 0 {
+			t.Fatalf("%d bytes left, error %v", len(rest), err)
 		}
 		next := v.BaseOffset()
 		newest := int64(-1)

@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -73,8 +74,9 @@ func (e *RecordErrors) add(err error, index int32, message string) *RecordErrors
 // only if the rules are Deep or Compacted. Where it looks, it corrects a wrong max
 // timestamp in place, checksum included, as Kafka does.
 //
-// Errors: ErrTooLarge, ErrCorrupt, ErrUnsupportedCodec, ErrInvalidRecord and
-// ErrInvalidTimestamp, the last two as *RecordErrors if single records are to blame.
+// Errors: ErrTooLarge, ErrCorrupt if the checksum is wrong and so the batch is not what was sent,
+// ErrUnsupportedCodec, ErrInvalidRecord and ErrInvalidTimestamp, the last two as *RecordErrors if single
+// records are to blame.
 func ValidateProduce(v View, rules Rules) error {
 	if rules.MaxBytes > 0 && v.Length() > rules.MaxBytes {
 		return fmt.Errorf("validate record batch: %d bytes, the topic allows %d: %w", v.Length(), rules.MaxBytes, ErrTooLarge)
@@ -94,7 +96,10 @@ func ValidateProduce(v View, rules Rules) error {
 	d := getDecompressor()
 	defer d.release()
 	body, err := d.decompress(v.Codec(), v[HeaderSize:], rules.DecodeLimit)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrCorrupt): // as the checksum tells, the producer sent it so
+		return invalid("%v", err)
+	case err != nil:
 		return fmt.Errorf("validate record batch: %w", err)
 	}
 	return validateRecords(v, body, rules)

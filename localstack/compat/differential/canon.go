@@ -131,7 +131,7 @@ func (c *canon) value(name string, v reflect.Value) string {
 	case isChosen && (kind != "member" || !v.CanInt()):
 		return c.chosen(kind, v)
 	case constant[name]:
-		return fmt.Sprintf("set: %t", !v.IsZero() && !(v.CanInt() && v.Int() < 0))
+		return fmt.Sprintf("set: %t", !v.IsZero() && (!v.CanInt() || v.Int() > 0))
 	case strings.HasSuffix(name, "ErrorCode") && v.Kind() == reflect.Int16:
 		return errorName(int16(v.Int()))
 	}

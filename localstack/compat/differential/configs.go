@@ -73,12 +73,14 @@ func configsDescribe(s *session) {
 		s.send(describeConfigs(version, onTopic, topic, "retention.ms", "cleanup.policy", "max.message.bytes", "min.insync.replicas", "no.such"))
 	}
 	all := do[*kmsg.DescribeConfigsResponse](s.quiet(), describeConfigs(4, onTopic, topic))
+	var fields []field
 	for _, r := range all.Resources {
 		for _, c := range r.Configs {
-			s.note("config "+c.Name, fmt.Sprintf("%s type %d source %d read only %t sensitive %t",
-				text(c.Value), c.ConfigType, c.Source, c.ReadOnly, c.IsSensitive))
+			fields = append(fields, field{c.Name, fmt.Sprintf("%s type %d source %d read only %t sensitive %t",
+				text(c.Value), c.ConfigType, c.Source, c.ReadOnly, c.IsSensitive)})
 		}
 	}
+	s.step("all configs", fields)
 	none := describeConfigs(4, onTopic, topic)
 	none.Resources[0].ConfigNames = []string{}
 	none.IncludeSynonyms = false
@@ -118,7 +120,10 @@ func configsDescribeErrors(s *session) {
 
 func configsIncremental(s *session) {
 	topic := s.topic("t", 1)
-	state := func() { s.send(describeConfigs(4, onTopic, topic, "retention.ms", "cleanup.policy", "segment.ms")) }
+	state := func() {
+		s.settle()
+		s.send(describeConfigs(4, onTopic, topic, "retention.ms", "cleanup.policy", "segment.ms"))
+	}
 	s.send(incremental(onTopic, topic, setting{"retention.ms", 0, ptr("1000")}, setting{"segment.ms", 0, ptr("5000")}))
 	state()
 	s.send(incremental(onTopic, topic, setting{"cleanup.policy", 2, ptr("compact")}))
@@ -169,7 +174,10 @@ func configsIncrementalValues(s *session) {
 
 func configsAlter(s *session) {
 	topic := s.topic("t", 1, "segment.ms", "5000")
-	state := func() { s.send(describeConfigs(4, onTopic, topic, "retention.ms", "segment.ms")) }
+	state := func() {
+		s.settle()
+		s.send(describeConfigs(4, onTopic, topic, "retention.ms", "segment.ms"))
+	}
 	s.send(alter(onTopic, topic, setting{"retention.ms", 0, ptr("1000")}))
 	state()
 	only := alter(onTopic, topic)
@@ -195,8 +203,13 @@ func configsAlterErrors(s *session) {
 	s.send(alter(onTopic, s.name("unknown"), setting{"retention.ms", 0, ptr("1000")}))
 	s.send(alter(onTopic, "", setting{"retention.ms", 0, ptr("1000")}))
 	for _, c := range []setting{
-		{"node.id", 0, ptr("7")}, {"log.dirs", 0, ptr("/x")}, {"no.such", 0, ptr("1")}, {"message.max.bytes", 0, ptr("x")},
-		{"message.max.bytes", 0, ptr("-1")}, {"num.partitions", 0, ptr("3")}, {"auto.create.topics.enable", 0, ptr("false")},
+		{"node.id", 0, ptr("7")},
+		{"log.dirs", 0, ptr("/x")},
+		{"no.such", 0, ptr("1")},
+		{"message.max.bytes", 0, ptr("x")},
+		{"message.max.bytes", 0, ptr("-1")},
+		{"num.partitions", 0, ptr("3")},
+		{"auto.create.topics.enable", 0, ptr("false")},
 	} {
 		for _, name := range []string{node, "", "77", "x"} {
 			req := incremental(onBroker, name, c)
@@ -212,11 +225,13 @@ func configsAlterErrors(s *session) {
 func configsGroups(s *session) {
 	group := s.group("g")
 	s.send(incremental(onGroup, group, setting{"consumer.session.timeout.ms", 0, ptr("50000")}))
+	s.settle()
 	s.send(describeConfigs(4, onGroup, group, "consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"))
 	s.send(incremental(onGroup, group, setting{"consumer.session.timeout.ms", 0, ptr("x")}))
 	s.send(incremental(onGroup, group, setting{"no.such", 0, ptr("5")}))
 	s.send(incremental(onGroup, "", setting{"consumer.session.timeout.ms", 0, ptr("50000")}))
 	s.send(incremental(onGroup, group, setting{"consumer.session.timeout.ms", 1, nil}))
+	s.settle()
 	s.send(describeConfigs(4, onGroup, group, "consumer.session.timeout.ms"))
 	for version := int16(0); version <= 1; version++ {
 		req := kmsg.NewPtrListConfigResourcesRequest()

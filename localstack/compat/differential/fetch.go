@@ -58,8 +58,20 @@ func fetchLimits(s *session) {
 		}
 	}
 	for _, c := range []struct{ partition, total int32 }{
-		{0, 1 << 20}, {1, 1 << 20}, {-1, 1 << 20}, {math.MinInt32, 1 << 20}, {600, 1 << 20}, {1200, 1 << 20}, {1 << 20, 0}, {1 << 20, 1},
-		{1 << 20, -1}, {1 << 20, 600}, {1 << 20, 1800}, {1 << 20, 2400}, {0, 0}, {600, 1200},
+		{0, 1 << 20},
+		{1, 1 << 20},
+		{-1, 1 << 20},
+		{math.MinInt32, 1 << 20},
+		{600, 1 << 20},
+		{1200, 1 << 20},
+		{1 << 20, 0},
+		{1 << 20, 1},
+		{1 << 20, -1},
+		{1 << 20, 600},
+		{1 << 20, 1800},
+		{1 << 20, 2400},
+		{0, 0},
+		{600, 1200},
 	} {
 		req := fetch(12, topic, 0, 0)
 		req.Topics[0].Partitions = append(req.Topics[0].Partitions, fetchTopic(topic, 1, 1).Partitions...)
@@ -108,8 +120,6 @@ func fetchUnknown(s *session) {
 	none := fetch(12, topic, 0, 0)
 	none.Topics = nil
 	s.send(none)
-	s.send(fetch(12, "__consumer_offsets", 0, 0))
-	s.send(fetch(12, "__consumer_offsets", 0, 1<<40))
 }
 
 // sessionFetch is a fetch in a session.

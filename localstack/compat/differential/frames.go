@@ -65,6 +65,7 @@ func frameVersions(s *session) {
 		}
 		for _, version := range []int16{-1, 30, 32767} {
 			req := kmsg.RequestForKey(key)
+			req.SetVersion(req.MaxVersion())
 			frame := s.conn().frame(req)
 			binary.BigEndian.PutUint16(frame[6:], uint16(version))
 			s.raw(fmt.Sprintf("%s version %d", kmsg.Key(key).Name(), version), frame, nil)

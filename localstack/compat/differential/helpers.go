@@ -1,6 +1,8 @@
 package differential
 
 import (
+	"fmt"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -152,4 +154,11 @@ func fetchTopic(topic string, partition int32, offset int64) kmsg.FetchRequestTo
 // part is the first partition of the first topic of a fetch, to be changed.
 func part(req *kmsg.FetchRequest) *kmsg.FetchRequestTopicPartition {
 	return &req.Topics[0].Partitions[0]
+}
+
+// settle waits until the broker knows of all that the answers so far said was done: Apache
+// Kafka's answers come from the controller, and the broker follows its log in order.
+func (s *session) settle() {
+	s.marks++
+	s.topic(fmt.Sprintf("settled-%d", s.marks), 1)
 }

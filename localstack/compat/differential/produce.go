@@ -73,7 +73,8 @@ func produceAcks(s *session) {
 		if err := c.conn().write(c.conn().frame(produceAt(produceVersion, 0, topic, 0, encode(newBatch("v"))))); err != nil {
 			s.note("write acks=0", err.Error())
 		}
-		c.send(metadata(9, topic)) // answered if the connection is still there
+		c.send(metadata(9, topic))               // answered if the connection is still there
+		s.fill(s.name("t"), 0, newBatch("last")) // what is before it is committed, too
 		s.ends(s.name("t"), 0)
 	}
 }
@@ -190,8 +191,15 @@ func produceTimestamps(s *session) {
 		what string
 		at   int64
 	}{
-		{"now", now}, {"two hours ahead", now + 7200_000}, {"minute ahead", now + 60_000}, {"minute behind", now - 60_000},
-		{"long ago", 1}, {"zero", 0}, {"none", -1}, {"before none", -2}, {"far ahead", 1 << 60},
+		{"now", now},
+		{"two hours ahead", now + 7200_000},
+		{"minute ahead", now + 60_000},
+		{"minute behind", now - 60_000},
+		{"long ago", 1},
+		{"zero", 0},
+		{"none", -1},
+		{"before none", -2},
+		{"far ahead", 1 << 60},
 	} {
 		for _, to := range []string{topic, strict} {
 			b := newBatch("v")
@@ -327,7 +335,7 @@ func produceInternal(s *session) {
 
 func produceMinInsync(s *session) {
 	topic := s.topic("t", 1, "min.insync.replicas", "2")
-	for _, acks := range []int16{-1, 1} {
+	for _, acks := range []int16{1, -1} {
 		s.send(produceAt(produceVersion, acks, topic, 0, encode(newBatch("v"))))
 	}
 	s.ends(topic, 0)

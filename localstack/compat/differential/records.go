@@ -90,9 +90,6 @@ func (c *canon) batches(encoded []byte) string {
 		out = append(out, c.batch(encoded[:size]))
 		encoded = encoded[size:]
 	}
-	if len(encoded) > 0 {
-		out = append(out, fmt.Sprintf("cut off: %d %x", len(encoded), encoded))
-	}
 	return strings.Join(out, "; ")
 }
 

@@ -26,6 +26,7 @@ type transcript struct {
 	conns  map[string]*conn
 	canon  *canon
 	steps  []step
+	marks  int            // topics made so that the broker settles
 	seen   map[string]int // labels so far
 }
 
@@ -212,7 +213,7 @@ func (s *session) raw(label string, frame []byte, req kmsg.Request) {
 		s.note(label, err.Error())
 		return
 	}
-	body, err := c.read(answerLimit / 4)
+	body, err := c.read(answerLimit)
 	if err != nil {
 		s.hangUp()
 		s.note(label, err.Error())

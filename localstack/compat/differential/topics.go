@@ -42,13 +42,14 @@ func configured(req *kmsg.CreateTopicsRequest, name string, value *string) *kmsg
 // create writes down what came of a creation: error, and for one that was done its numbers.
 func (s *session) create(what string, req *kmsg.CreateTopicsRequest) {
 	resp := do[*kmsg.CreateTopicsResponse](s.quiet(), req)
+	fields := []field{{"topics", fmt.Sprint(len(resp.Topics))}}
 	for _, t := range resp.Topics {
-		s.note(fmt.Sprintf("create %s, topic %s", what, strings.TrimPrefix(t.Topic, s.prefix)),
-			fmt.Sprintf("%s partitions %d replicas %d id %t", errorName(t.ErrorCode), t.NumPartitions, t.ReplicationFactor, t.TopicID != [16]byte{}))
+		fields = append(fields, field{
+			fmt.Sprintf("%.40s", strings.TrimPrefix(t.Topic, s.prefix)),
+			fmt.Sprintf("%s partitions %d replicas %d", errorName(t.ErrorCode), t.NumPartitions, t.ReplicationFactor),
+		})
 	}
-	if len(resp.Topics) == 0 {
-		s.note("create "+what, "no topics in the answer")
-	}
+	s.step("create "+what, fields)
 }
 
 func topicsCreate(s *session) {
@@ -66,6 +67,7 @@ func topicsCreate(s *session) {
 	none := creation("x", 1, 1)
 	none.Topics = nil
 	s.create("none", none)
+	s.settle()
 	s.send(metadata(9, s.name("0"), s.name("1"), s.name("9"), s.name("10"), s.name("twice"), s.name("beside")))
 }
 
@@ -254,6 +256,7 @@ func topicsDelete(s *session) {
 	remove(6)
 	gone := s.topic("gone", 1)
 	remove(6, gone)
+	s.settle()
 	s.send(produce(gone, 0, encode(newBatch("v"))))
 	s.send(fetch(12, gone, 0, 0))
 	s.send(listOffsets(7, 0, gone, 0, -1, -1))
@@ -287,6 +290,7 @@ func topicsPartitions(s *session) {
 	grow(topic, 4, false, []int32{node}, []int32{node})
 	grow(topic, 6, false, []int32{node})
 	grow(topic, 5, false)
+	s.settle()
 	s.send(metadata(9, topic))
 	twice := kmsg.NewPtrCreatePartitionsRequest()
 	twice.Version, twice.TimeoutMillis = 3, 10000

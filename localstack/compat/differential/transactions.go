@@ -3,6 +3,7 @@ package differential
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -54,6 +55,7 @@ func (s *session) transactional(suffix string) *txn {
 	find.Version, find.CoordinatorKey, find.CoordinatorType = 3, t.name, 1
 	s.await("a coordinator", func() bool { return do[*kmsg.FindCoordinatorResponse](s.quiet(), find).ErrorCode == 0 })
 	t.init()
+	s.canon.called("producer", strconv.FormatInt(t.id, 10))
 	return t
 }
 
@@ -255,6 +257,7 @@ func txnEmptyEnds(s *session) {
 			}
 		}
 	}
+	t.settled()
 	s.note("state", t.state())
 	unknown := *t
 	unknown.name = s.name("unknown")

@@ -102,7 +102,7 @@ func (s *session) start(name string, each func(line string), cmd *exec.Cmd) (*ri
 
 // whileKilling runs f while brokers are killed and started again, one at a time, in turn.
 // All brokers run when it returns. It fails if f does, or ended before as many were killed
-// as make a test.
+// as make a test. The context that f gets ends with it, and what was started in it.
 func (s *session) whileKilling(ctx context.Context, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -115,9 +115,10 @@ func (s *session) verifiable(ctx context.Context) error {
 	}
 	acked, consumed := newEvents(), newEvents()
 	var consumers []*rig.Process
+	life := ctx // of the consumers, which go on when no more brokers are killed
 	err = s.whileKilling(ctx, func(ctx context.Context) error {
 		for i := range 2 {
-			c, err := s.start(fmt.Sprintf("verifiable-consumer-%d", i+1), consumed.listen(i, "record_data"), s.java.Tool(ctx, rig.VerifiableConsumer,
+			c, err := s.start(fmt.Sprintf("verifiable-consumer-%d", i+1), consumed.listen(i, "record_data"), s.java.Tool(life, rig.VerifiableConsumer,
 				"--bootstrap-server", s.bootstrap(), "--topic", topic, "--group-id", group, "--session-timeout", "10000", "--verbose"))
 			if err != nil {
 				return err
@@ -138,7 +139,15 @@ func (s *session) verifiable(ctx context.Context) error {
 	if acked.len() != verifiableRecords {
 		return fmt.Errorf("VerifiableProducer says that %d of %d records were acknowledged, and retries without end", acked.len(), verifiableRecords)
 	}
-	err = await(ctx, func(context.Context) error { return consumed.requireAll(acked) })
+	err = await(ctx, func(context.Context) error {
+		err := consumed.requireAll(acked)
+		for _, c := range consumers {
+			if err != nil && !c.Running() {
+				return fmt.Errorf("%s has ended by itself: %w: %w", c.Name(), errHopeless, err)
+			}
+		}
+		return err
+	})
 	if err == nil {
 		err = await(ctx, func(ctx context.Context) error { return s.requireCommitted(ctx, group, topic) })
 	}

@@ -1,0 +1,77 @@
+package differential
+
+// Reasons that several differences have.
+const (
+	uncaught      = "an exception that Apache Kafka does not expect; Forebay names the mistake or tolerates it"
+	strict        = "Forebay refuses a batch that Apache Kafka stores as it is or rewrites"
+	undecoded     = "Forebay does not decompress what producers send unless the topic needs it"
+	once          = "named twice in a request: Apache Kafka answers one of the two, Forebay both"
+	replicaIDs    = "Forebay's brokers do not fetch from each other, so that the field means nothing"
+	unusedField   = "Forebay does not look at a field that means nothing in this request"
+	unserved      = "not served by Forebay"
+	typedConfigs  = "Forebay checks the values of configs in its own way"
+	sources       = "the broker is started with other files, and Forebay names the synonym that counts by default"
+	brokerByID    = "the request went to the wrong broker; Forebay says that there is none of that id"
+	abortedBehind = "Apache Kafka tells of aborted transactions behind what it returns"
+	refusedWhole  = "Forebay's refusal has no results, only the error"
+)
+
+// knownDifferences are the differences that Forebay rightly has.
+var knownDifferences = []knownDifference{
+	{"produce/malformed batches: null records", "Apache Kafka closes the connection or never answers"},
+	{"produce/malformed batches: a byte too many", strict},
+	{"produce/malformed batches: length 2147483647", uncaught},
+	{"produce/malformed records: garbage", uncaught},
+	{"produce/malformed records: second offset 0", strict},
+	{"produce/malformed records: offsets with a gap", strict},
+	{"produce/malformed records: first offset 1", strict},
+	{"produce/malformed records: negative offset", strict},
+	{"produce/batch header: log append time", strict},
+	{"produce/batch header: codec 5", uncaught},
+	{"produce/batch header: codec 7", uncaught},
+	{"produce/batch header: * that is none", undecoded},
+	{"produce/batch header: producer without epoch", strict},
+	{"produce/batch header: producer -2", strict},
+	{"produce/several batches: a batch and a half", strict},
+	{"produce/log append time: with the bit", "the whole batch is refused; Apache Kafka blames its first record"},
+	{"produce/codecs: *", undecoded},
+	{"produce/several partitions: *", once},
+	{"idempotence/epochs: Produce v12 (14) *", "a producer id without an epoch; Forebay refuses the batch before it looks for the producer"},
+	{"fetch/versions: *", "below the oldest version that is served; an answer with the error is one that the client can read"},
+	{"fetch/limits: *", "negative limits, which Apache Kafka does not expect"},
+	{"fetch/sessions: *", "an empty session; Forebay keeps none"},
+	{"fetch/sessions with changes: *", "the same partitions, in an answer that names the topic twice"},
+	{"fetch/as a replica: *", replicaIDs},
+	{"fetch/isolation: *", uncaught},
+	{"offsets/leader epochs: *", unusedField},
+	{"offsets/for leader epoch: *", unusedField},
+	{"offsets/unknown: *", uncaught},
+	{"offsets/special times: ListOffsets v11 *", "the earliest offset that is not tiered yet, which Apache Kafka tells of topics with remote storage only"},
+	{"offsets/after delete: ListOffsets v9 (11) *", "the newest record's time when all are deleted; Apache Kafka tells that of a deleted one"},
+	{"offsets/delete records: *", once},
+	{"groups/fetch: OffsetFetch v0*", "below the oldest version that is served; an answer with the error is one that the client can read"},
+	{"topics/create: create twice *", once},
+	{"topics/create with configs: *", typedConfigs},
+	{"topics/delete: *", once},
+	{"topics/partitions: *", once},
+	{"topics/metadata: *", "Forebay answers the part of the request that is sound"},
+	{"topics/describe topic partitions: *", refusedWhole},
+	{"configs/describe topic: *", sources},
+	{"configs/describe broker: *", sources},
+	{"configs/describe errors: *", brokerByID},
+	{"configs/incremental: *", sources},
+	{"configs/incremental values: *", typedConfigs},
+	{"configs/alter: *", sources},
+	{"configs/alter errors: *", brokerByID},
+	{"admin/elect leaders: *", refusedWhole},
+	{"admin/describe cluster: *", "a refused request; Forebay tells the cluster's id all the same"},
+	{"admin/api versions: versions of key *", unserved},
+	{"admin/quotas: AlterClientQuotas v1*", unserved},
+	{"frames/headers: client id of -2", "Apache Kafka takes any negative length for null"},
+	{"frames/counts: *", "Apache Kafka takes other negative counts for null"},
+	{"transactions/batched add partitions: *", "Apache Kafka does not answer a request for no transaction"},
+	{"transactions/isolation: *", abortedBehind},
+	{"random/transactions seed 5: Fetch v12 (4) *", abortedBehind},
+	{"transactions/describe: *", "the order of partitions"},
+	{"transactions/markers: *", uncaught},
+}
