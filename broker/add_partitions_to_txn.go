@@ -75,6 +75,14 @@ func (b *Broker) addPartitions(c *call, t *kmsg.AddPartitionsToTxnRequestTransac
 		return
 	}
 	img := b.meta.Image()
+	for i := range t.Topics {
+		if at := &t.Topics[i]; !knowsTagged(img, at.Topic, &at.UnknownTags) {
+			answer(answerAdd(c, t, func(string, int32) error {
+				return fmt.Errorf("add partitions of topic %q to a transaction: its leader knows another topic of that name: %w", at.Topic, kerr.NotCoordinator)
+			}))
+			return
+		}
+	}
 	ps, refused := txnPartitions(img, t, c.version < 4)
 	if len(refused) > 0 { // then none is added
 		answer(answerAdd(c, t, func(topic string, index int32) error {

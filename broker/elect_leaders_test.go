@@ -44,7 +44,7 @@ func elected(resp *kmsg.ElectLeadersResponse) string {
 // awaitTarget waits until a partition is to move.
 func (n *node) awaitTarget(index int32, to id.Broker) {
 	n.t.Helper()
-	require.Eventually(n.t, func() bool { return n.partition("t", index).Target == to }, 10*time.Second, time.Millisecond)
+	eventually(n.t, "the move", func() bool { return n.partition("t", index).Target == to })
 }
 
 func TestElectPreferredLeaders(t *testing.T) {

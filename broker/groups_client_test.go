@@ -147,7 +147,11 @@ func (g *gatherer) count() int {
 
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	require.Eventually(t, f, 20*time.Second, 10*time.Millisecond, what)
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for deadline := time.Now().Add(20 * time.Second); !f(); <-poll.C {
+		require.True(t, time.Now().Before(deadline), "waited too long for %s", what)
+	}
 }
 
 // TestGroupOfThreeOneKilled: three share six partitions; one dies without a word, the

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	stdsync "sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -126,7 +127,7 @@ func TestTxnOffsetsVerified(t *testing.T) {
 		require.ErrorIs(t, <-h.startTxn("g", 7, 0, entry(topicT, 0, 20)), kerr.InvalidTxnState)
 		answer = kerr.NotCoordinator
 		hold <- struct{}{}
-		require.ErrorIs(t, <-h.startTxn("g", 7, 0, entry(topicT, 0, 20)), kerr.CoordinatorLoadInProgress)
+		require.ErrorIs(t, <-h.startTxn("g", 7, 0, entry(topicT, 0, 20)), kerr.NotCoordinator)
 		require.False(t, h.unstable("g"))
 
 		answer = nil
@@ -232,4 +233,56 @@ func TestEndTxnElsewhere(t *testing.T) {
 	h.setLeaders(2)
 	require.ErrorIs(t, h.endTxn(txnMarker{Producer: 7, Commit: true}), kerr.NotLeaderForPartition)
 	require.ErrorIs(t, <-h.startTxn("g", 7, 0, entry(topicT, 0, 21)), group.ErrNotCoordinator)
+}
+
+// TestTxnOffsetsWithoutLease: a shard that the broker keeps leading, but for a while without a lease, is
+// not read again beside a write under way, which would leave behind what that removes.
+func TestTxnOffsetsWithoutLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newGroupBench(t, group.Config{})
+		defer h.close()
+		require.NoError(t, <-h.startTxn("g", 7, 0, entry(topicT, 0, 20)))
+		hold := make(chan struct{})
+		release := stdsync.OnceFunc(func() { close(hold) })
+		defer release()
+		var writes atomic.Int32
+		h.fault = func(op kv.Op) kv.Fault {
+			if op.Kind == kv.OpWrite && writes.Add(1) == 1 {
+				<-hold // of the offsets
+			}
+			return kv.FaultNone
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- h.endTxn(txnMarker{Producer: 7, Commit: true}) }()
+		synctest.Wait()
+		known := func() *groupsShard {
+			h.m.mu.Lock()
+			defer h.m.mu.Unlock()
+			return h.m.shards[0]
+		}
+		before := known()
+		h.lapse.Store(true)
+		h.setImage(topicCreated("t", topicT), topicCreated("u", topicU))
+		synctest.Wait()
+		h.lapse.Store(false)
+		require.Same(t, before, known())
+		release()
+		require.NoError(t, <-ended)
+		require.False(t, h.unstable("g"))
+		require.Equal(t, id.Offset(20), h.committed("g", topicT, 0))
+	})
+}
+
+// TestTxnOffsetsCoordinators: the marker of a coordinator that was replaced, which comes late, does not
+// end the producer's next transaction, whose epoch is the same in version 1.
+func TestTxnOffsetsCoordinators(t *testing.T) {
+	h := newGroupBench(t, group.Config{})
+	defer h.close()
+	require.NoError(t, <-h.startTxn("g", 7, 0, entry(topicT, 0, 20)))
+	require.NoError(t, h.endTxn(txnMarker{Producer: 7, CoordinatorEpoch: 3}))
+	require.NoError(t, <-h.startTxn("g", 7, 0, entry(topicT, 0, 30)))
+	require.ErrorIs(t, h.endTxn(txnMarker{Producer: 7, CoordinatorEpoch: 2}), kerr.TransactionCoordinatorFenced)
+	require.True(t, h.unstable("g"))
+	require.NoError(t, h.endTxn(txnMarker{Producer: 7, CoordinatorEpoch: 3, Commit: true}))
+	require.Equal(t, id.Offset(30), h.committed("g", topicT, 0))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/offsets"
 )
 
@@ -158,17 +159,25 @@ func (m *groups) follow() {
 		return
 	}
 	if m.cfg.Shards.moved(m.seen, img) {
-		m.loseMoved()
+		m.loseMoved(img)
 	}
 	m.dropDeletedTopics(m.seen, img)
 	m.seen = img
 }
 
-func (m *groups) loseMoved() {
-	m.loseMovedShards()
+// loseMoved loses what has another leader or epoch. What this broker leads without a lease it keeps:
+// it would read it again under the same epoch, beside writes of its own that are still under way.
+func (m *groups) loseMoved(img *metalog.Image) {
+	led := m.cfg.Shards
+	t, _ := img.Topic(led.topic)
+	for _, s := range m.shards {
+		if t == nil || int(s.index) >= len(t.Partitions) || !led.keeps(img, t.Partitions[s.index], s.epoch) {
+			m.loseShard(s)
+		}
+	}
 	before := len(m.byID)
 	for _, e := range m.byID {
-		if epoch, err := m.cfg.Shards.lead(e.id); err != nil || epoch != e.epoch {
+		if shard, ok := shardOf(img, e.id); !ok || !led.keeps(img, shard, e.epoch) {
 			m.lose(e)
 		}
 	}

@@ -127,7 +127,8 @@ func (ev End) first(t transactions.Transaction, now time.Time) Outcome {
 // does nothing wrong.
 func (ev End) second(t transactions.Transaction, now time.Time) Outcome {
 	overflowed := t.Previous == ev.Producer && ev.Epoch == math.MaxInt16-1 && t.Epoch == 0 && t.Producer != ev.Producer
-	repeated := overflowed || t.Epoch == ev.Epoch+1
+	// LastEpoch tells an end of the client from a fence, and from the end of another client of version 1.
+	repeated := overflowed || t.Epoch == ev.Epoch+1 && t.LastEpoch == ev.Epoch && t.Version >= bumping
 	if early(&t, ev.Producer, ev.Epoch) {
 		return answer(t, ErrConcurrent)
 	}
@@ -137,7 +138,7 @@ func (ev End) second(t transactions.Transaction, now time.Time) Outcome {
 	fenced := t.Epoch != ev.Epoch
 	switch t.State {
 	case transactions.PrepareCommit, transactions.PrepareAbort:
-		fenced = t.Epoch != ev.Epoch+1
+		fenced = !repeated
 	case transactions.CompleteCommit, transactions.CompleteAbort:
 		fenced = fenced && !repeated
 	}

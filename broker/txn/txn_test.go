@@ -204,6 +204,9 @@ func TestEndOfVersion2(t *testing.T) {
 		return End{Producer: 10, Epoch: epoch, Commit: commit, Version: 2, Fresh: id.NoProducer}
 	}
 	commit, abort := func(epoch int16) End { return end(epoch, true) }, func(epoch int16) End { return end(epoch, false) }
+	ended := func(state transactions.State, epoch int16) transactions.Transaction {
+		return is(state, epoch, version(2), last(epoch-1))
+	}
 	fresh := func(ev End) End { ev.Fresh = 99; return ev }
 	refused := func(err error) want { return want{err: err, same: true, answer: -1} }
 	run(t, []step{
@@ -213,17 +216,21 @@ func TestEndOfVersion2(t *testing.T) {
 		{"abort", is(open, 3), abort(3), want{state: prepareAbort, producer: 10, epoch: 4, last: 3, next: -1, answer: 4}},
 		{"lower epoch", is(open, 4), commit(3), refused(ErrFenced)},
 		{"higher epoch", is(open, 3), commit(4), refused(ErrFenced)},
-		{"repeated while prepared", is(prepareCommit, 4), commit(3), refused(ErrConcurrent)},
-		{"abort repeated while prepared", is(prepareAbort, 4), abort(3), refused(ErrConcurrent)},
-		{"other result while prepared", is(prepareCommit, 4), abort(3), refused(ErrInvalidState)},
-		{"next while prepared", is(prepareCommit, 4), commit(4), refused(ErrConcurrent)},
+		{"repeated while prepared", ended(prepareCommit, 4), commit(3), refused(ErrConcurrent)},
+		{"abort repeated while prepared", ended(prepareAbort, 4), abort(3), refused(ErrConcurrent)},
+		{"other result while prepared", ended(prepareCommit, 4), abort(3), refused(ErrInvalidState)},
+		{"next while prepared", ended(prepareCommit, 4), commit(4), refused(ErrConcurrent)},
 		{"next while prepared, of another id", is(prepareCommit, 32767, next(99)), End{Producer: 99, Epoch: 0, Version: 2}, refused(ErrConcurrent)},
-		{"next while prepared, too high", is(prepareCommit, 4), commit(5), refused(ErrFenced)},
-		{"repeated", is(completeCommit, 4), commit(3), want{same: true, answer: 4}},
-		{"abort repeated", is(completeAbort, 4), abort(3), want{same: true, answer: 4}},
-		{"repeated with another result", is(completeCommit, 4), abort(3), refused(ErrInvalidState)},
-		{"abort repeated with another result", is(completeAbort, 4), commit(3), refused(ErrInvalidState)},
-		{"too old", is(completeCommit, 4), commit(2), refused(ErrFenced)},
+		{"next while prepared, too high", ended(prepareCommit, 4), commit(5), refused(ErrFenced)},
+		{"repeated", ended(completeCommit, 4), commit(3), want{same: true, answer: 4}},
+		{"abort repeated", ended(completeAbort, 4), abort(3), want{same: true, answer: 4}},
+		{"repeated with another result", ended(completeCommit, 4), abort(3), refused(ErrInvalidState)},
+		{"abort repeated with another result", ended(completeAbort, 4), commit(3), refused(ErrInvalidState)},
+		{"of a fenced producer", is(prepareAbort, 5, version(2), last(4)), abort(3), refused(ErrFenced)},
+		{"of a fenced producer, at the last epoch", is(completeAbort, 32767, version(2), last(32767)), abort(32766), refused(ErrFenced)},
+		{"after the end of another client of version 1", is(completeAbort, 4), abort(3), refused(ErrFenced)},
+		{"after a fence by version 1", is(prepareAbort, 4), abort(3), refused(ErrFenced)},
+		{"too old", ended(completeCommit, 4), commit(2), refused(ErrFenced)},
 		{"nothing to commit", is(empty, 3), commit(3), refused(ErrInvalidState)},
 		{"nothing to commit after a commit", is(completeCommit, 3), commit(3), refused(ErrInvalidState)},
 		{"nothing to commit after an abort", is(completeAbort, 3), commit(3), refused(ErrInvalidState)},
@@ -233,8 +240,9 @@ func TestEndOfVersion2(t *testing.T) {
 		{"empty abort, old epoch", is(empty, 4), abort(3), refused(ErrFenced)},
 		{"last epoch", is(open, 32766), commit(32766), refused(ErrNeedProducer)},
 		{"last epoch, another id", is(open, 32766), fresh(commit(32766)), want{state: prepareCommit, producer: 10, epoch: 32767, last: 32766, next: 99, answer: 0}},
-		{"last epoch, repeated while prepared", is(prepareCommit, 32767, next(99)), commit(32766), refused(ErrConcurrent)},
+		{"last epoch, repeated while prepared", is(prepareCommit, 32767, version(2), last(32766), next(99)), commit(32766), refused(ErrConcurrent)},
 		{"last epoch, repeated", is(completeCommit, 0, previous(8)), End{Producer: 8, Epoch: 32766, Commit: true, Version: 2}, want{same: true, answer: 0}},
+		{"last epoch, timed out", is(completeAbort, 32767, last(32767)), abort(32766), refused(ErrFenced)},
 		{"empty abort at the last epoch", is(empty, 32766), fresh(abort(32766)), want{state: completeAbort, producer: 99, epoch: 0, last: 32766, next: -1, answer: 0}},
 	})
 }

@@ -42,7 +42,9 @@ async function produce(kafka, file) {
 
 async function consume(kafka, group, run) {
   const from = { fromBeginning: true };
-  const consumer = kafka.consumer(options(Object.assign({ groupId: group, autoCommit: run.autoCommit }, confluent ? from : {})));
+  // KafkaJS notices a rebalance only between fetches, whose wait is long by default.
+  const quick = confluent ? from : { sessionTimeout: 10000, rebalanceTimeout: 10000, heartbeatInterval: 500, maxWaitTimeInMs: 500 };
+  const consumer = kafka.consumer(options(Object.assign({ groupId: group, autoCommit: run.autoCommit }, quick)));
   await consumer.connect();
   await consumer.subscribe(Object.assign({ topics: [topic] }, confluent ? {} : from));
   await consumer.run(run.options(consumer));

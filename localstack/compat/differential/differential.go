@@ -79,6 +79,7 @@ func scenarios() []scenario {
 		{"topics", topicScenarios},
 		{"configs", configScenarios},
 		{"admin", adminScenarios},
+		{"random", randomScenarios()},
 		{"frames", frameScenarios},
 	} {
 		for _, sc := range area.scenarios {

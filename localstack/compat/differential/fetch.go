@@ -120,8 +120,6 @@ func fetchUnknown(s *session) {
 	none := fetch(12, topic, 0, 0)
 	none.Topics = nil
 	s.send(none)
-	s.group("g") // so that there is the topic; how many records it has at Apache Kafka is up to other scenarios
-	s.send(fetch(12, "__consumer_offsets", 0, 1<<40))
 }
 
 // sessionFetch is a fetch in a session.
