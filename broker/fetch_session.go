@@ -154,7 +154,7 @@ func newFetchPartition(t *kmsg.FetchRequestTopic, p *kmsg.FetchRequestTopicParti
 func (fp *fetchPartition) want(p *kmsg.FetchRequestTopicPartition) {
 	fp.offset = id.Offset(p.FetchOffset)
 	fp.maxBytes = p.PartitionMaxBytes
-	fp.currentEpoch = id.Epoch(p.CurrentLeaderEpoch)
+	fp.currentEpoch = max(id.Epoch(p.CurrentLeaderEpoch), -1) // as in Kafka, and here only, all that is negative is none
 	fp.lastEpoch = id.Epoch(p.LastFetchedEpoch)
 }
 

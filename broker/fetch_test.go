@@ -392,6 +392,7 @@ func TestFetchLeaderEpochs(t *testing.T) {
 		bases         []int64
 	}{
 		{"none", 0, none, none, nil, [2]int64{-1, -1}, []int64{0}},
+		{"less than none", 0, none - 2, none, nil, [2]int64{-1, -1}, []int64{0}},
 		{"current", 5, one, none, nil, [2]int64{-1, -1}, []int64{5}},
 		{"fenced", 5, zero, none, kerr.FencedLeaderEpoch, [2]int64{-1, -1}, nil},
 		{"unknown", 5, two, none, kerr.UnknownLeaderEpoch, [2]int64{-1, -1}, nil},

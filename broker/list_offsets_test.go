@@ -151,6 +151,7 @@ func TestListOffsetsErrors(t *testing.T) {
 		{11, "t", 1, -1, -1, kerr.UnknownTopicOrPartition},
 		{11, "t", -1, -1, -1, kerr.UnknownTopicOrPartition},
 		{4, "t", 0, 0, -1, kerr.FencedLeaderEpoch},
+		{4, "t", 0, -2, -1, kerr.FencedLeaderEpoch},
 		{11, "t", 0, 2, 10, kerr.UnknownLeaderEpoch},
 		{3, "t", 0, 0, -1, nil}, // has no epoch to check
 		{6, "t", 0, -1, -3, kerr.UnsupportedVersion},

@@ -134,7 +134,7 @@ func (l *Log) CheckEpoch(have id.Epoch) error {
 	switch {
 	case l.closed:
 		return ErrClosed
-	case have < 0 || have == l.epoch:
+	case have == -1 || have == l.epoch:
 		return nil
 	case have < l.epoch:
 		return fmt.Errorf("%w: client has %d, %s is at %d", ErrFenced, have, l.id, l.epoch)

@@ -215,6 +215,7 @@ func TestEpochEndAcrossRestartsAndTiers(t *testing.T) {
 	require.NoError(t, l.CheckEpoch(-1))
 	require.NoError(t, l.CheckEpoch(3))
 	require.ErrorIs(t, l.CheckEpoch(2), partition.ErrFenced)
+	require.ErrorIs(t, l.CheckEpoch(-2), partition.ErrFenced)
 	require.ErrorIs(t, l.CheckEpoch(4), partition.ErrUnknownEpoch)
 }
 

@@ -18,10 +18,12 @@ type Java struct {
 	runtime string   // path of the java command
 }
 
+var errNoJars = errors.New("find Apache Kafka's jars: no directory given; run through make, or set FOREBAY_JARS=$(tools/install java)")
+
 // FindJava returns the Java tools whose jars are in dir, as `tools/install java` prints it.
 func FindJava(dir string) (*Java, error) {
 	if dir == "" {
-		return nil, errors.New("find Apache Kafka's jars: no directory given; run through make, or set FOREBAY_JARS=$(tools/install java)")
+		return nil, errNoJars
 	}
 	if jars, err := filepath.Glob(filepath.Join(dir, "kafka-tools-*.jar")); err != nil || len(jars) == 0 {
 		return nil, fmt.Errorf("find Apache Kafka's jars: no kafka-tools in %s; run tools/install java", dir)

@@ -24,6 +24,9 @@ type KafkaConfig struct {
 // LaunchKafka formats the directory if that was not done, starts the server and returns
 // without waiting until it is ready.
 func LaunchKafka(ctx context.Context, cfg KafkaConfig) (*Node, error) {
+	if cfg.Java == nil {
+		return nil, fmt.Errorf("start Kafka: %w", errNoJars)
+	}
 	addr := cfg.Addr
 	if addr == "" {
 		free, err := FreeAddr()

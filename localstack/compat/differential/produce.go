@@ -73,8 +73,8 @@ func produceAcks(s *session) {
 		if err := c.conn().write(c.conn().frame(produceAt(produceVersion, 0, topic, 0, encode(newBatch("v"))))); err != nil {
 			s.note("write acks=0", err.Error())
 		}
-		c.send(metadata(9, topic))               // answered if the connection is still there
-		s.fill(s.name("t"), 0, newBatch("last")) // what is before it is committed, too
+		c.send(metadata(9, topic))            // answered if the connection is still there
+		s.fill(s.name("t"), 0, newBatch("v")) // once it is committed, what was before it is
 		s.ends(s.name("t"), 0)
 	}
 }
