@@ -75,11 +75,19 @@ func (b *Broker) addPartitions(c *call, t *kmsg.AddPartitionsToTxnRequestTransac
 		return
 	}
 	img := b.meta.Image()
-	ps, unknown := txnPartitions(img, t)
-	if len(unknown) > 0 { // then none is added
+	for i := range t.Topics {
+		if at := &t.Topics[i]; !knowsTagged(img, at.Topic, &at.UnknownTags) {
+			answer(answerAdd(c, t, func(string, int32) error {
+				return fmt.Errorf("add partitions of topic %q to a transaction: its leader knows another topic of that name: %w", at.Topic, kerr.NotCoordinator)
+			}))
+			return
+		}
+	}
+	ps, refused := txnPartitions(img, t, c.version < 4)
+	if len(refused) > 0 { // then none is added
 		answer(answerAdd(c, t, func(topic string, index int32) error {
-			if unknown[topicIndex{topic, index}] {
-				return fmt.Errorf("add partition %s-%d to a transaction: %w", topic, index, kerr.UnknownTopicOrPartition)
+			if why := refused[topicIndex{topic, index}]; why != nil {
+				return fmt.Errorf("add partition %s-%d to a transaction: %w", topic, index, why)
 			}
 			return kerr.OperationNotAttempted
 		}))
@@ -126,20 +134,24 @@ type topicIndex struct {
 	index int32
 }
 
-// txnPartitions returns the partitions that a request names, and those of them that do not exist.
-func txnPartitions(img *metalog.Image, t *kmsg.AddPartitionsToTxnRequestTransaction) (ps []id.Partition, unknown map[topicIndex]bool) {
-	unknown = map[topicIndex]bool{}
+// txnPartitions returns the partitions that a request names, and why those of them are refused that
+// do not exist, or that a client has no business with.
+func txnPartitions(img *metalog.Image, t *kmsg.AddPartitionsToTxnRequestTransaction, ofClient bool) (ps []id.Partition, refused map[topicIndex]error) {
+	refused = map[topicIndex]error{}
 	for _, rt := range t.Topics {
 		topic, ok := img.Topic(rt.Topic)
 		for _, index := range rt.Partitions {
-			if !ok || index < 0 || int(index) >= len(topic.Partitions) {
-				unknown[topicIndex{rt.Topic, index}] = true
-				continue
+			switch {
+			case ofClient && internalTopics[rt.Topic]:
+				refused[topicIndex{rt.Topic, index}] = kerr.TopicAuthorizationFailed
+			case !ok || index < 0 || int(index) >= len(topic.Partitions):
+				refused[topicIndex{rt.Topic, index}] = kerr.UnknownTopicOrPartition
+			default:
+				ps = append(ps, id.Partition{Topic: topic.ID, Index: index})
 			}
-			ps = append(ps, id.Partition{Topic: topic.ID, Index: index})
 		}
 	}
-	return ps, unknown
+	return ps, refused
 }
 
 // answerAdd is the answer for one transaction.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -229,49 +230,54 @@ func TestGroupErrors(t *testing.T) {
 	big := commitRequest("simple", "", -1, "t", topicID, 0, 1)
 	big.Topics[0].Partitions[0].Metadata = kmsg.StringPtr(string(make([]byte, 4097)))
 
+	wide := commitRequest("simple", "", -1, "t", topicID, 0, 1)
+	wide.Topics[0].Partitions[0].Metadata = kmsg.StringPtr(strings.Repeat("ä", 4094) + "𝄞") // 4096 units
+
 	for name, tc := range map[string]struct {
 		version int16
 		req     kmsg.Request
 		want    error
 	}{
-		"join without a group":               {9, join(func(r *kmsg.JoinGroupRequest) { r.Group = "" }), kerr.InvalidGroupID},
-		"join with a short session":          {9, join(func(r *kmsg.JoinGroupRequest) { r.SessionTimeoutMillis = 99 }), kerr.InvalidSessionTimeout},
-		"join with a negative session":       {9, join(func(r *kmsg.JoinGroupRequest) { r.SessionTimeoutMillis = -1 }), kerr.InvalidSessionTimeout},
-		"join with a long session":           {9, join(func(r *kmsg.JoinGroupRequest) { r.SessionTimeoutMillis = 1800_001 }), kerr.InvalidSessionTimeout},
-		"join as a stranger":                 {9, join(func(r *kmsg.JoinGroupRequest) { r.MemberID = "x" }), kerr.UnknownMemberID},
-		"join without a protocol":            {9, join(func(r *kmsg.JoinGroupRequest) { r.Protocols = nil }), kerr.InconsistentGroupProtocol},
-		"join without a type":                {9, join(func(r *kmsg.JoinGroupRequest) { r.ProtocolType = "" }), kerr.InconsistentGroupProtocol},
-		"join with another type":             {9, join(func(r *kmsg.JoinGroupRequest) { r.Group, r.ProtocolType = "stable", "connect" }), kerr.InconsistentGroupProtocol},
-		"join with an unknown instance":      {9, join(func(r *kmsg.JoinGroupRequest) { r.Group, r.MemberID, r.InstanceID = "stable", member, new("i") }), kerr.UnknownMemberID},
-		"sync without a group":               {4, syncRequest("", "x", 1, nil), kerr.InvalidGroupID},
-		"sync with an unknown group":         {4, syncRequest("none", "x", 1, nil), kerr.UnknownMemberID},
-		"sync as a stranger":                 {4, syncRequest("stable", "x", generation, nil), kerr.UnknownMemberID},
-		"sync of an old generation":          {4, syncRequest("stable", member, generation-1, nil), kerr.IllegalGeneration},
-		"sync without a protocol":            {5, syncRequest("stable", member, generation, nil), kerr.InconsistentGroupProtocol},
-		"sync with another protocol":         {5, syncRequest("stable", member, generation, new("sticky")), kerr.InconsistentGroupProtocol},
-		"sync":                               {5, syncRequest("stable", member, generation, new("range")), nil},
-		"heartbeat without a group":          {4, beatRequest("", "x", 1, nil), kerr.InvalidGroupID},
-		"heartbeat to an unknown group":      {4, beatRequest("none", "x", 1, nil), kerr.UnknownMemberID},
-		"heartbeat of an old generation":     {4, beatRequest("stable", member, generation-1, nil), kerr.IllegalGeneration},
-		"heartbeat of another instance":      {4, beatRequest("stable", member, generation, new("i")), kerr.UnknownMemberID},
-		"heartbeat":                          {0, beatRequest("stable", member, generation, nil), nil},
-		"leave without a group":              {2, leaveRequest("", "x"), kerr.InvalidGroupID},
-		"leave an unknown group":             {0, leaveRequest("none", "x"), kerr.UnknownMemberID},
-		"leave as a stranger":                {2, leaveRequest("stable", "x"), kerr.UnknownMemberID},
-		"commit to a group with members":     {9, commit("stable", "", -1, "t", topicID, 0), kerr.UnknownMemberID},
-		"commit of an old generation":        {9, commit("stable", member, generation-1, "t", topicID, 0), kerr.IllegalGeneration},
-		"commit of a stranger":               {9, commit("stable", "x", generation, "t", topicID, 0), kerr.UnknownMemberID},
-		"commit to an unknown group":         {9, commit("none", "x", 3, "t", topicID, 0), kerr.GroupIDNotFound},
-		"commit to an unknown group, before": {8, commit("none", "x", 3, "t", topicID, 0), kerr.IllegalGeneration},
-		"commit of an unknown topic":         {9, commit("simple", "", -1, "nope", topicID, 0), kerr.UnknownTopicOrPartition},
-		"commit of an unknown topic id":      {10, commit("simple", "", -1, "", id.NewTopic(), 0), kerr.UnknownTopicID},
-		"commit of an unknown partition":     {10, commit("simple", "", -1, "", topicID, 2), kerr.UnknownTopicOrPartition},
-		"commit of a negative partition":     {2, commit("simple", "", -1, "t", topicID, -1), kerr.UnknownTopicOrPartition},
-		"commit with too much metadata":      {7, big, kerr.OffsetMetadataTooLarge},
-		"commit":                             {2, commit("simple", "", -1, "t", topicID, 0), nil},
-		"commit by topic id":                 {10, commit("simple", "", -1, "", topicID, 1), nil},
-		"commit of a member":                 {10, commit("stable", member, generation, "", topicID, 1), nil},
-		"commit without a group":             {9, commit("", "", -1, "t", topicID, 0), nil},
+		"join without a group":                               {9, join(func(r *kmsg.JoinGroupRequest) { r.Group = "" }), kerr.InvalidGroupID},
+		"join with a short session":                          {9, join(func(r *kmsg.JoinGroupRequest) { r.SessionTimeoutMillis = 99 }), kerr.InvalidSessionTimeout},
+		"join with a negative session":                       {9, join(func(r *kmsg.JoinGroupRequest) { r.SessionTimeoutMillis = -1 }), kerr.InvalidSessionTimeout},
+		"join with a long session":                           {9, join(func(r *kmsg.JoinGroupRequest) { r.SessionTimeoutMillis = 1800_001 }), kerr.InvalidSessionTimeout},
+		"join a stranger's unknown group without a protocol": {9, join(func(r *kmsg.JoinGroupRequest) { r.Group, r.MemberID, r.Protocols = "none", "x", nil }), kerr.UnknownMemberID},
+		"join as a stranger":                                 {9, join(func(r *kmsg.JoinGroupRequest) { r.MemberID = "x" }), kerr.UnknownMemberID},
+		"join without a protocol":                            {9, join(func(r *kmsg.JoinGroupRequest) { r.Protocols = nil }), kerr.InconsistentGroupProtocol},
+		"join without a type":                                {9, join(func(r *kmsg.JoinGroupRequest) { r.ProtocolType = "" }), kerr.InconsistentGroupProtocol},
+		"join with another type":                             {9, join(func(r *kmsg.JoinGroupRequest) { r.Group, r.ProtocolType = "stable", "connect" }), kerr.InconsistentGroupProtocol},
+		"join with an unknown instance":                      {9, join(func(r *kmsg.JoinGroupRequest) { r.Group, r.MemberID, r.InstanceID = "stable", member, new("i") }), kerr.UnknownMemberID},
+		"sync without a group":                               {4, syncRequest("", "x", 1, nil), kerr.InvalidGroupID},
+		"sync with an unknown group":                         {4, syncRequest("none", "x", 1, nil), kerr.UnknownMemberID},
+		"sync as a stranger":                                 {4, syncRequest("stable", "x", generation, nil), kerr.UnknownMemberID},
+		"sync of an old generation":                          {4, syncRequest("stable", member, generation-1, nil), kerr.IllegalGeneration},
+		"sync without a protocol":                            {5, syncRequest("stable", member, generation, nil), kerr.InconsistentGroupProtocol},
+		"sync with another protocol":                         {5, syncRequest("stable", member, generation, new("sticky")), kerr.InconsistentGroupProtocol},
+		"sync":                                               {5, syncRequest("stable", member, generation, new("range")), nil},
+		"heartbeat without a group":                          {4, beatRequest("", "x", 1, nil), kerr.InvalidGroupID},
+		"heartbeat to an unknown group":                      {4, beatRequest("none", "x", 1, nil), kerr.UnknownMemberID},
+		"heartbeat of an old generation":                     {4, beatRequest("stable", member, generation-1, nil), kerr.IllegalGeneration},
+		"heartbeat of another instance":                      {4, beatRequest("stable", member, generation, new("i")), kerr.UnknownMemberID},
+		"heartbeat":                                          {0, beatRequest("stable", member, generation, nil), nil},
+		"leave without a group":                              {2, leaveRequest("", "x"), kerr.InvalidGroupID},
+		"leave an unknown group":                             {0, leaveRequest("none", "x"), kerr.UnknownMemberID},
+		"leave as a stranger":                                {2, leaveRequest("stable", "x"), kerr.UnknownMemberID},
+		"commit to a group with members":                     {9, commit("stable", "", -1, "t", topicID, 0), kerr.UnknownMemberID},
+		"commit of an old generation":                        {9, commit("stable", member, generation-1, "t", topicID, 0), kerr.IllegalGeneration},
+		"commit of a stranger":                               {9, commit("stable", "x", generation, "t", topicID, 0), kerr.UnknownMemberID},
+		"commit to an unknown group":                         {9, commit("none", "x", 3, "t", topicID, 0), kerr.GroupIDNotFound},
+		"commit to an unknown group, before":                 {8, commit("none", "x", 3, "t", topicID, 0), kerr.IllegalGeneration},
+		"commit of an unknown topic":                         {9, commit("simple", "", -1, "nope", topicID, 0), kerr.UnknownTopicOrPartition},
+		"commit of an unknown topic id":                      {10, commit("simple", "", -1, "", id.NewTopic(), 0), kerr.UnknownTopicID},
+		"commit of an unknown partition":                     {10, commit("simple", "", -1, "", topicID, 2), kerr.UnknownTopicOrPartition},
+		"commit of a negative partition":                     {2, commit("simple", "", -1, "t", topicID, -1), kerr.UnknownTopicOrPartition},
+		"commit with too much metadata":                      {7, big, kerr.OffsetMetadataTooLarge},
+		"commit with metadata of many bytes":                 {7, wide, nil},
+		"commit":                                             {2, commit("simple", "", -1, "t", topicID, 0), nil},
+		"commit by topic id":                                 {10, commit("simple", "", -1, "", topicID, 1), nil},
+		"commit of a member":                                 {10, commit("stable", member, generation, "", topicID, 1), nil},
+		"commit without a group":                             {9, commit("", "", -1, "t", topicID, 0), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Equal(t, tc.want, groupErrorCode(b.ask(t, tc.version, tc.req)))

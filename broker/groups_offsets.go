@@ -20,6 +20,8 @@ import (
 // effect in the order in which the group accepted them, so that a commit of an old
 // generation never overwrites that of a newer one. Commits follow each other without waiting and
 // are gathered by the Committer; a removal waits for what is before it, and holds up what is after.
+// What comes after a state waits for it, too: in the table the two would exclude each other, and
+// the other groups whose commits are gathered with it would wait as well.
 type offsetOp struct {
 	commit []offsets.Entry
 	remove []id.Partition
@@ -52,7 +54,7 @@ func (m *groups) pump(e *groupEntry) {
 	for len(e.queue) > 0 && !e.erasing {
 		op := e.queue[0]
 		removal := op.removal()
-		if (removal || op.pending) && e.writing > 0 || op.state != nil && e.storing {
+		if e.storing || (removal || op.pending) && e.writing > 0 {
 			return
 		}
 		e.queue[0] = nil

@@ -27,6 +27,9 @@ type groupsShard struct {
 	loading *groupLoad // nil: it is not being read
 	pending map[string]map[id.Producer]*pendingTxn
 	guards  map[id.Producer][]*txnGuard
+	// coordinators has the coordinator epoch of each producer's last marker: one of a coordinator that was
+	// replaced may come late, and the next transaction may have the same producer epoch.
+	coordinators map[id.Producer]int32
 }
 
 // pendingTxn is what a producer's open transaction commits in one group: what was
@@ -48,19 +51,6 @@ type pendingWrite struct {
 	done func(error) // called without the lock
 }
 
-// leadIndex is lead for a shard.
-func (s *shards) leadIndex(index int32) (id.Epoch, error) {
-	img := s.image()
-	t, ok := img.Topic(offsetsTopic)
-	if !ok || index < 0 || int(index) >= len(t.Partitions) || t.Partitions[index].Leader != s.self.ID || !s.lease() {
-		return -1, group.ErrNotCoordinator
-	}
-	if b, ok := liveBroker(img, s.self.ID); !ok || b.Incarnation != s.self.Incarnation {
-		return -1, group.ErrNotCoordinator
-	}
-	return t.Partitions[index].Epoch, nil
-}
-
 // shardPartition is the partition of the shards' topic that a group hashes to.
 func (m *groups) shardPartition(groupID string) id.Partition {
 	t, ok := m.cfg.Image().Topic(offsetsTopic)
@@ -77,7 +67,7 @@ func (m *groups) shard(index int32, epoch id.Epoch) *groupsShard {
 		if s != nil {
 			m.loseShard(s)
 		}
-		s = &groupsShard{index: index, epoch: epoch, pending: map[string]map[id.Producer]*pendingTxn{}, guards: map[id.Producer][]*txnGuard{}}
+		s = &groupsShard{index: index, epoch: epoch, pending: map[string]map[id.Producer]*pendingTxn{}, guards: map[id.Producer][]*txnGuard{}, coordinators: map[id.Producer]int32{}}
 		m.shards[index] = s
 	}
 	return s
@@ -311,6 +301,10 @@ func (m *groups) endPending(ctx context.Context, index int32, marker txnMarker) 
 		return notShardLeader(index, err)
 	}
 	m.mu.Lock()
+	if err := s.admit(marker); err != nil {
+		m.mu.Unlock()
+		return err
+	}
 	for _, g := range s.guards[marker.Producer] {
 		g.broken = true
 	}
@@ -334,6 +328,16 @@ func (m *groups) endPending(ctx context.Context, index int32, marker txnMarker) 
 			return fmt.Errorf("end the transaction of producer %d in group %q: %w", marker.Producer, groupID, err)
 		}
 	}
+	return nil
+}
+
+// admit refuses a marker of a coordinator that was replaced, as the logs of partitions do.
+func (s *groupsShard) admit(marker txnMarker) error {
+	if last := s.coordinators[marker.Producer]; max(marker.CoordinatorEpoch, 0) < last {
+		return fmt.Errorf("end the transaction of producer %d: coordinator epoch %d, the last one was %d: %w",
+			marker.Producer, marker.CoordinatorEpoch, last, kerr.TransactionCoordinatorFenced)
+	}
+	s.coordinators[marker.Producer] = marker.CoordinatorEpoch
 	return nil
 }
 
@@ -364,10 +368,10 @@ func (m *groups) enterShard(ctx context.Context, index int32) (*groupsShard, err
 // endGroup ends what the producer has pending in one group.
 func (m *groups) endGroup(ctx context.Context, s *groupsShard, groupID string, marker txnMarker) error {
 	m.mu.Lock()
-	t := s.pending[groupID][marker.Producer]
-	if t == nil {
+	t, err := s.pending[groupID][marker.Producer], s.admit(marker)
+	if t == nil || err != nil {
 		m.mu.Unlock()
-		return nil
+		return err
 	}
 	if t.ending != nil {
 		ending := t.ending
@@ -387,7 +391,7 @@ func (m *groups) endGroup(ctx context.Context, s *groupsShard, groupID string, m
 	quiet := t.quiet
 	m.mu.Unlock()
 
-	err := m.endQuiet(ctx, s, groupID, marker, t, quiet)
+	err = m.endQuiet(ctx, s, groupID, marker, t, quiet)
 	m.mu.Lock()
 	defer m.unlock()
 	if t.ending, ending.err = nil, err; err == nil && s.pending[groupID][marker.Producer] == t {

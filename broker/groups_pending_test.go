@@ -127,7 +127,7 @@ func TestTxnOffsetsVerified(t *testing.T) {
 		require.ErrorIs(t, <-h.startTxn("g", 7, 0, entry(topicT, 0, 20)), kerr.InvalidTxnState)
 		answer = kerr.NotCoordinator
 		hold <- struct{}{}
-		require.ErrorIs(t, <-h.startTxn("g", 7, 0, entry(topicT, 0, 20)), kerr.CoordinatorLoadInProgress)
+		require.ErrorIs(t, <-h.startTxn("g", 7, 0, entry(topicT, 0, 20)), kerr.NotCoordinator)
 		require.False(t, h.unstable("g"))
 
 		answer = nil
@@ -271,4 +271,18 @@ func TestTxnOffsetsWithoutLease(t *testing.T) {
 		require.False(t, h.unstable("g"))
 		require.Equal(t, id.Offset(20), h.committed("g", topicT, 0))
 	})
+}
+
+// TestTxnOffsetsCoordinators: the marker of a coordinator that was replaced, which comes late, does not
+// end the producer's next transaction, whose epoch is the same in version 1.
+func TestTxnOffsetsCoordinators(t *testing.T) {
+	h := newGroupBench(t, group.Config{})
+	defer h.close()
+	require.NoError(t, <-h.startTxn("g", 7, 0, entry(topicT, 0, 20)))
+	require.NoError(t, h.endTxn(txnMarker{Producer: 7, CoordinatorEpoch: 3}))
+	require.NoError(t, <-h.startTxn("g", 7, 0, entry(topicT, 0, 30)))
+	require.ErrorIs(t, h.endTxn(txnMarker{Producer: 7, CoordinatorEpoch: 2}), kerr.TransactionCoordinatorFenced)
+	require.True(t, h.unstable("g"))
+	require.NoError(t, h.endTxn(txnMarker{Producer: 7, CoordinatorEpoch: 3, Commit: true}))
+	require.Equal(t, id.Offset(30), h.committed("g", topicT, 0))
 }

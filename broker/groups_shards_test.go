@@ -268,3 +268,64 @@ func TestGroupsForgetInTable(t *testing.T) {
 		require.Zero(t, h.table.Len())
 	})
 }
+
+// TestGroupsPeekAtOnce: groups that nobody has used since the shard was taken over are read
+// several at a time.
+func TestGroupsPeekAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newGroupBench(t, group.Config{})
+		defer h.close()
+		const count = 4 * peekConcurrency
+		var names []string
+		for i := range count {
+			names = append(names, fmt.Sprint("g", i))
+			h.commit(names[i], entry(topicT, 0, 1))
+		}
+		h.setLeaders(1)
+		h.fault = func(op kv.Op) kv.Fault {
+			if op.Kind == kv.OpQuery {
+				time.Sleep(100 * time.Millisecond) // of the bubble's time
+			}
+			return kv.FaultNone
+		}
+		start := time.Now()
+		described, err := h.m.peek(t.Context(), names)
+		require.NoError(t, err)
+		for _, d := range described {
+			require.Equal(t, group.Empty, d.State)
+		}
+		require.Less(t, time.Since(start), time.Second)
+		h.setLeaders(2)
+		described, err = h.m.peek(t.Context(), names[:1])
+		require.NoError(t, err)
+		require.Equal(t, group.Dead, described[0].State)
+	})
+}
+
+// TestGroupsStoreHoldsUpNobody: while the state of a group is stored, its commits wait, and are not
+// gathered with those of other groups.
+func TestGroupsStoreHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newGroupBench(t, group.Config{})
+		defer h.close()
+		h.commit("g", entry(topicT, 0, 1))
+		h.commit("other", entry(topicT, 0, 1))
+		release := make(chan struct{})
+		h.fault = func(op kv.Op) kv.Fault {
+			if op.Kind == kv.OpWrite && op.Key.Sort == "state" {
+				<-release
+			}
+			return kv.FaultNone
+		}
+		require.NoError(t, h.m.with(t.Context(), "g", func(e *groupEntry, _ time.Time) {
+			h.m.enqueue(e, &offsetOp{state: &group.Snapshot{Generation: 1}})
+		}))
+		held := h.start("g", entry(topicT, 0, 2))
+		require.NoError(t, <-h.start("other", entry(topicT, 0, 2)))
+		synctest.Wait()
+		require.Empty(t, held)
+		close(release)
+		require.NoError(t, <-held)
+		require.Equal(t, id.Offset(2), h.committed("g", topicT, 0))
+	})
+}

@@ -14,6 +14,9 @@ import (
 	"github.com/forebaylog/forebay/infra/offsets"
 )
 
+// txnVerifyTimeout bounds the question whether a transaction is open, as offsets.commit.timeout.ms does.
+const txnVerifyTimeout = 5 * time.Second
+
 // txnCommit is a commit of offsets as part of a transaction.
 type txnCommit struct {
 	group        string
@@ -99,8 +102,8 @@ func (m *groups) takeTxnCommit(ctx context.Context, c *txnCommit) error {
 	if !known {
 		v := c.verification
 		v.Partitions = []id.Partition{m.shardPartition(c.group)}
-		if err := m.cfg.Verify(ctx, v)[v.Partitions[0]]; err != nil {
-			return verificationError(c.group, err)
+		if err := m.verify(ctx, v); err != nil {
+			return err
 		}
 	}
 	return m.acceptTxnCommit(ctx, s, c, guard)
@@ -115,15 +118,27 @@ func (m *groups) dropGuard(s *groupsShard, producer id.Producer, guard *txnGuard
 	}
 }
 
-// verificationError says that the transaction's coordinator cannot be asked in the way that
-// producers take for a passing trouble of the group's.
-func verificationError(groupID string, err error) error {
-	for _, passing := range []error{
-		kerr.NetworkException, kerr.NotCoordinator, kerr.CoordinatorNotAvailable, kerr.RequestTimedOut, kerr.NotLeaderForPartition,
-		context.DeadlineExceeded, context.Canceled,
-	} {
-		if errors.Is(err, passing) {
-			return fmt.Errorf("verify the transaction that commits in group %q: %w: %w", groupID, kerr.CoordinatorLoadInProgress, err)
+// verificationErrors are what a producer hears, as in Kafka, when the transaction's coordinator cannot be
+// asked: it takes it for a passing trouble of the group's coordinator, which for all but the first it looks
+// for anew. What is not here it hears as it is.
+var verificationErrors = []struct{ err, heard error }{
+	{kerr.NotCoordinator, kerr.NotCoordinator},
+	{kerr.CoordinatorNotAvailable, kerr.CoordinatorNotAvailable},
+	{kerr.RequestTimedOut, kerr.CoordinatorNotAvailable},
+	{kerr.NotLeaderForPartition, kerr.NotCoordinator},
+	{kerr.NetworkException, kerr.CoordinatorLoadInProgress},
+	{context.DeadlineExceeded, kerr.CoordinatorLoadInProgress},
+	{context.Canceled, kerr.CoordinatorLoadInProgress},
+}
+
+// verify asks whether the transaction is open, but not for longer than a producer may wait.
+func (m *groups) verify(ctx context.Context, v txnVerification) error {
+	ctx, cancel := context.WithTimeout(ctx, txnVerifyTimeout)
+	defer cancel()
+	err := m.cfg.Verify(ctx, v)[v.Partitions[0]]
+	for _, e := range verificationErrors {
+		if errors.Is(err, e.err) {
+			return fmt.Errorf("verify transaction %q, which commits offsets: %w: %w", v.TransactionalID, e.heard, err)
 		}
 	}
 	return err

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"fmt"
-	"math"
 	"sync"
 	"time"
 
@@ -18,8 +17,7 @@ import (
 // InitProducerId (key 22), versions 0 to 5.
 //
 // With a transactional id it is for the transaction coordinator; see package txn. Without one, a
-// producer that names its id and epoch (KIP-360) keeps the id with the next epoch,
-// as long as there is one; Kafka gives it a new id.
+// producer gets a new id, even if it names the one that it has (KIP-360). No deviations.
 
 // producerIDBlock is how many producer ids a broker takes at a time.
 const producerIDBlock = 1000
@@ -47,19 +45,11 @@ func handleInitProducerID(ctx context.Context, b *Broker, c *call) {
 	case known != (req.Version >= 3 && req.ProducerEpoch != -1):
 		answer(0, 0, fmt.Errorf("producer id %d with epoch %d: %w", req.ProducerID, req.ProducerEpoch, kerr.InvalidRequest))
 	case req.TransactionalID == nil:
-		answer(b.initProducer(ctx, req, known))
+		producer, err := b.newProducerID(ctx)
+		answer(producer, 0, err)
 	default:
 		b.initTransactional(ctx, req, known, answer)
 	}
-}
-
-func (b *Broker) initProducer(ctx context.Context, req *kmsg.InitProducerIDRequest, known bool) (id.Producer, int16, error) {
-	allocated := req.ProducerID >= 0 && req.ProducerID < b.meta.Image().NextProducerID()
-	if known && allocated && req.ProducerEpoch >= 0 && req.ProducerEpoch < math.MaxInt16-1 {
-		return id.Producer(req.ProducerID), req.ProducerEpoch + 1, nil
-	}
-	producer, err := b.newProducerID(ctx)
-	return producer, 0, err
 }
 
 // initTransactional gives the producer of a transactional id its id and epoch. answer is called once.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	stdsync "sync"
 	"time"
 
@@ -14,7 +15,7 @@ const (
 )
 
 // joiner joins the questions to a broker into few requests: while one request is under way
-// the next gathers. It is safe for concurrent use.
+// the next gathers. What nobody waits for any more is not asked. It is safe for concurrent use.
 type joiner[Q, A any] struct {
 	ask    func(ctx context.Context, node id.Broker, questions []Q) ([]A, error) // an answer for each, in order
 	ctx    context.Context
@@ -27,6 +28,7 @@ type joiner[Q, A any] struct {
 }
 
 type question[Q, A any] struct {
+	ctx  context.Context // of the one who waits
 	q    Q
 	done chan<- answered[A] // has room
 }
@@ -52,7 +54,7 @@ func (g *joiner[Q, A]) send(ctx context.Context, node id.Broker, q Q) (A, error)
 		return none, errShutdown
 	}
 	waiting, busy := g.waiting[node]
-	g.waiting[node] = append(waiting, question[Q, A]{q, done})
+	g.waiting[node] = append(waiting, question[Q, A]{ctx, q, done})
 	if !busy {
 		g.work.Go(func() { g.run(node) })
 	}
@@ -79,11 +81,14 @@ func (g *joiner[Q, A]) run(node id.Broker) {
 		n := min(len(batch), gatherMost)
 		g.waiting[node] = batch[n:]
 		g.mu.Unlock()
-		g.request(node, batch[:n])
+		g.request(node, slices.DeleteFunc(batch[:n:n], func(q question[Q, A]) bool { return q.ctx.Err() != nil }))
 	}
 }
 
 func (g *joiner[Q, A]) request(node id.Broker, batch []question[Q, A]) {
+	if len(batch) == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(g.ctx, gatherTimeout)
 	defer cancel()
 	questions := make([]Q, len(batch))

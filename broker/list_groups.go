@@ -2,17 +2,23 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/forebaylog/forebay/broker/group"
 )
 
 // ListGroups (key 16), versions 0 to 5, by state from 4 on, by type from 5 on. Groups are in order
 // of name. No deviations.
+
+// peekConcurrency bounds how many groups a ListGroups reads at a time.
+const peekConcurrency = 32
 
 // classicType is the only type of group there is.
 const classicType = "classic"
@@ -26,15 +32,18 @@ func handleListGroups(ctx context.Context, b *Broker, c *call) kmsg.Response {
 		return resp
 	}
 	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		g := kmsg.NewListGroupsResponseGroup()
-		g.Group, g.GroupState, g.GroupType = name, group.Empty.String(), classicType
-		if d, ok := b.groups.peek(ctx, name); ok {
-			if d.State == group.Dead {
-				continue
-			}
-			g.GroupState, g.ProtocolType = d.State.String(), d.ProtocolType
+	names = slices.Compact(names)
+	described, err := b.groups.peek(ctx, names)
+	if err != nil {
+		resp.ErrorCode = c.code(groupError(err))
+		return resp
+	}
+	for i, d := range described {
+		if d.State == group.Dead {
+			continue
 		}
+		g := kmsg.NewListGroupsResponseGroup()
+		g.Group, g.GroupState, g.GroupType, g.ProtocolType = names[i], d.State.String(), classicType, d.ProtocolType
 		if listed(req.StatesFilter, g.GroupState) && listed(req.TypesFilter, g.GroupType) {
 			resp.Groups = append(resp.Groups, g)
 		}
@@ -47,8 +56,21 @@ func listed(filter []string, value string) bool {
 	return len(filter) == 0 || slices.ContainsFunc(filter, func(f string) bool { return strings.EqualFold(f, value) })
 }
 
-// peek describes a group that this broker coordinates. What cannot be read now is not described.
-func (m *groups) peek(ctx context.Context, name string) (d group.Description, ok bool) {
-	err := m.with(ctx, name, func(e *groupEntry, _ time.Time) { d = e.state.Describe() })
-	return d, err == nil
+// peek describes groups, as Dead those that this broker does not coordinate. It reads those that are not in
+// memory, several at a time, and fails as soon as one cannot be read now.
+func (m *groups) peek(ctx context.Context, names []string) ([]group.Description, error) {
+	described := make([]group.Description, len(names))
+	readers, ctx := errgroup.WithContext(ctx)
+	readers.SetLimit(peekConcurrency)
+	for i, name := range names {
+		readers.Go(func() error {
+			err := m.with(ctx, name, func(e *groupEntry, _ time.Time) { described[i] = e.state.Describe() })
+			if errors.Is(err, group.ErrNotCoordinator) || errors.Is(err, kerr.NotCoordinator) {
+				described[i].State = group.Dead
+				return nil
+			}
+			return err
+		})
+	}
+	return described, readers.Wait()
 }

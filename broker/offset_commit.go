@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unicode/utf16"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -28,7 +29,7 @@ func handleOffsetCommit(ctx context.Context, b *Broker, c *call) {
 	}
 	accepted := entries[:0:0]
 	for _, e := range entries {
-		if len(e.Metadata) <= b.groups.cfg.MetadataMax {
+		if !b.groups.tooLong(e.Metadata) {
 			accepted = append(accepted, e)
 		}
 	}
@@ -94,7 +95,7 @@ func (b *Broker) offsetEntries(c *call, req *kmsg.OffsetCommitRequest, resp *kms
 				if p.Metadata != nil {
 					e.Metadata = *p.Metadata
 				}
-				if len(e.Metadata) > b.groups.cfg.MetadataMax {
+				if b.groups.tooLong(e.Metadata) {
 					rp.ErrorCode = c.code(kerr.OffsetMetadataTooLarge)
 				}
 				entries = append(entries, e)
@@ -104,6 +105,16 @@ func (b *Broker) offsetEntries(c *call, req *kmsg.OffsetCommitRequest, resp *kms
 		resp.Topics = append(resp.Topics, rt)
 	}
 	return entries
+}
+
+// tooLong reports whether the metadata of a commit exceeds offset.metadata.max.bytes, which is no
+// number of bytes in Kafka but one of UTF-16 units.
+func (m *groups) tooLong(metadata string) bool {
+	units := 0
+	for _, r := range metadata {
+		units += utf16.RuneLen(r)
+	}
+	return units > m.cfg.MetadataMax
 }
 
 // groupTopic returns the topic that a request names by id or by name.

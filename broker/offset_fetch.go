@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -75,6 +76,9 @@ func (b *Broker) fetchOffsets(ctx context.Context, c *call, req *kmsg.OffsetFetc
 	})
 	if err == nil {
 		return resp
+	}
+	if errors.Is(err, kerr.CoordinatorNotAvailable) {
+		err = kerr.NotCoordinator // consumers of before Kafka 3.9 do not expect the other one here
 	}
 	resp.ErrorCode = c.code(groupError(err))
 	if c.version < 2 {

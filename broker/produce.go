@@ -211,7 +211,7 @@ func (p *produce) append(
 		return err
 	}
 	if err := batch.ValidateProduce(v, config.rules(now)); err != nil {
-		return err
+		return refusedBy(log, op, err)
 	}
 	if len(v) < p.c.size/maxPinned {
 		v = bytes.Clone(v)
@@ -232,11 +232,22 @@ func (p *produce) append(
 			return nil // answered when the time was up
 		}
 		p.left.Add(-1)
-		return err
+		return refusedBy(log, op, err)
 	}
 	op.BaseOffset, op.LogStartOffset, op.LogAppendTime = int64(done.Base), int64(done.Start), done.Timestamp
 	p.b.storage.traffic.produced(v)
 	return nil
+}
+
+// refusedBy tells where the log starts, as Kafka does if it is the log that refuses a batch, but
+// not if the batch is too large or damaged, or the log cannot be written to.
+func refusedBy(log *partition.Log, op *kmsg.ProduceResponseTopicPartition, err error) error {
+	switch translate(err) {
+	case kerr.InvalidRecord, kerr.InvalidTimestamp, kerr.UnsupportedCompressionType,
+		kerr.OutOfOrderSequenceNumber, kerr.InvalidProducerEpoch, kerr.InvalidTxnState:
+		op.LogStartOffset = int64(log.Watermarks().Start)
+	}
+	return err
 }
 
 // checkAcksAll reports whether acks=all of a topic can be answered with what it promises. There are
@@ -265,6 +276,9 @@ func (p *produce) onlyBatch(records []byte) (batch.View, error) {
 		return nil, err
 	}
 	if len(rest) > 0 {
+		if err := v.Verify(); err != nil { // its length may be what is damaged
+			return nil, err
+		}
 		return nil, fmt.Errorf("produce: %d bytes follow the one batch that is allowed: %w", len(rest), kerr.InvalidRecord)
 	}
 	if v.Codec() == batch.Zstd && p.req.Version < zstdVersion {
@@ -313,7 +327,7 @@ func (p *produce) answered() {
 	for i := range p.resp.Topics {
 		for j := range p.resp.Topics[i].Partitions {
 			if op := &p.resp.Topics[i].Partitions[j]; op.ErrorCode != 0 {
-				op.BaseOffset, op.LogStartOffset, op.LogAppendTime = -1, -1, -1
+				op.BaseOffset, op.LogAppendTime = -1, -1
 			}
 		}
 	}

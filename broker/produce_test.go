@@ -214,6 +214,7 @@ func refusals() []refusal {
 		{"cut short", "t", cut[:len(cut)-1], kerr.InvalidRecord, "cut short", nil},
 		{"a header cut short", "t", cut[:batch.HeaderSize-1], kerr.InvalidRecord, "cut short", nil},
 		{"a length below that of a header", "t", spoiled(good(), func(v batch.View) { v[11] = 48 }), kerr.CorruptMessage, "length field is 48", nil},
+		{"a damaged length", "t", damagedIn(good(), 11), kerr.CorruptMessage, "CRC32C is", nil},
 		{"more records than offsets", "t", spoiled(good(), func(v batch.View) { v[posOfCount+3] = 3 }), kerr.InvalidRecord, "3 records", nil},
 		{"more records than offsets, and damaged", "t", damagedIn(good(), posOfCount+3), kerr.CorruptMessage, "CRC32C is", nil},
 		{"a negative number of records", "t", spoiled(good(), func(v batch.View) { v[posOfCount] = 0x80 }), kerr.InvalidRecord, "records, but", nil},
@@ -275,7 +276,6 @@ func TestProduceRefuses(t *testing.T) {
 				next += 2
 				require.Equal(t, tc.want, errorOf(got[1].ErrorCode))
 				require.Equal(t, int64(-1), got[1].LogAppendTime)
-				require.Equal(t, int64(-1), got[1].LogStartOffset)
 				if version < 8 {
 					return
 				}
@@ -290,6 +290,34 @@ func TestProduceRefuses(t *testing.T) {
 			})
 		}
 		require.Equal(t, id.Offset(0), n.logOf(tc.topic, 0).Watermarks().End, "%s: nothing was appended", tc.name)
+	}
+}
+
+// Where the log starts is told by the log that refuses a batch, as Kafka does.
+func TestProduceTellsWhereTheLogStarts(t *testing.T) {
+	n := startNode(t)
+	n.mustCreate(wantTopic("t", 1, 1, with("max.message.bytes", value("500"))))
+	n.mustProduce("t", 0, batchOfProducer(7, 1, 0, 3))
+	_, err := n.deleteRecords(2, "t", 0, 2)
+	require.NoError(t, err)
+	unsound := spoiled(batchOfNow(batch.None, 2), func(v batch.View) { v[posOfCount+3] = 3 })
+	for name, tc := range map[string]struct {
+		records []byte
+		want    *kerr.Error
+		start   int64
+	}{
+		"appended":         {batchOfNow(batch.None, 1), nil, 2},
+		"a duplicate":      {batchOfProducer(7, 1, 0, 3), nil, 2},
+		"unsound":          {unsound, kerr.InvalidRecord, 2},
+		"out of order":     {batchOfProducer(7, 1, 9, 1), kerr.OutOfOrderSequenceNumber, 2},
+		"of an old epoch":  {batchOfProducer(7, 0, 0, 1), kerr.InvalidProducerEpoch, 2},
+		"damaged":          {damagedIn(batchOfNow(batch.None, 1), batch.HeaderSize), kerr.CorruptMessage, -1},
+		"too large":        {batchOfSize(500), kerr.MessageTooLarge, -1},
+		"not even a batch": {[]byte{1}, kerr.InvalidRecord, -1},
+	} {
+		got := n.produce(9, -1, put{"t", 0, tc.records})[0]
+		require.Equal(t, tc.want, errorOf(got.ErrorCode), name)
+		require.Equal(t, tc.start, got.LogStartOffset, name)
 	}
 }
 

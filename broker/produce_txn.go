@@ -142,11 +142,15 @@ const (
 	addBackoff  = 10 * time.Millisecond
 )
 
+// admitTimeout is how long a request may hold up its connection for its transaction's coordinator,
+// whatever time the client gives it.
+const admitTimeout = 30 * time.Second
+
 // askCoordinator adds an admission for each batch that its log does not take without one. It asks
 // again about partitions that got the marker of the transaction before meanwhile, which has
 // taken their guards back, and for a while about those that still wait for it.
 func (p *produce) askCoordinator(ctx context.Context, admissions map[*kmsg.ProduceRequestTopicPartition]admission) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(p.req.TimeoutMillis)*time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, min(time.Duration(p.req.TimeoutMillis)*time.Millisecond, admitTimeout))
 	defer cancel()
 	began := time.Now()
 	for open := p.unverified(); len(open) > 0; {

@@ -59,7 +59,22 @@ func (s *shards) Holds(stored string, epoch id.Epoch) bool {
 func (s *shards) lead(name string) (id.Epoch, error) {
 	img := s.image()
 	shard, ok := shardIn(img, s.topic, name)
-	if !ok || !s.leads(img, shard) {
+	return s.epoch(img, shard, ok)
+}
+
+// leadIndex is lead for a shard by its number, which need not exist.
+func (s *shards) leadIndex(index int32) (id.Epoch, error) {
+	img := s.image()
+	t, ok := img.Topic(s.topic)
+	if !ok || index < 0 || int(index) >= len(t.Partitions) {
+		return -1, group.ErrNotCoordinator
+	}
+	return s.epoch(img, t.Partitions[index], true)
+}
+
+// epoch is the epoch of a shard that exists and that this broker leads, or group.ErrNotCoordinator.
+func (s *shards) epoch(img *metalog.Image, shard metalog.PartitionState, exists bool) (id.Epoch, error) {
+	if !exists || !s.leads(img, shard) {
 		return -1, group.ErrNotCoordinator
 	}
 	return shard.Epoch, nil

@@ -294,3 +294,61 @@ func TestTxnOffsetCommitOfAnotherEpoch(t *testing.T) {
 		}
 	}
 }
+
+// TestVerifyAtShutdown: who asks about a transaction of a broker that closes is told so, and does not
+// hold up its end.
+func TestVerifyAtShutdown(t *testing.T) {
+	n := startNode(t)
+	n.close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	p := id.Partition{Topic: id.NewTopic()}
+	errs := n.verifyTxn(ctx, txnVerification{TransactionalID: "tx", Producer: 1, Partitions: []id.Partition{p}, Add: true})
+	require.ErrorIs(t, errs[p], kerr.CoordinatorNotAvailable)
+	require.NoError(t, ctx.Err())
+}
+
+// TestTransactionOfAnotherTopic: a broker that knows another topic of that name than this one is to
+// ask again, and its marker is not taken for one of ours.
+func TestTransactionOfAnotherTopic(t *testing.T) {
+	n := startTxnNode(t)
+	producer, epoch := n.initialized(5, "tx")
+	topic, _ := n.meta.Image().Topic("t")
+	for other, want := range map[id.Topic]*kerr.Error{id.NewTopic(): kerr.NotCoordinator, topic.ID: nil} {
+		at := kmsg.AddPartitionsToTxnRequestTransactionTopic{Topic: "t", Partitions: []int32{0}}
+		tagTopic(&at.UnknownTags, other)
+		req := kmsg.NewPtrAddPartitionsToTxnRequest()
+		req.SetVersion(5)
+		req.Transactions = []kmsg.AddPartitionsToTxnRequestTransaction{{
+			TransactionalID: "tx", ProducerID: producer, ProducerEpoch: epoch,
+			Topics: []kmsg.AddPartitionsToTxnRequestTransactionTopic{at},
+		}}
+		resp := ask(n.node, req, kmsg.NewPtrAddPartitionsToTxnResponse())
+		require.Equal(t, want, errorOf(resp.Transactions[0].Topics[0].Partitions[0].ErrorCode))
+	}
+	for other, want := range map[id.Topic]*kerr.Error{id.NewTopic(): kerr.UnknownTopicOrPartition, topic.ID: nil} {
+		at := kmsg.WriteTxnMarkersRequestMarkerTopic{Topic: "t", Partitions: []int32{0}}
+		tagTopic(&at.UnknownTags, other)
+		req := kmsg.NewPtrWriteTxnMarkersRequest()
+		req.SetVersion(2)
+		req.Markers = []kmsg.WriteTxnMarkersRequestMarker{{ProducerID: 9, Topics: []kmsg.WriteTxnMarkersRequestMarkerTopic{at}}}
+		resp := ask(n.node, req, kmsg.NewPtrWriteTxnMarkersResponse())
+		require.Equal(t, want, errorOf(resp.Markers[0].Topics[0].Partitions[0].ErrorCode))
+	}
+}
+
+// TestAddInternalTopic: a client does not add the offsets of a group by their partition.
+func TestAddInternalTopic(t *testing.T) {
+	n := startTxnNode(t)
+	_, err := n.groupShard(t.Context(), "g")
+	require.NoError(t, err)
+	producer, epoch := n.initialized(3, "x")
+	req := kmsg.NewPtrAddPartitionsToTxnRequest()
+	req.SetVersion(3)
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch = "x", producer, epoch
+	req.Topics = []kmsg.AddPartitionsToTxnRequestTopic{{Topic: "t", Partitions: []int32{0}}, {Topic: offsetsTopic, Partitions: []int32{0}}}
+	resp := ask(n.node, req, kmsg.NewPtrAddPartitionsToTxnResponse())
+	require.Equal(t, kerr.OperationNotAttempted, errorOf(resp.Topics[0].Partitions[0].ErrorCode))
+	require.Equal(t, kerr.TopicAuthorizationFailed, errorOf(resp.Topics[1].Partitions[0].ErrorCode))
+	require.Equal(t, kerr.InvalidTxnState, errorOf(n.end(3, "x", producer, epoch, true).ErrorCode), "none was added")
+}

@@ -166,7 +166,9 @@ func (b *Broker) peerMarkers(ctx context.Context, img *metalog.Image, leader id.
 			continue
 		}
 		names[t.Name] = topic
-		marker.Topics = append(marker.Topics, kmsg.WriteTxnMarkersRequestMarkerTopic{Topic: t.Name, Partitions: indexes})
+		at := kmsg.WriteTxnMarkersRequestMarkerTopic{Topic: t.Name, Partitions: indexes}
+		tagTopic(&at.UnknownTags, topic)
+		marker.Topics = append(marker.Topics, at)
 	}
 	answer, err := b.peers.markers.send(ctx, leader, marker)
 	if err != nil {

@@ -19,7 +19,7 @@ const verifyWait = 20 * time.Millisecond
 
 // verifyTxn asks the coordinator of a transaction. It returns an error for each partition that
 // must not be written to: what the coordinator said, as a wrapped *kerr.Error. While there
-// is no coordinator it is looked for until ctx ends.
+// is no coordinator it is looked for until ctx ends, or this broker closes.
 func (b *Broker) verifyTxn(ctx context.Context, v txnVerification) map[id.Partition]error {
 	for {
 		changed := b.txns.nextImage()
@@ -30,7 +30,7 @@ func (b *Broker) verifyTxn(ctx context.Context, v txnVerification) map[id.Partit
 		if err == nil {
 			return errs
 		}
-		if pauseUnless(ctx, verifyWait, changed); ctx.Err() != nil {
+		if pauseUnless(ctx, verifyWait, changed); ctx.Err() != nil || b.closing() {
 			return allFailed(v.Partitions, fmt.Errorf("verify transaction %q: %w", v.TransactionalID, err))
 		}
 	}
@@ -62,7 +62,9 @@ func (b *Broker) askCoordinator(ctx context.Context, v txnVerification) (map[id.
 	for topic, indexes := range byTopic(v.Partitions) {
 		if t, ok := img.TopicByID(topic); ok {
 			names[t.Name] = topic
-			ask.Topics = append(ask.Topics, kmsg.AddPartitionsToTxnRequestTransactionTopic{Topic: t.Name, Partitions: indexes})
+			at := kmsg.AddPartitionsToTxnRequestTransactionTopic{Topic: t.Name, Partitions: indexes}
+			tagTopic(&at.UnknownTags, topic)
+			ask.Topics = append(ask.Topics, at)
 		}
 	}
 	answer, err := b.peers.adds.send(ctx, shard.Leader, ask)

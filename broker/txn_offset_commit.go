@@ -38,7 +38,7 @@ func handleTxnOffsetCommit(_ context.Context, b *Broker, c *call) {
 	}
 	accepted := entries[:0:0]
 	for _, e := range entries {
-		if len(e.Metadata) <= b.groups.cfg.MetadataMax {
+		if !b.groups.tooLong(e.Metadata) {
 			accepted = append(accepted, e)
 		}
 	}
@@ -52,15 +52,17 @@ func handleTxnOffsetCommit(_ context.Context, b *Broker, c *call) {
 	})
 }
 
-// txnCommitError is what a producer of that version hears: a group that does not exist
-// has no generation, an epoch that is not the producer's is an invalid one, as in the answer to
-// a batch, and only new ones know that they may abort (KIP-1050 and before).
+// txnCommitError is what a producer of that version hears: a group that does not exist has no
+// generation, a fenced producer is one of an old epoch, the oldest ones do not know that
+// coordinators load, and only new ones that they may abort (KIP-890).
 func txnCommitError(req *kmsg.TxnOffsetCommitRequest, err error) error {
 	switch {
 	case errors.Is(err, kerr.GroupIDNotFound):
 		return kerr.IllegalGeneration
 	case errors.Is(err, kerr.ProducerFenced):
 		return kerr.InvalidProducerEpoch
+	case errors.Is(err, kerr.CoordinatorLoadInProgress) && req.Version < 2:
+		return kerr.CoordinatorNotAvailable
 	case errors.Is(err, kerr.TransactionAbortable) && req.Version < 4:
 		return kerr.InvalidTxnState
 	}

@@ -69,7 +69,7 @@ func (b *Broker) layOutMarker(c *call, m *kmsg.WriteTxnMarkersRequestMarker, out
 		for j, index := range t.Partitions {
 			op := &ot.Partitions[j]
 			op.Partition = index
-			if !known {
+			if !known || !knowsTagged(img, t.Topic, &t.UnknownTags) {
 				op.ErrorCode = c.code(kerr.UnknownTopicOrPartition)
 				continue
 			}

@@ -46,7 +46,8 @@ func TestValidate(t *testing.T) {
 		{"min.cleanable.dirty.ratio", []string{"0", "1", "0.25"}, []string{"1.1", "-0.1", "NaN", "x"}},
 		{"min.insync.replicas", []string{"1", "3"}, []string{"0"}},
 		{"preallocate", []string{"true", "false", "TRUE"}, []string{"yes", "1", ""}},
-		{"retention.ms", []string{"-1", "0", "9223372036854775807"}, []string{"-2", "9223372036854775808"}},
+		{"retention.ms", []string{"-1", "0", "9223372036854775807", " 5000 "}, []string{"-2", "9223372036854775808", "5 000"}},
+		{"leader.replication.throttled.replicas", []string{"", "*", "0:1", "0:1, 1:2"}, []string{"nonsense", "0", "0:1,*", "0:-1"}},
 		{"segment.bytes", []string{"1048576"}, []string{"1048575", "2147483648"}},
 		{"forebay.durability", []string{"local", "object"}, []string{"replica", "Object", ""}},
 	} {
@@ -71,6 +72,9 @@ func TestResolve(t *testing.T) {
 		{"default", Layers{Source: DynamicTopic}, []Value{{"log.retention.ms", "604800000", Default}}},
 		{"finer units first", Layers{Source: DynamicTopic, Static: map[string]string{"log.retention.hours": "1", "log.retention.minutes": "2"}}, []Value{
 			{"log.retention.minutes", "120000", Static}, {"log.retention.hours", "1", Static}, {"log.retention.ms", "604800000", Default},
+		}},
+		{"space around a number", Layers{Source: DynamicTopic, Static: map[string]string{"log.retention.hours": " 1 "}}, []Value{
+			{"log.retention.hours", "3600000", Static}, {"log.retention.ms", "604800000", Default},
 		}},
 		{"no limit in any unit", Layers{Source: DynamicTopic, Static: map[string]string{"log.retention.hours": "-1"}}, []Value{
 			{"log.retention.hours", "-1", Static}, {"log.retention.ms", "604800000", Default},

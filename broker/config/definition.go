@@ -72,11 +72,12 @@ type Definition struct {
 	check    func(value string) error
 }
 
-// Validate checks a value. It fails with ErrInvalid.
+// Validate checks a value; as in Kafka the space around it does not count. It fails with ErrInvalid.
 func (d *Definition) Validate(value string) error {
-	err := d.parses(value)
+	plain := strings.TrimSpace(value)
+	err := d.parses(plain)
 	if err == nil && d.check != nil {
-		err = d.check(value)
+		err = d.check(plain)
 	}
 	if err != nil {
 		return fmt.Errorf("%w %q for %s: %w", ErrInvalid, value, d.Name, err)

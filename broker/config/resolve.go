@@ -1,6 +1,9 @@
 package config
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Layers are the places where a value may be set. All maps may be nil.
 type Layers struct {
@@ -63,7 +66,7 @@ func (d *Definition) Resolve(l Layers) []Value {
 // scaled multiplies a number, which was validated; a negative one means no limit in
 // any unit.
 func scaled(v string, scale int64) string {
-	n, err := strconv.ParseInt(v, 10, 64)
+	n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
 	if scale <= 1 || err != nil || n < 0 {
 		return v
 	}

@@ -1,6 +1,10 @@
 package config
 
-import "math"
+import (
+	"fmt"
+	"math"
+	"regexp"
+)
 
 // never is Kafka's largest time, in milliseconds, or count.
 const never = "9223372036854775807"
@@ -25,8 +29,20 @@ func on(names ...string) []Synonym {
 	return s
 }
 
-// throttled allows what the lists of throttled replicas may hold.
-var throttled = func(string) error { return nil }
+// throttled allows what the lists of throttled replicas may hold: partition:broker, or * for all.
+func throttled(value string) error {
+	if value == "*" {
+		return nil
+	}
+	for _, e := range Elements(value) {
+		if !throttledReplica.MatchString(e) {
+			return fmt.Errorf("%q is not partition:broker", e)
+		}
+	}
+	return nil
+}
+
+var throttledReplica = regexp.MustCompile(`^[0-9]+:[0-9]+$`)
 
 // topicDefinitions are the configs of topics, in order of name. Defaults, ranges
 // and synonyms are Kafka 4.2's; forebay.* are this broker's own. Configs of

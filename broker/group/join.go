@@ -32,6 +32,8 @@ func (ev Join) apply(g *Group, now time.Time) {
 	switch {
 	case g.state == Dead:
 		g.refuseJoin(ev, ErrNotAvailable)
+	case !g.created:
+		g.refuseJoin(ev, ErrUnknownMember)
 	case !g.accepts(ev.MemberID):
 		g.remove(ev.MemberID)
 		ev.MemberID = ""

@@ -54,7 +54,7 @@ func (s Snapshot) AppendTo(to []byte) []byte {
 		text(m.ClientID)
 		text(m.ClientHost)
 		number(m.Session.Milliseconds())
-		number(m.Rebalance.Milliseconds())
+		number(max(m.Rebalance.Milliseconds(), 0)) // clients may have told -1
 		number(int64(len(m.Protocols)))
 		for _, p := range m.Protocols {
 			text(p.Name)

@@ -27,3 +27,11 @@ func FuzzDecodeSnapshot(f *testing.F) {
 		require.Equal(t, s, back)
 	})
 }
+
+// TestSnapshotOfNegativeTimeout: clients may tell -1 for the time that they take to join.
+func TestSnapshotOfNegativeTimeout(t *testing.T) {
+	s := Snapshot{Since: time.UnixMilli(5).UTC(), Members: []MemberSnapshot{{ID: "a", Session: time.Second, Rebalance: -time.Millisecond}}}
+	got, err := DecodeSnapshot(s.AppendTo(nil))
+	require.NoError(t, err)
+	require.Zero(t, got.Members[0].Rebalance)
+}

@@ -38,7 +38,7 @@ type Append struct {
 type Appended struct {
 	Base      id.Offset
 	Start     id.Offset // log start offset
-	Timestamp int64     // ms, if LogAppendTime, else -1
+	Timestamp int64     // ms: with LogAppendTime that of the append; of a Duplicate the newest of the batch that was there; else -1
 	Duplicate bool      // the batch was there already, at Base
 }
 
@@ -65,10 +65,7 @@ func (l *Log) Append(a Append) (Appended, error) {
 	}
 	result := Appended{Base: l.next, Start: l.start, Timestamp: -1}
 	if verdict.Duplicate {
-		result.Base, result.Duplicate = verdict.Base, true
-		if a.LogAppendTime {
-			result.Timestamp = verdict.Timestamp
-		}
+		result.Base, result.Timestamp, result.Duplicate = verdict.Base, verdict.Timestamp, true
 		l.answerDuplicate(a, verdict.Base)
 		return result, nil
 	}

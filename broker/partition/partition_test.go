@@ -64,6 +64,8 @@ func TestDuplicateIsAnsweredWithTheOriginal(t *testing.T) {
 	again := r.put(l, batchOf([]int64{1, 2}, 7, 0, 0))
 	require.True(t, again.Duplicate)
 	require.Equal(t, first.Base, again.Base)
+	require.Equal(t, int64(-1), first.Timestamp)
+	require.Equal(t, batchOf([]int64{1, 2}, 7, 0, 0).MaxTimestamp(), again.Timestamp)
 	require.Equal(t, id.Offset(3), l.Watermarks().End)
 
 	_, err := l.Append(partition.Append{Batch: batchOf([]int64{9}, 7, 0, 9), Acks: partition.AcksAll, Now: r.now})

@@ -242,6 +242,7 @@ func TestEndOfVersion2(t *testing.T) {
 		{"last epoch, another id", is(open, 32766), fresh(commit(32766)), want{state: prepareCommit, producer: 10, epoch: 32767, last: 32766, next: 99, answer: 0}},
 		{"last epoch, repeated while prepared", is(prepareCommit, 32767, version(2), last(32766), next(99)), commit(32766), refused(ErrConcurrent)},
 		{"last epoch, repeated", is(completeCommit, 0, previous(8)), End{Producer: 8, Epoch: 32766, Commit: true, Version: 2}, want{same: true, answer: 0}},
+		{"last epoch, timed out", is(completeAbort, 32767, last(32767)), abort(32766), refused(ErrFenced)},
 		{"empty abort at the last epoch", is(empty, 32766), fresh(abort(32766)), want{state: completeAbort, producer: 99, epoch: 0, last: 32766, next: -1, answer: 0}},
 	})
 }

@@ -30,11 +30,15 @@ func newGroupReset(client *clientFlags) *cobra.Command {
 		Long: `Move the committed offsets of a group without members.
 
 What would be done is printed; --execute does it. An offset outside of a partition is
-moved to the nearest one inside.`,
+moved to the nearest one inside.
+
+The file of --from-file is the CSV of Kafka's kafka-consumer-groups --export: lines of
+topic,partition,offset, or of group,topic,partition,offset, of which those of the group count.`,
 		Example: `  forebay group reset billing --topic orders --to-earliest
   forebay group reset billing --topic orders:0,2 --shift-by -100 --execute
   forebay group reset billing --all-topics --by-duration PT1H30M
-  forebay group reset billing --topic orders --to-datetime 2026-01-31T12:00:00Z --execute`,
+  forebay group reset billing --topic orders --to-datetime 2026-01-31T12:00:00Z --execute
+  forebay group reset billing --from-file offsets.csv --execute`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runGroupReset(cmd, client, f, args[0]) },
 	}
@@ -63,14 +67,11 @@ type resetDocument struct {
 }
 
 func runGroupReset(cmd *cobra.Command, client *clientFlags, f groupResetFlags, group string) error {
-	if f.allTopics == (len(f.topics) > 0) {
-		return usageErrorf("give --topic or --all-topics")
-	}
-	selection, err := parseSelection(f.topics)
-	if err != nil {
+	if err := f.target.parse(cmd.Flags(), group, time.Now()); err != nil {
 		return err
 	}
-	if err := f.target.parse(cmd.Flags(), time.Now()); err != nil {
+	selection, err := f.selection()
+	if err != nil {
 		return err
 	}
 	return client.withAdmin(cmd, func(ctx context.Context, adm *kadm.Client) error {
@@ -92,6 +93,20 @@ func runGroupReset(cmd *cobra.Command, client *clientFlags, f groupResetFlags, g
 		}
 		return f.output.print(cmd, resetDocument{group, f.execute, rows}, t)
 	})
+}
+
+// selection is what is to be reset: what the file says, or else the flags.
+func (f *groupResetFlags) selection() (map[string][]int32, error) {
+	some := f.allTopics || len(f.topics) > 0
+	switch {
+	case f.target.plan != nil && some:
+		return nil, usageErrorf("--from-file says which partitions: give no --topic and no --all-topics")
+	case f.target.plan != nil:
+		return f.target.plan.selection(), nil
+	case !some, f.allTopics && len(f.topics) > 0:
+		return nil, usageErrorf("give --topic or --all-topics")
+	}
+	return parseSelection(f.topics)
 }
 
 // parseSelection reads topic and topic:0,1,2. No partitions means all.

@@ -16,25 +16,27 @@ import (
 type resetTarget struct {
 	earliest, latest, current bool
 	offset, shift             int64
-	duration, datetime        string
+	duration, datetime, file  string
 
 	flag string    // which was given
 	time time.Time // of by-duration and to-datetime
+	plan resetPlan // of from-file; nil: of another flag
 }
 
 func (r *resetTarget) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&r.earliest, "to-earliest", false, "to the oldest record")
 	flags.BoolVar(&r.latest, "to-latest", false, "behind the newest record")
-	flags.BoolVar(&r.current, "to-current", false, "to where it is, which commits it anew")
+	flags.BoolVar(&r.current, "to-current", false, "to where it is, which commits it anew, or behind the newest record where nothing was committed")
 	flags.Int64Var(&r.offset, "to-offset", 0, "to this offset")
 	flags.Int64Var(&r.shift, "shift-by", 0, "by so many records, back if negative")
+	flags.StringVar(&r.file, "from-file", "", "to the offsets in this CSV file, topic,partition,offset with or without a group in front")
 	flags.StringVar(&r.duration, "by-duration", "", "to the first record of this time ago or later, such as PT1H30M or 90m")
 	flags.StringVar(&r.datetime, "to-datetime", "", "to the first record of this time or later, such as 2026-01-31T12:00:00Z")
 }
 
-// parse finds out which flag was given.
-func (r *resetTarget) parse(flags *pflag.FlagSet, now time.Time) (err error) {
-	names := []string{"to-earliest", "to-latest", "to-current", "to-offset", "shift-by", "by-duration", "to-datetime"}
+// parse finds out which flag was given, and reads the file.
+func (r *resetTarget) parse(flags *pflag.FlagSet, group string, now time.Time) (err error) {
+	names := []string{"to-earliest", "to-latest", "to-current", "to-offset", "shift-by", "by-duration", "to-datetime", "from-file"}
 	for _, name := range names {
 		if !flags.Changed(name) {
 			continue
@@ -61,11 +63,15 @@ func (r *resetTarget) parse(flags *pflag.FlagSet, now time.Time) (err error) {
 		if r.time, err = parseTime(r.datetime); err != nil {
 			return usageErrorf("--to-datetime: %w", err)
 		}
+	case "from-file":
+		if r.plan, err = readResetPlan(r.file, group); err != nil {
+			return fmt.Errorf("--from-file: %w", err)
+		}
 	}
 	return nil
 }
 
-var isoDuration = regexp.MustCompile(`^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$`)
+var isoDuration = regexp.MustCompile(`(?i)^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$`)
 
 // parseDuration reads a duration as Kafka's tool (PnDTnHnMnS) or as Go does (1h30m).
 func parseDuration(text string) (time.Duration, error) {
@@ -137,11 +143,19 @@ func (r *resetTarget) place(o resetOffsets, p partition, committed *int64) (int6
 		to = end.Offset
 	case "to-offset":
 		to = r.offset
-	case "to-current", "shift-by":
+	case "from-file":
+		to = r.plan[p]
+	case "to-current":
+		if to = end.Offset; committed != nil {
+			to = *committed
+		}
+	case "shift-by":
 		if committed == nil {
 			return 0, fmt.Errorf("move %s with --%s: %w", p, r.flag, errNotCommitted)
 		}
-		to = *committed + r.shift
+		if to = *committed + r.shift; r.shift > 0 && to < *committed {
+			to = end.Offset // beyond the largest number
+		}
 	default:
 		at, err := lookup(o.times, p)
 		if err != nil {

@@ -33,10 +33,6 @@ var ignored = map[string]bool{
 	"Documentation": true, "SupportedFeatures": true, "FinalizedFeatures": true, "FinalizedFeaturesEpoch": true,
 }
 
-// cosmetic are fields of certain answers that no client depends on: Apache Kafka tells the log's
-// start with some errors of Produce, and of a duplicate the time of the batch that it is one of.
-var cosmetic = map[string]bool{"ProduceResponseTopicPartition.LogStartOffset": true, "ProduceResponseTopicPartition.LogAppendTime": true}
-
 // chosen are fields whose values a broker chooses, and what kind of thing they are.
 var chosen = map[string]string{
 	"MemberID": "member", "LeaderID": "member", "TopicID": "topic id", "ProducerID": "producer",
@@ -65,7 +61,7 @@ func (c *canon) structure(path string, v reflect.Value, out *[]field) {
 	t := v.Type()
 	for i := range t.NumField() {
 		name := t.Field(i).Name
-		if ignored[name] || cosmetic[t.Name()+"."+name] {
+		if ignored[name] {
 			continue
 		}
 		at := name

@@ -69,8 +69,6 @@ var knownDifferences = []knownDifference{
 	{"admin/quotas: AlterClientQuotas v1*", unserved},
 	{"frames/headers: client id of -2", "Apache Kafka takes any negative length for null"},
 	{"frames/counts: *", "Apache Kafka takes other negative counts for null"},
-	{"transactions/init: *", "the id after an exhausted one"},
-	{"transactions/add partitions: *", "an internal topic cannot be written to; Apache Kafka calls that a lack of rights"},
 	{"transactions/batched add partitions: *", "Apache Kafka does not answer a request for no transaction"},
 	{"transactions/isolation: *", abortedBehind},
 	{"random/transactions seed 5: Fetch v12 (4) *", abortedBehind},

@@ -73,8 +73,8 @@ func produceAcks(s *session) {
 		if err := c.conn().write(c.conn().frame(produceAt(produceVersion, 0, topic, 0, encode(newBatch("v"))))); err != nil {
 			s.note("write acks=0", err.Error())
 		}
-		c.send(metadata(9, topic))            // answered if the connection is still there
-		s.fill(s.name("t"), 0, newBatch("v")) // once it is committed, what was before it is
+		c.send(metadata(9, topic))               // answered if the connection is still there
+		s.fill(s.name("t"), 0, newBatch("last")) // what is before it is committed, too
 		s.ends(s.name("t"), 0)
 	}
 }
@@ -335,7 +335,7 @@ func produceInternal(s *session) {
 
 func produceMinInsync(s *session) {
 	topic := s.topic("t", 1, "min.insync.replicas", "2")
-	for _, acks := range []int16{-1, 1} {
+	for _, acks := range []int16{1, -1} {
 		s.send(produceAt(produceVersion, acks, topic, 0, encode(newBatch("v"))))
 	}
 	s.ends(topic, 0)
