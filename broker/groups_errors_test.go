@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,6 +30,10 @@ func TestTxnOffsetCommitErrors(t *testing.T) {
 	b := openGroupBroker(t, newGroupStores())
 	b.topic(t, "t", 1)
 	member, generation := b.member(t, "stable")
+	var verdict atomic.Pointer[error]
+	b.groups.cfg.Verify = func(_ context.Context, v txnVerification) map[id.Partition]error {
+		return map[id.Partition]error{v.Partitions[0]: *verdict.Load()}
+	}
 	big := txnCommitRequest("g", "", -1, "t", 0)
 	big.Topics[0].Partitions[0].Metadata = kmsg.StringPtr(string(make([]byte, 4097)))
 	plain := func() *kmsg.TxnOffsetCommitRequest { return txnCommitRequest("g", "", -1, "t", 0) }
@@ -63,9 +68,7 @@ func TestTxnOffsetCommitErrors(t *testing.T) {
 		"old producer, group with members": {2, txnCommitRequest("stable", "", -1, "t", 0), nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b.groups.cfg.Verify = func(_ context.Context, v txnVerification) map[id.Partition]error {
-				return map[id.Partition]error{v.Partitions[0]: tc.verdict}
-			}
+			verdict.Store(&tc.verdict)
 			resp := answer[*kmsg.TxnOffsetCommitResponse](t, b, tc.version, tc.req)
 			require.Equal(t, tc.want, kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode))
 		})
