@@ -32,6 +32,10 @@ func TestTxnOffsetCommitErrors(t *testing.T) {
 	b := openGroupBroker(t, newGroupStores())
 	b.topic(t, "t", 1)
 	member, generation := b.member(t, "stable")
+	var verdict atomic.Pointer[error]
+	b.groups.cfg.Verify = func(_ context.Context, v txnVerification) map[id.Partition]error {
+		return map[id.Partition]error{v.Partitions[0]: *verdict.Load()}
+	}
 	big := txnCommitRequest("g", "", -1, "t", 0)
 	big.Topics[0].Partitions[0].Metadata = kmsg.StringPtr(string(make([]byte, 4097)))
 	var verdict atomic.Pointer[error]
