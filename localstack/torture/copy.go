@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -199,21 +201,22 @@ func (l *load) awaitCopied(ctx context.Context) error {
 	}
 	for {
 		offsets, err := l.copyOffsets(ctx)
-		behind := 0
+		var behind []string
 		l.rec.mu.Lock()
 		for p, at := range offsets {
-			if at <= l.rec.committedTo(p) {
-				behind++
+			if high := l.rec.committedTo(p); at <= high {
+				behind = append(behind, fmt.Sprintf("%s is at %d of %d", p, at, high+1))
 			}
 		}
 		l.rec.mu.Unlock()
-		if err == nil && behind == 0 {
+		if err == nil && len(behind) == 0 {
 			return nil
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("await the copies of %s, %d partitions are behind: %w", l.topics[0], behind, errors.Join(err, context.Cause(ctx)))
+			slices.Sort(behind)
+			return fmt.Errorf("await the copies of %s: %s: %w", l.topics[0], strings.Join(behind, ", "), errors.Join(err, context.Cause(ctx)))
 		}
 	}
 }

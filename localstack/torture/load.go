@@ -34,8 +34,9 @@ type load struct {
 
 // Shape of the load.
 const (
-	refusedProducer = 1000             // the number of the one whose records are too large
-	deliveryTimeout = 15 * time.Second // of the last producer, so that some sends end unknown
+	refusedProducer = 1000                         // the number of the one whose records are too large
+	deliveryTimeout = 15 * time.Second             // of the last producer, so that some sends end unknown
+	stopPatience    = txnPatience + 10*time.Second // for a copier to end its transaction and to leave
 )
 
 // startLoad makes the topics and starts the clients.
@@ -166,8 +167,11 @@ func (l *load) settle(ctx context.Context) (unanswered error, unseen error) {
 		errs = append(errs, t.stop(ctx))
 	}
 	unseen = errors.Join(l.awaitCopied(ctx), l.rec.awaitSeen(ctx))
+	// Time of their own: that they are behind does not mean that they are stuck.
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
+	defer cancel()
 	for _, c := range l.copiers {
-		errs = append(errs, c.stop(ctx))
+		errs = append(errs, c.stop(stopping))
 	}
 	return errors.Join(errs...), unseen
 }

@@ -21,6 +21,7 @@ type report struct {
 	Seed       uint64           `json:"seed"`
 	Passed     bool             `json:"passed"`
 	Seconds    float64          `json:"seconds"`
+	Parts      string           `json:"parts"` // of the seconds, in their order
 	Operations operations       `json:"operations"`
 	Faults     map[string]int64 `json:"faults"`
 	// LongestStall is the longest time without an acknowledgement in a partition while
@@ -51,7 +52,7 @@ type operations struct {
 func (o operations) total() int { return o.Sends + o.Polled + o.Commits + o.Read }
 
 // report judges the history.
-func (e *env) report(s scenario, began time.Time) report {
+func (e *env) report(s scenario) report {
 	e.rec.mu.Lock()
 	defer e.rec.mu.Unlock()
 	h := &e.rec.history
@@ -71,7 +72,11 @@ func (e *env) report(s scenario, began time.Time) report {
 	}
 	rep.Anomalies = append(e.anomalies, oracle.Check(h)...)
 	rep.Passed = len(rep.Anomalies) == 0
-	rep.Seconds = time.Since(began).Seconds()
+	rep.Seconds = time.Since(e.began).Seconds()
+	for _, p := range e.parts {
+		rep.Parts += fmt.Sprintf("%s %.1f, ", p.name, p.took.Seconds())
+	}
+	rep.Parts = strings.TrimSuffix(rep.Parts, ", ")
 	return rep
 }
 
@@ -146,9 +151,9 @@ func (r report) line() string {
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {
 		faults = append(faults, fmt.Sprintf("%s %d", name, r.Faults[name]))
 	}
-	return fmt.Sprintf("%s\ttorture/%s\t%.1fs\t%s seed=%d ops=%d sent=%d acked=%d failed=%d unknown=%d polled=%d txns=%d/%d/%d copied=%d stall=%.1fs rss=%dMiB faults=[%s] anomalies=[%s]",
+	return fmt.Sprintf("%s\ttorture/%s\t%.1fs\t%s seed=%d ops=%d sent=%d acked=%d failed=%d unknown=%d polled=%d txns=%d/%d/%d copied=%d stall=%.1fs rss=%dMiB faults=[%s] parts=[%s] anomalies=[%s]",
 		verdict, r.Scenario, r.Seconds, r.Target, r.Seed, r.Operations.total(), r.Operations.Sends, r.Operations.Acked, r.Operations.Failed,
-		r.Operations.Unknown, r.Operations.Polled, r.Operations.Committed, r.Operations.Aborted, r.Operations.Undecided, r.Operations.Copied, r.LongestStall, r.PeakRSS>>20, strings.Join(faults, ", "), r.kinds())
+		r.Operations.Unknown, r.Operations.Polled, r.Operations.Committed, r.Operations.Aborted, r.Operations.Undecided, r.Operations.Copied, r.LongestStall, r.PeakRSS>>20, strings.Join(faults, ", "), r.Parts, r.kinds())
 }
 
 // kinds are the kinds of anomalies that were found, each with how many.

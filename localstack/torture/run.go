@@ -24,12 +24,11 @@ const (
 
 // run runs one scenario. An error means that it could not be run; what it found is in the report.
 func run(ctx context.Context, cfg config, s scenario) (rep report, err error) {
-	began := time.Now()
 	dir, err := makeDir(cfg, s.name)
 	if err != nil {
 		return report{}, err
 	}
-	e := &env{cfg: cfg, rec: newRecorder(), rng: rand.New(rand.NewPCG(cfg.seed, 0))}
+	e := &env{cfg: cfg, rec: newRecorder(), rng: rand.New(rand.NewPCG(cfg.seed, 0)), began: time.Now()}
 	defer func() {
 		err = errors.Join(err, e.end())
 		if err == nil && rep.Passed {
@@ -39,16 +38,18 @@ func run(ctx context.Context, cfg config, s scenario) (rep report, err error) {
 	if err := e.begin(ctx, s, dir); err != nil {
 		return report{}, fmt.Errorf("run %s: %w", s.name, err)
 	}
+	e.part("start")
 	e.rec.watchStalls(true)
 	if err := s.fault(ctx, e); err != nil {
 		e.found(notHealed, "the fault: %v", err)
 	}
+	e.part("fault")
 	e.recover(ctx)
 	e.reads(ctx)
 	if ctx.Err() != nil {
 		return report{}, fmt.Errorf("run %s: %w", s.name, context.Cause(ctx))
 	}
-	rep = e.report(s, began)
+	rep = e.report(s)
 	if !rep.Passed {
 		return rep, e.keep(&rep, dir)
 	}
@@ -98,6 +99,7 @@ func (e *env) recover(ctx context.Context) {
 		e.found(notResumed, "within %s of the end of the fault: %v", resumeIn, err)
 	}
 	e.rec.watchStalls(false)
+	e.part("resume")
 	settling, cancel := context.WithTimeout(ctx, e.cfg.patience)
 	defer cancel()
 	unanswered, unseen := e.load.settle(settling)
@@ -108,18 +110,31 @@ func (e *env) recover(ctx context.Context) {
 		e.found(oracle.NotDrained, "within %s of the end of the load: %v", e.cfg.patience, unseen)
 	}
 	e.load.close()
+	e.part("drain")
+}
+
+// part notes how long a part of the run has taken that ends now.
+func (e *env) part(name string) {
+	now := time.Since(e.began)
+	for _, p := range e.parts {
+		now -= p.took
+	}
+	e.parts = append(e.parts, part{name, now})
 }
 
 // reads reads all partitions as they are, and again when everything was started anew.
 func (e *env) reads(ctx context.Context) {
 	e.readOnce(ctx, "as-is")
+	e.part("read")
 	renewing, cancel := context.WithTimeout(ctx, healLimit)
 	defer cancel()
 	what, err := e.renew(renewing)
 	if err != nil {
 		e.found(notHealed, "%s: %v", what, err)
 	}
+	e.part("renew")
 	e.readOnce(ctx, what)
+	e.part("read again")
 }
 
 func (e *env) readOnce(ctx context.Context, name string) {

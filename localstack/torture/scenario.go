@@ -68,6 +68,14 @@ type env struct {
 	load      *load
 	rng       *rand.Rand
 	anomalies []oracle.Anomaly // found beside the oracle
+	began     time.Time
+	parts     []part // that the run has had, one after the other
+}
+
+// part is a part of a run and its time.
+type part struct {
+	name string
+	took time.Duration
 }
 
 // Kinds of anomalies that the runs find themselves.

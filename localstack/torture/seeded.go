@@ -43,7 +43,13 @@ func seededBugs(ctx context.Context, cfg config, out, messages io.Writer) (misse
 	if err != nil {
 		return false, fmt.Errorf("make a directory for binaries: %w", err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { // what is left of a run that has not ended as it should is kept
+		if err == nil && !missed {
+			err = os.RemoveAll(dir)
+		} else {
+			fmt.Fprintln(messages, "   kept in", dir)
+		}
+	}()
 	binary, err := rig.BuildForebay(ctx, dir, "-tags", "seededbugs")
 	if err != nil {
 		return false, err

@@ -39,10 +39,12 @@ type processes struct {
 // sampling is how often the memory of brokers is looked at.
 const sampling = 250 * time.Millisecond
 
-// brokerArgs make brokers roll, seal and drop segments often, and rebalance soon.
+// brokerArgs make brokers roll, seal and drop segments often, rebalance soon, and look often for
+// transactions that have timed out.
 var brokerArgs = []string{
 	"--segment-bytes", "262144", "--segment-age", "3s", "--tail-bytes", "1048576", "--hot-bytes", "1048576",
 	"--set", "group.initial.rebalance.delay.ms=100",
+	"--set", "transaction.abort.timed.out.transaction.cleanup.interval.ms=500",
 }
 
 // startProcesses starts the brokers that the command line asks for.
@@ -70,7 +72,7 @@ func startProcesses(ctx context.Context, cfg config, dir string) (*processes, er
 	return p, nil
 }
 
-// launchKafka starts Apache Kafka in the place of a broker, as quick to end transactions as ours.
+// launchKafka starts Apache Kafka in the place of a broker, with the settings of brokerArgs that it knows.
 func launchKafka(java *rig.Java) rig.Launch {
 	return func(ctx context.Context, at rig.Place, _ []string) (*rig.Node, error) {
 		return rig.LaunchKafka(ctx, rig.KafkaConfig{Java: java, Dir: at.Dir, Addr: at.Addr, Set: map[string]string{
