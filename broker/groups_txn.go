@@ -119,8 +119,8 @@ func (m *groups) dropGuard(s *groupsShard, producer id.Producer, guard *txnGuard
 }
 
 // verificationErrors are what a producer hears, as in Kafka, when the transaction's coordinator cannot be
-// asked: it takes it for a passing trouble of the group's coordinator, which for all but the first it looks
-// for anew. What is not here it hears as it is.
+// asked: it takes it for a passing trouble of the group's coordinator, for which it looks anew unless that
+// loads. What is not here it hears as it is.
 var verificationErrors = []struct{ err, heard error }{
 	{kerr.NotCoordinator, kerr.NotCoordinator},
 	{kerr.CoordinatorNotAvailable, kerr.CoordinatorNotAvailable},
