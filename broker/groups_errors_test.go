@@ -38,10 +38,6 @@ func TestTxnOffsetCommitErrors(t *testing.T) {
 	}
 	big := txnCommitRequest("g", "", -1, "t", 0)
 	big.Topics[0].Partitions[0].Metadata = kmsg.StringPtr(string(make([]byte, 4097)))
-	var verdict atomic.Pointer[error]
-	b.groups.cfg.Verify = func(_ context.Context, v txnVerification) map[id.Partition]error {
-		return map[id.Partition]error{v.Partitions[0]: *verdict.Load()}
-	}
 	plain := func() *kmsg.TxnOffsetCommitRequest { return txnCommitRequest("g", "", -1, "t", 0) }
 	for name, tc := range map[string]struct {
 		version int16
