@@ -134,12 +134,11 @@ func (p *produce) unverified() (batches []*unverified) {
 	return batches
 }
 
-// How long and how often a partition is to be added to a transaction while the one before it
-// still ends, as by Kafka's add.partitions.to.txn.retry.backoff.max.ms and .backoff.ms: sooner
-// than the client would come back.
+// How often a partition is to be added to a transaction while the one before it still ends, some
+// 100 ms as by Kafka's add.partitions.to.txn.retry.backoff.max.ms: sooner than the client would come back.
 const (
-	addPatience = 100 * time.Millisecond
-	addBackoff  = 10 * time.Millisecond
+	addTries   = 10
+	addBackoff = 10 * time.Millisecond
 )
 
 // admitTimeout is how long a request may hold up its connection for its transaction's coordinator,
@@ -152,13 +151,13 @@ const admitTimeout = 30 * time.Second
 func (p *produce) askCoordinator(ctx context.Context, admissions map[*kmsg.ProduceRequestTopicPartition]admission) {
 	ctx, cancel := context.WithTimeout(ctx, min(time.Duration(p.req.TimeoutMillis)*time.Millisecond, admitTimeout))
 	defer cancel()
-	began := time.Now()
-	for open := p.unverified(); len(open) > 0; {
+	open := p.unverified()
+	for try := 1; len(open) > 0; try++ {
 		errs := p.b.storage.verifyTxn(ctx, p.question(open))
 		pause := false
 		open = slices.DeleteFunc(open, func(u *unverified) bool {
 			err := errs[u.log.ID()]
-			ends := p.adds() && errors.Is(err, kerr.ConcurrentTransactions) && time.Since(began) < addPatience
+			ends := p.adds() && errors.Is(err, kerr.ConcurrentTransactions) && try < addTries
 			same := u.guarded(p)
 			switch {
 			case ends:
