@@ -26,7 +26,7 @@ const copyTopic = "torture-copy"
 
 // copier is a member of that group through all its lives: it reads what is committed, and
 // writes copies and the group's offsets in one transaction. Now and then it aborts, or dies
-// and comes back.
+// and comes back; then the group waits until the session of the one that died is over.
 type copier struct {
 	l      *load
 	name   string // also its transactional id
@@ -132,7 +132,7 @@ func (c *copier) step(session *kgo.GroupTransactSession, p *transactional) (dies
 		return false, err
 	}
 	dice := c.rng.IntN(1000)
-	if dice < 10 {
+	if dice < 10 && !c.l.settling.Load() {
 		return true, nil
 	}
 	return false, c.end(session, p, txn, dice >= 80)

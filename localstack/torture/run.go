@@ -102,7 +102,7 @@ func (e *env) recover(ctx context.Context) {
 	e.part("resume")
 	settling, cancel := context.WithTimeout(ctx, e.cfg.patience)
 	defer cancel()
-	unanswered, unseen := e.load.settle(settling)
+	unanswered, unseen := e.load.settle(settling, e.part)
 	if unanswered != nil {
 		e.found(notResumed, "within %s of the end of the load: %v", e.cfg.patience, unanswered)
 	}
@@ -110,7 +110,7 @@ func (e *env) recover(ctx context.Context) {
 		e.found(oracle.NotDrained, "within %s of the end of the load: %v", e.cfg.patience, unseen)
 	}
 	e.load.close()
-	e.part("drain")
+	e.part("end")
 }
 
 // part notes how long a part of the run has taken that ends now.

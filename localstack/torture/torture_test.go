@@ -184,6 +184,27 @@ func TestRecorderKnowsWhatGroupsHaveNotSeen(t *testing.T) {
 	require.Equal(t, operations{Sends: 5, Acked: 4, Failed: 1, Polled: 4}, count(&r.history))
 }
 
+// Copies that do not come in time do not mean that a copier is stuck.
+func TestCopiersHaveTimeToStopWhenCopiesAreLate(t *testing.T) {
+	refused, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, refused.Close())
+	l := &load{addrs: []string{refused.Addr().String()}, rec: newRecorder(), topics: []string{"torture-1"}}
+	quits := make(chan struct{})
+	c := &copier{l: l, name: "copier-1", quit: func() { close(quits) }, done: make(chan struct{}), cancel: func() { t.Error("it was cut short") }}
+	go func() {
+		<-quits
+		close(c.done)
+	}()
+	l.copiers = []*copier{c}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	unanswered, unseen := l.settle(over, func(string) {})
+	require.NoError(t, unanswered)
+	require.ErrorIs(t, unseen, context.Canceled)
+	require.ErrorContains(t, unseen, "await the copies")
+}
+
 func TestLineLosesRepliesAndIsCut(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
