@@ -40,11 +40,15 @@ const (
 	committedGroup = "committed-tail"
 )
 
+// memberSession is how long a group waits for a member that died. It is shorter than clients of Kafka may
+// have it by default (group.min.session.timeout.ms), since all of the group waits meanwhile.
+const memberSession = 4 * time.Second
+
 // startMember starts a member of a group, which commits what it has got.
 func startMember(l *load, group, name string) (*consumer, error) {
 	c := newConsumer(l, group, name)
 	return c, c.start(l, kgo.ConsumeTopics(l.topics...), kgo.ConsumerGroup(group),
-		kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(time.Second), kgo.RebalanceTimeout(10*time.Second),
+		kgo.SessionTimeout(memberSession), kgo.HeartbeatInterval(time.Second), kgo.RebalanceTimeout(10*time.Second),
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.OnPartitionsAssigned(c.onAssigned), kgo.OnOffsetsFetched(c.onFetched))
 }
 

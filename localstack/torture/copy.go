@@ -81,7 +81,7 @@ func (c *copier) live() (err error) {
 	}
 	opts := append(c.l.clientOpts(c.name), append(p.opts(),
 		kgo.ConsumeTopics(c.l.topics[0]), kgo.ConsumerGroup(copyGroup), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(time.Second), kgo.RebalanceTimeout(10*time.Second),
+		kgo.SessionTimeout(memberSession), kgo.HeartbeatInterval(time.Second), kgo.RebalanceTimeout(10*time.Second),
 		kgo.FetchMaxWait(500*time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.OnPartitionsAssigned(c.onAssigned), kgo.OnOffsetsFetched(c.onFetched))...)
 	session, err := kgo.NewGroupTransactSession(opts...)
@@ -132,7 +132,7 @@ func (c *copier) step(session *kgo.GroupTransactSession, p *transactional) (dies
 		return false, err
 	}
 	dice := c.rng.IntN(1000)
-	if dice < 10 && !c.l.settling.Load() {
+	if dice < 5 && !c.l.settling.Load() {
 		return true, nil
 	}
 	return false, c.end(session, p, txn, dice >= 80)
