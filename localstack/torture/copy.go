@@ -114,7 +114,7 @@ func (c *copier) live() (err error) {
 
 // step copies what one poll gives. dies says that the copier is to end in the middle of it.
 func (c *copier) step(session *kgo.GroupTransactSession, p *transactional) (dies bool, err error) {
-	ctx, cancel := context.WithTimeout(c.ctx, time.Second) // so that the end of the load is seen
+	ctx, cancel := context.WithTimeout(c.ctx, 250*time.Millisecond) // so that the end of the load is seen
 	fetches := session.PollRecords(ctx, 300)
 	cancel()
 	if fetches.Empty() || c.ctx.Err() != nil {
