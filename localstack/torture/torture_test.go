@@ -205,6 +205,16 @@ func TestCopiersHaveTimeToStopWhenCopiesAreLate(t *testing.T) {
 	require.ErrorContains(t, unseen, "await the copies")
 }
 
+func TestOnlyRecordsThatWereGivenCanBeLost(t *testing.T) {
+	p := oracle.Partition{Topic: "t", Index: 1}
+	c := &consumer{got: map[oracle.Partition]int64{p: 645}}
+	loss := &kgo.ErrDataLoss{Topic: "t", Partition: 1, ConsumedTo: 647, ResetTo: 646}
+	require.True(t, c.hasAllBefore(loss), "646 is a marker")
+	loss.ResetTo = 645
+	require.False(t, c.hasAllBefore(loss))
+	require.False(t, c.hasAllBefore(io.EOF))
+}
+
 func TestLineLosesRepliesAndIsCut(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
