@@ -27,6 +27,7 @@ type consumer struct {
 	committed   bool // it reads what is committed only
 	cancel      context.CancelFunc
 	done        chan struct{}
+	got         map[oracle.Partition]int64 // the last offset; of the goroutine that polls
 
 	mu       sync.Mutex
 	assigned map[oracle.Partition]int // how often
@@ -40,11 +41,15 @@ const (
 	committedGroup = "committed-tail"
 )
 
+// memberSession is how long a group waits for a member that died. It is shorter than clients of Kafka may
+// have it by default (group.min.session.timeout.ms), since all of the group waits meanwhile.
+const memberSession = 4 * time.Second
+
 // startMember starts a member of a group, which commits what it has got.
 func startMember(l *load, group, name string) (*consumer, error) {
 	c := newConsumer(l, group, name)
 	return c, c.start(l, kgo.ConsumeTopics(l.topics...), kgo.ConsumerGroup(group),
-		kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(time.Second), kgo.RebalanceTimeout(10*time.Second),
+		kgo.SessionTimeout(memberSession), kgo.HeartbeatInterval(time.Second), kgo.RebalanceTimeout(10*time.Second),
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.OnPartitionsAssigned(c.onAssigned), kgo.OnOffsetsFetched(c.onFetched))
 }
 
@@ -66,6 +71,7 @@ func startTail(l *load, group, name string) (*consumer, error) {
 func newConsumer(l *load, group, name string) *consumer {
 	l.rec.join(group, name)
 	return &consumer{
+		got:  map[oracle.Partition]int64{},
 		name: name, group: group, rec: l.rec, committed: l.rec.isolated(group), line: &line{}, done: make(chan struct{}), assigned: map[oracle.Partition]int{},
 		rng: rand.New(rand.NewPCG(l.cfg.seed, xxhash.Sum64String(name))),
 	}
@@ -125,6 +131,18 @@ func noteFetched(rec *recorder, group, name string, asked time.Duration, resp *k
 	}
 }
 
+// hasAllBefore reports whether an error tells of the loss of records none of which the consumer was
+// given. The client passes over the marker of a transaction without its epoch: if a new leader
+// has written that, it takes the end of the epoch before for a loss.
+func (c *consumer) hasAllBefore(err error) bool {
+	var loss *kgo.ErrDataLoss
+	if !errors.As(err, &loss) {
+		return false
+	}
+	last, ok := c.got[oracle.Partition{Topic: loss.Topic, Index: loss.Partition}]
+	return ok && last < loss.ResetTo
+}
+
 func (c *consumer) run(ctx context.Context) {
 	defer close(c.done)
 	for ctx.Err() == nil {
@@ -132,11 +150,16 @@ func (c *consumer) run(ctx context.Context) {
 		fetches := c.client.PollRecords(ctx, 1000)
 		fetches.EachError(func(topic string, index int32, err error) {
 			var rejoins *kgo.ErrGroupSession // which the client gets over by itself
-			if ctx.Err() == nil && !errors.Is(err, kgo.ErrClientClosed) && !errors.As(err, &rejoins) {
+			if ctx.Err() == nil && !errors.Is(err, kgo.ErrClientClosed) && !errors.As(err, &rejoins) && !c.hasAllBefore(err) {
 				c.rec.clientError("%s: fetch %s-%d: %v", c.name, topic, index, err)
 			}
 		})
-		fetches.EachPartition(func(p kgo.FetchTopicPartition) { c.note(invoked, p) })
+		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+			if n := len(p.Records); n > 0 {
+				c.got[partitionOf(p.Records[n-1])] = p.Records[n-1].Offset
+			}
+			c.note(invoked, p)
+		})
 		if !c.alone {
 			if !fetches.Empty() && c.rng.IntN(2) == 0 { // so that others get some of it again
 				c.commit(ctx)

@@ -26,7 +26,7 @@ const copyTopic = "torture-copy"
 
 // copier is a member of that group through all its lives: it reads what is committed, and
 // writes copies and the group's offsets in one transaction. Now and then it aborts, or dies
-// and comes back.
+// and comes back; then the group waits until the session of the one that died is over.
 type copier struct {
 	l      *load
 	name   string // also its transactional id
@@ -81,7 +81,7 @@ func (c *copier) live() (err error) {
 	}
 	opts := append(c.l.clientOpts(c.name), append(p.opts(),
 		kgo.ConsumeTopics(c.l.topics[0]), kgo.ConsumerGroup(copyGroup), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(time.Second), kgo.RebalanceTimeout(10*time.Second),
+		kgo.SessionTimeout(memberSession), kgo.HeartbeatInterval(time.Second), kgo.RebalanceTimeout(10*time.Second),
 		kgo.FetchMaxWait(500*time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.OnPartitionsAssigned(c.onAssigned), kgo.OnOffsetsFetched(c.onFetched))...)
 	session, err := kgo.NewGroupTransactSession(opts...)
@@ -114,7 +114,7 @@ func (c *copier) live() (err error) {
 
 // step copies what one poll gives. dies says that the copier is to end in the middle of it.
 func (c *copier) step(session *kgo.GroupTransactSession, p *transactional) (dies bool, err error) {
-	ctx, cancel := context.WithTimeout(c.ctx, time.Second) // so that the end of the load is seen
+	ctx, cancel := context.WithTimeout(c.ctx, 250*time.Millisecond) // so that the end of the load is seen
 	fetches := session.PollRecords(ctx, 300)
 	cancel()
 	if fetches.Empty() || c.ctx.Err() != nil {
@@ -132,7 +132,7 @@ func (c *copier) step(session *kgo.GroupTransactSession, p *transactional) (dies
 		return false, err
 	}
 	dice := c.rng.IntN(1000)
-	if dice < 10 {
+	if dice < 5 && !c.l.settling.Load() {
 		return true, nil
 	}
 	return false, c.end(session, p, txn, dice >= 80)

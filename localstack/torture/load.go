@@ -27,6 +27,7 @@ type load struct {
 	transactors []*transactor
 	copiers     []*copier
 	clients     atomic.Int64 // transactional ones so far
+	settling    atomic.Bool  // nobody is to die any more
 
 	losing atomic.Int64 // how many of a thousand replies producers lose
 	lost   atomic.Int64 // how many they have lost
@@ -160,13 +161,18 @@ func (l *load) admin(f func(*kadm.Client) error) error {
 }
 
 // settle ends the producers, each time-bounded by ctx, and waits until consumers have got
-// all that was acknowledged and may be seen. The consumers go on.
-func (l *load) settle(ctx context.Context) (unanswered error, unseen error) {
+// all that was acknowledged and may be seen. The consumers go on. part is told of each part that is over.
+func (l *load) settle(ctx context.Context, part func(string)) (unanswered error, unseen error) {
+	l.settling.Store(true)
 	errs := stopAll(ctx, l.producers)
 	for _, t := range l.transactors {
 		errs = append(errs, t.stop(ctx))
 	}
-	unseen = errors.Join(l.awaitCopied(ctx), l.rec.awaitSeen(ctx))
+	part("answers")
+	unseen = l.awaitCopied(ctx)
+	part("copies")
+	unseen = errors.Join(unseen, l.rec.awaitSeen(ctx))
+	part("consumers")
 	// Time of their own: that they are behind does not mean that they are stuck.
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
 	defer cancel()

@@ -40,7 +40,7 @@ func startMachine(ctx context.Context, seed uint64, dir string) (*machine, error
 		NodeID: 1, Listeners: []broker.Listener{{BindAddr: addr}}, Metadata: kv.NewMem(), Offsets: kv.NewMem(), Objects: objstore.NewMem(),
 		DataDir: filepath.Join(dir, "machine"), Logger: slog.New(slog.NewTextHandler(&m.log, nil)),
 		Storage: broker.Storage{SegmentBytes: 256 << 10, SegmentAge: 3 * time.Second, TailBytes: 1 << 20, HotBytes: 1 << 20},
-		Groups:  broker.Groups{InitialRebalanceDelay: 100 * time.Millisecond},
+		Groups:  broker.Groups{InitialRebalanceDelay: 100 * time.Millisecond, MinSessionTimeout: memberSession}, Transactions: broker.Transactions{AbortInterval: 500 * time.Millisecond},
 	}
 	return m, m.start(ctx)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/forebaylog/forebay/localstack/oracle"
@@ -102,7 +103,7 @@ func (e *env) recover(ctx context.Context) {
 	e.part("resume")
 	settling, cancel := context.WithTimeout(ctx, e.cfg.patience)
 	defer cancel()
-	unanswered, unseen := e.load.settle(settling)
+	unanswered, unseen := e.load.settle(settling, e.part)
 	if unanswered != nil {
 		e.found(notResumed, "within %s of the end of the load: %v", e.cfg.patience, unanswered)
 	}
@@ -110,7 +111,7 @@ func (e *env) recover(ctx context.Context) {
 		e.found(oracle.NotDrained, "within %s of the end of the load: %v", e.cfg.patience, unseen)
 	}
 	e.load.close()
-	e.part("drain")
+	e.part("end")
 }
 
 // part notes how long a part of the run has taken that ends now.
@@ -140,12 +141,18 @@ func (e *env) reads(ctx context.Context) {
 func (e *env) readOnce(ctx context.Context, name string) {
 	draining, cancel := context.WithTimeout(ctx, e.cfg.patience)
 	defer cancel()
-	for _, committed := range []bool{false, true} {
-		reads, err := readAll(draining, e.load, name, committed)
-		if err != nil {
-			e.found(oracle.NotDrained, "the read %s: %v", name, err)
+	var reads [2][]oracle.Read // of everything, and of what is committed
+	var errs [2]error
+	var reading sync.WaitGroup
+	for i := range reads {
+		reading.Go(func() { reads[i], errs[i] = readAll(draining, e.load, name, i == 1) })
+	}
+	reading.Wait()
+	for i := range reads {
+		if errs[i] != nil {
+			e.found(oracle.NotDrained, "the read %s: %v", name, errs[i])
 		}
-		e.rec.read(reads)
+		e.rec.read(reads[i])
 	}
 	if err := e.load.noteCopies(draining, name); err != nil {
 		e.found(oracle.NotDrained, "the read %s: %v", name, err)

@@ -43,7 +43,7 @@ const sampling = 250 * time.Millisecond
 // transactions that have timed out.
 var brokerArgs = []string{
 	"--segment-bytes", "262144", "--segment-age", "3s", "--tail-bytes", "1048576", "--hot-bytes", "1048576",
-	"--set", "group.initial.rebalance.delay.ms=100",
+	"--set", "group.initial.rebalance.delay.ms=100", "--set", "group.min.session.timeout.ms=4000",
 	"--set", "transaction.abort.timed.out.transaction.cleanup.interval.ms=500",
 }
 
@@ -77,6 +77,7 @@ func launchKafka(java *rig.Java) rig.Launch {
 	return func(ctx context.Context, at rig.Place, _ []string) (*rig.Node, error) {
 		return rig.LaunchKafka(ctx, rig.KafkaConfig{Java: java, Dir: at.Dir, Addr: at.Addr, Set: map[string]string{
 			"group.initial.rebalance.delay.ms":                            "100",
+			"group.min.session.timeout.ms":                                "4000",
 			"transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
 		}})
 	}

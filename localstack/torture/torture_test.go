@@ -184,6 +184,37 @@ func TestRecorderKnowsWhatGroupsHaveNotSeen(t *testing.T) {
 	require.Equal(t, operations{Sends: 5, Acked: 4, Failed: 1, Polled: 4}, count(&r.history))
 }
 
+// Copies that do not come in time do not mean that a copier is stuck.
+func TestCopiersHaveTimeToStopWhenCopiesAreLate(t *testing.T) {
+	refused, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, refused.Close())
+	l := &load{addrs: []string{refused.Addr().String()}, rec: newRecorder(), topics: []string{"torture-1"}}
+	quits := make(chan struct{})
+	c := &copier{l: l, name: "copier-1", quit: func() { close(quits) }, done: make(chan struct{}), cancel: func() { t.Error("it was cut short") }}
+	go func() {
+		<-quits
+		close(c.done)
+	}()
+	l.copiers = []*copier{c}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	unanswered, unseen := l.settle(over, func(string) {})
+	require.NoError(t, unanswered)
+	require.ErrorIs(t, unseen, context.Canceled)
+	require.ErrorContains(t, unseen, "await the copies")
+}
+
+func TestOnlyRecordsThatWereGivenCanBeLost(t *testing.T) {
+	p := oracle.Partition{Topic: "t", Index: 1}
+	c := &consumer{got: map[oracle.Partition]int64{p: 645}}
+	loss := &kgo.ErrDataLoss{Topic: "t", Partition: 1, ConsumedTo: 647, ResetTo: 646}
+	require.True(t, c.hasAllBefore(loss), "646 is a marker")
+	loss.ResetTo = 645
+	require.False(t, c.hasAllBefore(loss))
+	require.False(t, c.hasAllBefore(io.EOF))
+}
+
 func TestLineLosesRepliesAndIsCut(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
