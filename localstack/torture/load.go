@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebaylog/forebay/localstack/oracle"
 )
@@ -49,6 +51,9 @@ func startLoad(ctx context.Context, cfg config, addrs []string, rec *recorder) (
 		}
 	}()
 	if err := l.makeTopics(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.awaitTopics(ctx); err != nil {
 		return nil, err
 	}
 	l.rec.isolate(fmt.Sprintf("group-%d", max(2, cfg.groups)))
@@ -148,6 +153,38 @@ func (l *load) makeTopics(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// awaitTopics waits until every broker knows all topics: one whose metadata is a moment behind
+// tells consumers of an unknown topic, which is no fault's doing.
+func (l *load) awaitTopics(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	client, err := kgo.NewClient(l.clientOpts("admin")...)
+	if err != nil {
+		return fmt.Errorf("start an admin client: %w", err)
+	}
+	defer client.Close()
+	for _, broker := range client.SeedBrokers() {
+		for !l.knows(ctx, broker) {
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-ctx.Done():
+				return fmt.Errorf("wait until every broker knows the topics: %w", ctx.Err())
+			}
+		}
+	}
+	return nil
+}
+
+// knows reports whether a broker says that all topics are there.
+func (l *load) knows(ctx context.Context, broker *kgo.Broker) bool {
+	req := kmsg.NewPtrMetadataRequest()
+	for _, topic := range l.topics {
+		req.Topics = append(req.Topics, kmsg.MetadataRequestTopic{Topic: &topic})
+	}
+	resp, err := req.RequestWith(ctx, broker)
+	return err == nil && !slices.ContainsFunc(resp.Topics, func(t kmsg.MetadataResponseTopic) bool { return t.ErrorCode != 0 })
 }
 
 // admin runs f with a fresh admin client.
