@@ -31,8 +31,11 @@ func TestSurprises(t *testing.T) {
 		{"alone", result{Nodes: 1, Cases: cases}, []string{"failed: B: why", "passed: C, which is known as: mended long ago"}},
 		{"three", result{Nodes: 3, Cases: cases}, []string{"passed: C, which is known as: mended long ago"}},
 		{"broken", result{Nodes: 1, Error: "no brokers:\nboth ended"}, []string{"error: no brokers: both ended"}},
-		{"verbose", result{Nodes: 1, Cases: []suite.Case{{Name: "V", Outcome: suite.Failed, Reason: "why\n" + strings.Repeat("x\n", 300)}}},
-			[]string{"failed: V: why" + strings.Repeat(" x", 148) + " …"}},
+		{
+			"verbose",
+			result{Nodes: 1, Cases: []suite.Case{{Name: "V", Outcome: suite.Failed, Reason: "why\n" + strings.Repeat("x\n", 300)}}},
+			[]string{"failed: V: why" + strings.Repeat(" x", 148) + " …"},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) { require.Equal(t, test.want, test.r.surprises(s)) })
 	}
