@@ -8,7 +8,10 @@ import (
 	"github.com/forebaylog/forebay/tiering/producers"
 )
 
-// DescribeProducers (key 61), version 0 (KIP-664). No deviations.
+// DescribeProducers (key 61), version 0 (KIP-664).
+//
+// Deviation: only the leader of a partition answers, others with NOT_LEADER_OR_FOLLOWER, since
+// replicas that follow have no log; with Apache Kafka each replica answers.
 
 func handleDescribeProducers(_ context.Context, b *Broker, c *call) kmsg.Response {
 	req := requestOf[*kmsg.DescribeProducersRequest](c)

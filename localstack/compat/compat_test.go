@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,7 +30,12 @@ func TestSurprises(t *testing.T) {
 	}{
 		{"alone", result{Nodes: 1, Cases: cases}, []string{"failed: B: why", "passed: C, which is known as: mended long ago"}},
 		{"three", result{Nodes: 3, Cases: cases}, []string{"passed: C, which is known as: mended long ago"}},
-		{"broken", result{Nodes: 1, Error: "no brokers"}, []string{"error: no brokers"}},
+		{"broken", result{Nodes: 1, Error: "no brokers:\nboth ended"}, []string{"error: no brokers: both ended"}},
+		{
+			"verbose",
+			result{Nodes: 1, Cases: []suite.Case{{Name: "V", Outcome: suite.Failed, Reason: "why\n" + strings.Repeat("x\n", 300)}}},
+			[]string{"failed: V: why" + strings.Repeat(" x", 148) + " …"},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) { require.Equal(t, test.want, test.r.surprises(s)) })
 	}

@@ -53,7 +53,7 @@ func (r *result) line() string {
 // known ones that passed, and a run that could not be made.
 func (r *result) surprises(s suite.Suite) (all []string) {
 	if r.Error != "" {
-		all = append(all, "error: "+r.Error)
+		all = append(all, "error: "+oneLine(r.Error))
 	}
 	excused := make(map[string]bool) // entries of Known that some case did not pass for
 	met := make(map[string]bool)     // entries of Known that there is a case for
@@ -64,7 +64,7 @@ func (r *result) surprises(s suite.Suite) (all []string) {
 			met[key] = true
 			excused[key] = excused[key] || c.Outcome != suite.Passed
 		case c.Outcome == suite.Failed:
-			all = append(all, fmt.Sprintf("failed: %s: %s", c.Name, c.Reason))
+			all = append(all, fmt.Sprintf("failed: %s: %s", c.Name, oneLine(c.Reason)))
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(met)) {
@@ -73,6 +73,17 @@ func (r *result) surprises(s suite.Suite) (all []string) {
 		}
 	}
 	return all
+}
+
+// oneLine is the beginning of a text that may have many lines, in one. The whole is in the
+// results file, and what a tool said in the log.
+func oneLine(text string) string {
+	const most = 300
+	line := []rune(strings.Join(strings.Fields(text), " "))
+	if len(line) <= most {
+		return string(line)
+	}
+	return string(line[:most]) + "…"
 }
 
 // knownAs finds the entry of Known for a case: its own, or that of a case above it, first for
