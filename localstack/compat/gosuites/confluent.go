@@ -30,6 +30,7 @@ func confluent(version string) suite.Suite {
 		known["TestIntegration/TestProducerConsumerTimestamps"] = "it produces a record of ten years ahead, which message.timestamp.after.max.ms refuses since Kafka 3.6 (KIP-937)"
 	}
 	if version == "v2.3.0" {
+		known["TestIntegration/TestConsumerCommitted"] = "it wants an offset within a second that the client commits by itself after five; so it is on Apache Kafka 4.3.1"
 		known["TestIntegration/TestAdminClient_ListOffsets"] = "it compares an Offset with an int64, which testify never finds equal"
 	}
 	return suite.Suite{
