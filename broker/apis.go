@@ -47,7 +47,7 @@ func apis() []api {
 		{key: kmsg.DescribeUserSCRAMCredentials, min: 0, max: 0, handle: synchronous(handleDescribeUserSCRAMCredentials)},
 		{key: kmsg.UpdateFeatures, min: 0, max: 2, handle: synchronous(handleUpdateFeatures)},
 		{key: kmsg.DescribeCluster, min: 0, max: 2, handle: synchronous(handleDescribeCluster)},
-		{key: kmsg.DescribeProducers, min: 0, max: 0, handle: synchronous(handleDescribeProducers)},
+		{key: kmsg.DescribeProducers, min: 0, max: 0, handle: handleDescribeProducers},
 		{key: kmsg.UnregisterBroker, min: 0, max: 0, handle: synchronous(handleUnregisterBroker)},
 		{key: kmsg.DescribeTransactions, min: 0, max: 0, handle: handleDescribeTransactions},
 		{key: kmsg.ListTransactions, min: 0, max: 2, handle: synchronous(handleListTransactions)},

@@ -1,12 +1,14 @@
 package broker
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/tiering/batch"
 )
 
@@ -96,5 +98,37 @@ func TestClusterMovesOpenTransactions(t *testing.T) {
 			c.awaitServing("t", 0, to)
 			checkOpenAndAborted(c.asNode(members[int32(to)]))
 		})
+	}
+}
+
+// TestClusterDescribeProducers: a replica that does not lead a partition tells what the leader knows,
+// to clients; another broker that asks is told who does not lead.
+func TestClusterDescribeProducers(t *testing.T) {
+	c := newTestCluster(t)
+	members := map[id.Broker]*member{1: c.start(1, unbalanced), 2: c.start(2, unbalanced), 3: c.start(3, unbalanced)}
+	c.createTopic("t", 1, 2)
+	leader := c.leader("t", 0)
+	c.awaitServing("t", 0, leader)
+	openAndAborted(c.asNode(members[leader]))
+	req := kmsg.NewPtrDescribeProducersRequest()
+	req.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: "t", Partitions: []int32{0}}}
+	told := ask(c.asNode(members[leader]), req, kmsg.NewPtrDescribeProducersResponse()).Topics
+	require.Len(t, told[0].Partitions[0].ActiveProducers, 2)
+	state, _ := c.image().Topic("t")
+	for node, m := range members {
+		topics := ask(c.asNode(m), req, kmsg.NewPtrDescribeProducersResponse()).Topics
+		if slices.Contains(state.Partitions[0].Replicas, node) {
+			require.Equal(t, told, topics, "broker %d", node)
+			continue
+		}
+		require.Equal(t, kerr.NotLeaderForPartition.Code, topics[0].Partitions[0].ErrorCode, "broker %d is no replica", node)
+	}
+	for node := range members {
+		if node == leader {
+			continue
+		}
+		resp, err := members[leader].peers.request(t.Context(), node, req)
+		require.NoError(t, err)
+		require.Equal(t, kerr.NotLeaderForPartition.Code, resp.(*kmsg.DescribeProducersResponse).Topics[0].Partitions[0].ErrorCode) //nolint:errcheck // it is what was asked for
 	}
 }

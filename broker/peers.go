@@ -18,6 +18,9 @@ import (
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
+// peerClientID is the client id of what brokers ask each other.
+const peerClientID = "forebay-broker"
+
 const (
 	peerDialTimeout  = 3 * time.Second
 	peerMaxResponse  = 64 << 20 // bytes
@@ -36,6 +39,8 @@ type peers struct {
 	// Gathered requests, one at a time for each peer.
 	markers *joiner[kmsg.WriteTxnMarkersRequestMarker, kmsg.WriteTxnMarkersResponseMarker]
 	adds    *joiner[kmsg.AddPartitionsToTxnRequestTransaction, kmsg.AddPartitionsToTxnResponseTransaction]
+
+	work stdsync.WaitGroup // requests of clients that are handed on
 
 	mu     stdsync.Mutex
 	closed bool
@@ -131,6 +136,7 @@ func (p *peers) close(context.Context) error {
 	p.mu.Unlock()
 	p.markers.close()
 	p.adds.close()
+	p.work.Wait() // they end with their connections
 	return nil
 }
 
@@ -205,7 +211,7 @@ func (p *peerConns) exchange(ctx context.Context, nc net.Conn, req kmsg.Request)
 
 func roundTrip(nc net.Conn, req kmsg.Request) (kmsg.Response, error) {
 	const correlation = 1 // there is one request at a time
-	frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID("forebay")).AppendRequest(nil, req, correlation)
+	frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID(peerClientID)).AppendRequest(nil, req, correlation)
 	if _, err := nc.Write(frame); err != nil {
 		return nil, err
 	}

@@ -71,9 +71,6 @@ func reassignments() []transcript.Case {
 	}
 }
 
-// hangingOfBroker is a case that asks a broker about all partitions that it has a replica of.
-const hangingOfBroker = "transactions: find-hanging of a broker"
-
 // transactions are kafka-transactions' cases; the producer of transactions is kafka-producer-perf-test.
 func transactions() []transcript.Case {
 	const produce = "producer-perf-test {on} --topic txns --num-records 20 --record-size 10 --throughput 20 --transactional-id finished --transaction-duration-ms 200"
@@ -88,10 +85,8 @@ func transactions() []transcript.Case {
 		}},
 		{Name: "transactions: find-hanging, abort", Steps: []transcript.Step{
 			{Run: "transactions {on} find-hanging --topic txns", Not: []string{`xception`}},
-			refuse("transactions {on} abort --topic txns --partition 0 --start-offset 999", `Could not find any open transactions`),
-		}},
-		{Name: hangingOfBroker, Steps: []transcript.Step{
 			{Run: "transactions {on} find-hanging --broker-id 1", Not: []string{`xception`}},
+			refuse("transactions {on} abort --topic txns --partition 0 --start-offset 999", `Could not find any open transactions`),
 		}},
 		{Name: "transactions: forceTerminateTransaction", Steps: []transcript.Step{
 			{Run: "transactions {on} forceTerminateTransaction --transactionalId finished", Not: []string{`xception`}},

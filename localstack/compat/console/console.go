@@ -25,9 +25,6 @@ func Suites() []suite.Suite {
 	return []suite.Suite{
 		{
 			Name: "console", About: "Apache Kafka 4.3.1: the command line tools", Nodes: []int{1, 3}, Limit: limit, Settings: settings,
-			Known: map[string]string{
-				hangingOfBroker + "@3": "only the leader of a partition knows its producers, and the tool asks a broker for those of all replicas; `find-hanging --topic` asks the leaders",
-			},
 			Run: func(ctx context.Context, t *suite.Target) ([]suite.Case, error) {
 				return run(ctx, t, t.Java, mains, all()), nil
 			},
