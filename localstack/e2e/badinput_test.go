@@ -189,7 +189,7 @@ func TestWrongRequests(t *testing.T) {
 	}{
 		{"good", topic, 0, good, nil},
 		{"wrong CRC", topic, 0, flipped, kerr.CorruptMessage},
-		{"cut off", topic, 0, short[:len(short)-3], kerr.CorruptMessage},
+		{"cut off", topic, 0, short[:len(short)-3], kerr.InvalidRecord},
 		{"unknown partition", topic, 1, good, kerr.UnknownTopicOrPartition},
 		{"unknown topic", "nowhere", 0, good, kerr.UnknownTopicOrPartition},
 	} {
