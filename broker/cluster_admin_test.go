@@ -203,3 +203,21 @@ func TestUnregisterBroker(t *testing.T) {
 	require.NoError(t, unregister(4))
 	require.Len(t, n.meta.Image().Brokers(), 2)
 }
+
+// TestClusterKnowsNewTopics: a topic that was created through one broker is known at once to whoever
+// asks another.
+func TestClusterKnowsNewTopics(t *testing.T) {
+	c := newTestCluster(t)
+	first, second := c.asNode(c.start(1)), c.asNode(c.start(2))
+	for i := range 10 {
+		name := fmt.Sprint("t", i)
+		created := metalog.TopicCreated{Name: name, ID: id.NewTopic(), Partitions: make([]metalog.Assignment, 1), ReplicationFactor: 1}
+		first.tell(created)
+		req := kmsg.NewPtrMetadataRequest()
+		req.SetVersion(12)
+		req.Topics = []kmsg.MetadataRequestTopic{{Topic: &name}}
+		resp := ask(second, req, kmsg.NewPtrMetadataResponse())
+		require.Len(t, resp.Topics, 1)
+		require.Equal(t, [16]byte(created.ID), resp.Topics[0].TopicID, name)
+	}
+}

@@ -3,6 +3,8 @@ package broker
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -30,6 +32,7 @@ const (
 func handleMetadata(ctx context.Context, b *Broker, c *call) kmsg.Response {
 	req := requestOf[*kmsg.MetadataRequest](c)
 	resp := responseTo[*kmsg.MetadataResponse](req)
+	b.lookAgain(ctx, req)
 	failed := b.autoCreate(ctx, req)
 	img := b.meta.Image()
 	cluster := img.ClusterID()
@@ -61,6 +64,27 @@ func handleMetadata(ctx context.Context, b *Broker, c *call) kmsg.Response {
 		resp.Topics = append(resp.Topics, missingTopic(c, rt, err))
 	}
 	return resp
+}
+
+// lookAgainTime is how long an answer may be held up by a look at the metadata log.
+const lookAgainTime = 500 * time.Millisecond
+
+// lookAgain brings the metadata up to date if they lack a topic that is asked for: it may have
+// been created a moment ago, through another broker.
+func (b *Broker) lookAgain(ctx context.Context, req *kmsg.MetadataRequest) {
+	img := b.meta.Image()
+	missing := slices.ContainsFunc(req.Topics, func(rt kmsg.MetadataRequestTopic) bool {
+		_, err := findTopic(img, rt, req.Version)
+		return err != nil
+	})
+	if b.cluster == nil || !missing {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookAgainTime)
+	defer cancel()
+	if err := b.meta.Refresh(ctx); err != nil {
+		b.log.Debug("answer from metadata that may be a moment old", "err", err)
+	}
 }
 
 // autoCreate creates the topics of req that do not exist, if client and broker
