@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
@@ -140,47 +139,26 @@ const maxGroup = 900
 // noName stands for the empty group, in which Kafka lets simple consumers commit.
 const noName = "%"
 
-// escapeGroup makes any name of a group a valid part of a key: bytes that are not
-// UTF-8, zero bytes and "%" become %XX. It fails with ErrInvalidGroup.
+// escapeGroup makes any name of a group a valid part of a key. It fails with ErrInvalidGroup.
 func escapeGroup(group string) (string, error) {
 	if group == "" {
 		return noName, nil
 	}
-	var b strings.Builder
-	for i := 0; i < len(group); {
-		r, n := utf8.DecodeRuneInString(group[i:])
-		if r == utf8.RuneError && n == 1 || r == 0 || r == '%' {
-			fmt.Fprintf(&b, "%%%02X", group[i])
-		} else {
-			b.WriteString(group[i : i+n])
-		}
-		i += n
+	escaped := kv.Escape(group)
+	if len(escaped) > maxGroup {
+		return "", fmt.Errorf("%w: %d bytes, at most %d", ErrInvalidGroup, len(escaped), maxGroup)
 	}
-	if b.Len() > maxGroup {
-		return "", fmt.Errorf("%w: %d bytes, at most %d", ErrInvalidGroup, b.Len(), maxGroup)
-	}
-	return b.String(), nil
+	return escaped, nil
 }
 
+// unescapeGroup is the inverse of escapeGroup. It fails with ErrCorrupt.
 func unescapeGroup(s string) (string, error) {
 	if s == noName {
 		return "", nil
 	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] != '%' {
-			b.WriteByte(s[i])
-			continue
-		}
-		if i+2 >= len(s) {
-			return "", fmt.Errorf("%w: group %q", ErrCorrupt, s)
-		}
-		c, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
-		if err != nil {
-			return "", fmt.Errorf("%w: group %q", ErrCorrupt, s)
-		}
-		b.WriteByte(byte(c))
-		i += 2
+	group, err := kv.Unescape(s)
+	if err != nil {
+		return "", fmt.Errorf("%w: group: %w", ErrCorrupt, err)
 	}
-	return b.String(), nil
+	return group, nil
 }
