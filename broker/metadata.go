@@ -72,12 +72,15 @@ const lookAgainTime = 500 * time.Millisecond
 // lookAgain brings the metadata up to date if they lack a topic that is asked for: it may have
 // been created a moment ago, through another broker.
 func (b *Broker) lookAgain(ctx context.Context, req *kmsg.MetadataRequest) {
+	if b.cluster == nil { // nobody else creates topics
+		return
+	}
 	img := b.meta.Image()
 	missing := slices.ContainsFunc(req.Topics, func(rt kmsg.MetadataRequestTopic) bool {
 		_, err := findTopic(img, rt, req.Version)
 		return err != nil
 	})
-	if b.cluster == nil || !missing {
+	if !missing {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookAgainTime)
