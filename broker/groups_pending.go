@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -424,21 +425,11 @@ func (m *groups) endQuiet(ctx context.Context, s *groupsShard, groupID string, m
 			err = <-result
 		}
 		if err != nil || refused != nil {
-			return firstError(err, refused)
+			return cmp.Or(err, refused)
 		}
 	}
 	m.mu.Lock()
 	m.writePending(s, groupID, marker.Producer, t, nil, func(err error) { result <- err })
 	m.mu.Unlock()
 	return <-result
-}
-
-// firstError returns the first error that is not nil.
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebaylog/forebay/broker/partition"
+	"github.com/forebaylog/forebay/infra/pause"
 	"github.com/forebaylog/forebay/tiering/batch"
 )
 
@@ -154,14 +155,14 @@ func (p *produce) askCoordinator(ctx context.Context, admissions map[*kmsg.Produ
 	open := p.unverified()
 	for try := 1; len(open) > 0; try++ {
 		errs := p.b.storage.verifyTxn(ctx, p.question(open))
-		pause := false
+		ending := false // the transaction before, of one of them
 		open = slices.DeleteFunc(open, func(u *unverified) bool {
 			err := errs[u.log.ID()]
 			ends := p.adds() && errors.Is(err, kerr.ConcurrentTransactions) && try < addTries
 			same := u.guarded(p)
 			switch {
 			case ends:
-				pause = true
+				ending = true
 				return false
 			case err != nil:
 				admissions[u.partition] = admission{err: p.coordinatorError(err)}
@@ -170,8 +171,8 @@ func (p *produce) askCoordinator(ctx context.Context, admissions map[*kmsg.Produ
 			}
 			return err != nil || same
 		})
-		if pause {
-			pauseUnless(ctx, addBackoff, nil)
+		if ending {
+			_ = pause.For(ctx, addBackoff) // the question after it fails if ctx has ended
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/forebaylog/forebay/broker/txn"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/infra/pause"
 	"github.com/forebaylog/forebay/infra/transactions"
 )
 
@@ -73,7 +74,7 @@ func (m *txnCoordinator) complete(ctx context.Context, e *txnEntry) {
 		if err := <-done; err == nil || errors.Is(err, txn.ErrInvalidState) { // an earlier coordinator's completion came in between
 			return
 		}
-		pauseUnless(ctx, wait, nil)
+		_ = pause.For(ctx, wait) // whether ctx has ended is looked at next
 	}
 }
 
