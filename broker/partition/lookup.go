@@ -184,7 +184,7 @@ func (l *Log) sealed(ctx context.Context, from id.Offset) iter.Seq2[chain.Segmen
 				}
 				from = seg.Next
 			}
-			if len(page) < chainPage {
+			if len(page) == 0 {
 				return
 			}
 		}

@@ -8,9 +8,13 @@
 // an item is only written where none is, at the end of the chain, two sealers
 // never overlap: one of them gets ErrTaken and starts again from the new end.
 //
-// A chain starts at offset 0, and its last item must never be deleted while the
-// partition lives, for it says where the chain goes on. Nor may an item go while a
-// sealer may still take its base for the end: it would append a second one there.
+// Replacing segments by one that has their offsets, merged or compacted, is a write of one
+// item too, the first of them; the others are spare then: see Replace and Canonical.
+//
+// The last item of a chain must never be deleted while the partition lives, for it says
+// where the chain goes on. Nor may an item go while a sealer may still take its base for
+// the end, or a rewriter build on it: all who look at a chain in order to change it do so
+// within a time that is bounded, and items go later than that (package collect).
 // The package reads no objects, but for Verify, keeps nothing in memory and leaves
 // no goroutine behind. A Store is safe for concurrent use, also with others,
 // elsewhere, on the same table.
@@ -153,8 +157,9 @@ func (s *Store) Find(ctx context.Context, p id.Partition, off id.Offset) (Segmen
 	return seg, nil
 }
 
-// Segments returns, in order, the segments that hold from or what follows it, at
-// most limit of them, 0 for all.
+// Segments returns, in order, the segments that hold from or what follows it, of the
+// next limit items of the chain, 0 for all: fewer than limit segments also where some
+// were replaced. There are none if and only if the chain ends at or below from.
 func (s *Store) Segments(ctx context.Context, p id.Partition, from id.Offset, limit int) ([]Segment, error) {
 	start := max(from, 0)
 	seg, ok, err := s.floor(ctx, p, start)
@@ -168,10 +173,14 @@ func (s *Store) Segments(ctx context.Context, p id.Partition, from id.Offset, li
 	if err != nil {
 		return nil, fmt.Errorf("read the chain of %s: %w", p, err)
 	}
-	segs := make([]Segment, len(items))
-	for i, item := range items {
-		if segs[i], err = decodeItem(p, item); err != nil {
+	segs := make([]Segment, 0, len(items))
+	for _, item := range items {
+		seg, err := decodeItem(p, item)
+		if err != nil {
 			return nil, err
+		}
+		if n := len(segs); n == 0 || seg.Base >= segs[n-1].Next { // else it was replaced
+			segs = append(segs, seg)
 		}
 	}
 	return segs, nil

@@ -28,7 +28,9 @@ func SegmentOf(run *pack.Run, object string, size int64) Segment {
 
 // Matches reports how a segment and the run in its object contradict each other, nil if they agree.
 func Matches(seg Segment, run *pack.Run) error {
-	if in := SegmentOf(run, seg.Object, seg.ObjectSize); in != seg {
+	in := SegmentOf(run, seg.Object, seg.ObjectSize)
+	in.Sealed, in.Rewritten, in.CleanedTo = seg.Sealed, seg.Rewritten, seg.CleanedTo // which the run does not tell
+	if in != seg {
 		return fmt.Errorf("the chain says %+v, the object %+v", seg, in)
 	}
 	return nil

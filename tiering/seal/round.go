@@ -88,7 +88,9 @@ func (s *Sealer) sealOne(ctx context.Context, src source, pl *plan, skip map[id.
 	links := make([]chain.Link, len(footer.Runs))
 	for i := range footer.Runs {
 		// A run begins where its chain once ended: at its tail.
-		links[i] = chain.Link{Partition: footer.Runs[i].Partition, Segment: chain.SegmentOf(&footer.Runs[i], name, size), AtEnd: true}
+		seg := chain.SegmentOf(&footer.Runs[i], name, size)
+		seg.Sealed = footer.Created.UnixMilli()
+		links[i] = chain.Link{Partition: footer.Runs[i].Partition, Segment: seg, AtEnd: true}
 	}
 	done := s.commit(ctx, links, skip)
 	return done > 0 || len(skip) > known, nil

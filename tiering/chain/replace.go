@@ -1,0 +1,84 @@
+package chain
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/kv"
+)
+
+// ErrChanged: the item is not what it was when the chain was read. Read it again.
+var ErrChanged = errors.New("chain item changed")
+
+// Replace puts one segment in the place of the items of old, which are canonical, follow each
+// other, and were read less than the grace of the collector ago: seg has their offsets.
+//
+// Commit point: the write of the first item of old under the condition that it is what it
+// was. A crash before it leaves the object of seg, if it has one, in no chain; after it the
+// other items of old are spare. It fails with ErrChanged if another was faster, and
+// with kv.ErrUnknown if that cannot be told.
+func (s *Store) Replace(ctx context.Context, p id.Partition, old []Item, seg Segment) error {
+	if len(old) == 0 {
+		return fmt.Errorf("replace segments of %s: %w: there are none", p, ErrInvalid)
+	}
+	seg.Rewritten = true
+	fail := func(err error) error {
+		return fmt.Errorf("replace the segments from %d to %d of %s by object %q: %w", old[0].Base, old[len(old)-1].Next, p, seg.Object, err)
+	}
+	for i := 1; i < len(old); i++ {
+		if old[i].Base != old[i-1].Next {
+			return fail(fmt.Errorf("%w: %d is followed by %d", ErrInvalid, old[i-1].Next, old[i].Base))
+		}
+	}
+	if seg.Base != old[0].Base || seg.Next != old[len(old)-1].Next {
+		return fail(fmt.Errorf("%w: it has the offsets %d to %d", ErrInvalid, seg.Base, seg.Next))
+	}
+	if err := seg.Validate(); err != nil {
+		return fail(err)
+	}
+	write := kv.Write{Key: segmentKey(p, seg.Base), Value: seg.AppendTo(nil), If: old[0].Version}
+	err := s.kv.Write(ctx, write)[0].Err
+	if errors.Is(err, kv.ErrUnknown) || errors.Is(err, kv.ErrConflict) { // no two rewrites have the same value, but of empty segments
+		item, readErr := s.kv.Get(ctx, write.Key)
+		switch {
+		case readErr == nil && bytes.Equal(item.Value, write.Value):
+			return nil
+		case readErr == nil && item.Version != old[0].Version, errors.Is(readErr, kv.ErrNotFound):
+			return fail(ErrChanged)
+		case readErr != nil:
+			err = errors.Join(err, readErr)
+		}
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// Remove removes items, spare ones or those of a topic that is gone, each unless it has changed
+// since it was read. An item that is gone already is no error. The first error is returned,
+// once all were tried.
+func (s *Store) Remove(ctx context.Context, p id.Partition, items []Item) error {
+	writes := make([]kv.Write, len(items))
+	for i, item := range items {
+		writes[i] = kv.Write{Key: segmentKey(p, item.Base), Delete: true, If: item.Version}
+	}
+	for _, r := range s.kv.Write(ctx, writes...) {
+		if r.Err != nil && !errors.Is(r.Err, kv.ErrConflict) {
+			return fmt.Errorf("remove %d items of the chain of %s: %w", len(items), p, r.Err)
+		}
+	}
+	return nil
+}
+
+// Forget removes the index item of a chain all of whose items were removed, of a topic that
+// is gone.
+func (s *Store) Forget(ctx context.Context, p id.Partition) error {
+	if err := s.kv.Write(ctx, kv.Write{Key: indexKey(p), Delete: true, Any: true})[0].Err; err != nil {
+		return fmt.Errorf("forget the chain of %s: %w", p, err)
+	}
+	return nil
+}
