@@ -5,16 +5,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
 )
 
+// CommitWithin is how long ago whoever changes a chain may have looked at it, or may have begun to
+// upload what it names, by its own monotonic clock: else it gives up and begins anew. The
+// collector's grace must be longer.
+const CommitWithin = 30 * time.Minute
+
 // ErrChanged: the item is not what it was when the chain was read. Read it again.
 var ErrChanged = errors.New("chain item changed")
 
 // Replace puts one segment in the place of the items of old, which are canonical, follow each
-// other, and were read less than the grace of the collector ago: seg has their offsets.
+// other, and were read less than CommitWithin ago: seg has their offsets.
 //
 // Commit point: the write of the first item of old under the condition that it is what it
 // was. A crash before it leaves the object of seg, if it has one, in no chain; after it the
