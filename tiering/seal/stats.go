@@ -8,15 +8,15 @@ import (
 
 // Stats are counts since the Sealer was made, and what is left to do.
 type Stats struct {
-	Packs         int64 // uploaded
-	Segments      int64 // appended to chains
-	Records       int64 // in them
-	Bytes         int64 // of batches in them
-	Taken         int64 // segments that another sealer was faster with
-	Dropped       int64 // hot segments
-	DroppedBytes  int64
-	LagSegments   int   // rolled hot segments that hold unsealed batches
-	LagBytes      int64 // their size
+	Packs        int64 // uploaded
+	Segments     int64 // appended to chains
+	Records      int64 // in them
+	Bytes        int64 // of batches in them
+	Taken        int64 // segments that another sealer was faster with
+	Dropped      int64 // hot segments
+	DroppedBytes int64
+	LagSegments  int   // rolled hot segments that hold unsealed batches
+	LagBytes     int64 // their size
 	// Oldest is when the oldest hot segment, rolled or not, that holds unsealed batches was begun; zero
 	// if there is none.
 	Oldest        time.Time
