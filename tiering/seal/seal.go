@@ -107,12 +107,15 @@ type Config struct {
 	AfterPass func(ctx context.Context, sealedTo func(context.Context, id.Partition) (id.Offset, error)) error
 }
 
+// defaultDiskBudget is that of Config.DiskBudget, in bytes.
+const defaultDiskBudget = 1 << 30
+
 func (c Config) withDefaults() Config {
 	if c.FS == nil {
 		c.FS = vfs.OS()
 	}
 	if c.DiskBudget <= 0 {
-		c.DiskBudget = 1 << 30
+		c.DiskBudget = defaultDiskBudget
 	}
 	if c.MaxPackBytes <= 0 {
 		c.MaxPackBytes = 256 << 20
@@ -143,7 +146,9 @@ func (c Config) withDefaults() Config {
 
 // Sealer seals the hot segments of one journal.
 type Sealer struct {
-	cfg Config
+	cfg      Config
+	controls controls
+	again    chan struct{} // wakes Run after a change of the controls
 
 	// closing ends the calls under way; calls counts them.
 	closing chan struct{}
@@ -162,11 +167,13 @@ type Sealer struct {
 
 // New returns a Sealer that does nothing until Run, SealAll or Adopt is called.
 func New(cfg Config) *Sealer {
-	return &Sealer{
-		cfg: cfg.withDefaults(), closing: make(chan struct{}),
+	s := &Sealer{
+		cfg: cfg.withDefaults(), closing: make(chan struct{}), again: make(chan struct{}, 1),
 		round: make(chan struct{}, 1), tails: map[id.Partition]tail{}, sealed: map[id.Segment]struct{}{},
 		forgotten: map[id.Partition]struct{}{},
 	}
+	s.SetDiskBudget(s.cfg.DiskBudget)
+	return s
 }
 
 // Run seals segments as they are rolled and releases sealed ones until ctx ends or the Sealer is
@@ -207,13 +214,14 @@ func (s *Sealer) sleep(ctx context.Context, d time.Duration, wakeable bool) bool
 	select {
 	case <-timer.C:
 	case <-rolled:
+	case <-s.again:
 	case <-ctx.Done():
 	}
 	return ctx.Err() == nil
 }
 
-// SealAll rolls the active segment and seals all that is hot, then releases what the
-// disk budget asks for. On an error part of it may be sealed.
+// SealAll rolls the active segment and seals all that is hot, unless sealing is paused, then
+// releases what the disk budget asks for. On an error part of it may be sealed.
 func (s *Sealer) SealAll(ctx context.Context) error {
 	ctx, leave, err := s.enter(ctx)
 	if err != nil {
