@@ -28,7 +28,6 @@ type task struct {
 	states  []producers.State // as of the end
 
 	kept  []pack.AbortedTxn      // whose markers are in the run
-	epoch id.Epoch               // of the last batch
 	begun bool                   // the run has
 	last  [batch.HeaderSize]byte // of the last batch that was read
 }
@@ -98,7 +97,7 @@ func (t *task) copyTo(ctx context.Context, w *packWriter) error {
 			return err
 		}
 	}
-	return w.end(t, t.epochs, t.states, t.kept)
+	return w.end(t, t.states, t.kept)
 }
 
 // readFooters reads what the old runs tell beside their batches.
@@ -107,8 +106,13 @@ func (t *task) readFooters(ctx context.Context, w *packWriter) error {
 	for i, item := range t.Old {
 		if item.Empty() {
 			t.sparse = true
-			t.addEpoch(item.FirstEpoch, item.Base)
-			t.addEpoch(item.LastEpoch, item.Next-1) // no earlier: nobody shall be told of a shorter epoch
+			err := t.addEpoch(item.FirstEpoch, item.Base)
+			if err == nil {
+				err = t.addEpoch(item.LastEpoch, item.Next-1) // no earlier: nobody shall be told of a shorter epoch
+			}
+			if err != nil {
+				return err
+			}
 			continue
 		}
 		footer, err := w.cfg.Cold.Footer(ctx, item.Object, item.ObjectSize)
@@ -120,8 +124,11 @@ func (t *task) readFooters(ctx context.Context, w *packWriter) error {
 			return fmt.Errorf("object %s has no run of the partition", item.Object)
 		}
 		for _, e := range run.Epochs {
-			t.addEpoch(e.Epoch, e.Start)
+			if err := t.addEpoch(e.Epoch, e.Start); err != nil {
+				return err
+			}
 		}
+		t.sparse = t.sparse || run.Sparse
 		t.aborted = append(t.aborted, run.Aborted...)
 		if i == len(t.Old)-1 {
 			t.states = slices.Clone(run.Producers)
@@ -130,10 +137,16 @@ func (t *task) readFooters(ctx context.Context, w *packWriter) error {
 	return nil
 }
 
-func (t *task) addEpoch(e id.Epoch, start id.Offset) {
-	if n := len(t.epochs); n == 0 || e > t.epochs[n-1].Epoch {
+// addEpoch adds a leader epoch that begins at start unless it has begun before.
+func (t *task) addEpoch(e id.Epoch, start id.Offset) error {
+	n := len(t.epochs)
+	if n > 0 && e < t.epochs[n-1].Epoch {
+		return fmt.Errorf("leader epoch %d at offset %d follows %d", e, start, t.epochs[n-1].Epoch)
+	}
+	if n == 0 || e > t.epochs[n-1].Epoch {
 		t.epochs = append(t.epochs, pack.EpochStart{Epoch: e, Start: start})
 	}
+	return nil
 }
 
 // add appends what is left of a batch.
@@ -167,12 +180,9 @@ func sameplace(v, left batch.View) error {
 	return nil
 }
 
-// append appends a batch to the run, which it begins if need be. The order of the batches was
-// seen to when they were read, but for the epochs from one segment to the next.
+// append appends a batch to the run, which it begins if need be. The order of the batches and
+// their epochs was seen to when they were read.
 func (t *task) append(ctx context.Context, w *packWriter, v batch.View) error {
-	if t.begun && v.LeaderEpoch() < t.epoch {
-		return fmt.Errorf("the batch at offset %d has leader epoch %d, the one before it %d", v.BaseOffset(), v.LeaderEpoch(), t.epoch)
-	}
 	if err := w.wait(ctx, v.Length()); err != nil {
 		return err
 	}
@@ -182,7 +192,6 @@ func (t *task) append(ctx context.Context, w *packWriter, v batch.View) error {
 		}
 		t.begun = true
 	}
-	t.epoch = v.LeaderEpoch()
 	t.keepAborted(v)
 	return w.append(v)
 }

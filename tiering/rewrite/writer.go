@@ -83,22 +83,28 @@ func (w *packWriter) begin(ctx context.Context, t *task) error {
 		})
 	}
 	w.open = true
+	if t.sparse {
+		return w.keep(w.pack.BeginSparse(t.Partition, t.base(), t.next()))
+	}
 	return w.keep(w.pack.BeginRun(t.Partition))
 }
 
 // append adds a batch to the run.
 func (w *packWriter) append(v batch.View) error { return w.keep(w.pack.Append(v)) }
 
-// end ends the run.
-func (w *packWriter) end(_ *task, _ []pack.EpochStart, states []producers.State, aborted []pack.AbortedTxn) error {
+// end ends the run of a task.
+func (w *packWriter) end(t *task, states []producers.State, aborted []pack.AbortedTxn) error {
 	w.open = false
+	if t.sparse {
+		return w.keep(w.pack.EndSparse(t.epochs, states, aborted))
+	}
 	return w.keep(w.pack.EndRun(states, aborted))
 }
 
 // giveUp ends the run of a task that failed within it: what is there of it is in no chain.
 func (w *packWriter) giveUp(t *task) {
 	if w.open && w.err == nil {
-		_ = w.end(t, t.epochs, nil, nil) // w.err keeps it
+		_ = w.end(t, nil, nil) // w.err keeps it
 	}
 	w.open = false
 }
