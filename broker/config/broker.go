@@ -66,7 +66,7 @@ func newRegistry(defs []Definition) *registry {
 var (
 	topics  = newRegistry(topicDefinitions)
 	groups  = newRegistry(groupDefinitions)
-	brokers = newRegistry(slices.Concat(readOnlyDefinitions(), throttles, defaultsOfTopics()))
+	brokers = newRegistry(slices.Concat(readOnlyDefinitions(), throttles, tieringDefinitions, defaultsOfTopics()))
 )
 
 func readOnlyDefinitions() []Definition {

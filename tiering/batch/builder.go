@@ -12,7 +12,6 @@ type Builder struct {
 	head    View // the header so far
 	records []byte
 	scratch []byte
-	rebuilt bool // by Rebuild
 }
 
 // New starts a batch of no producer at offset 0. It panics if the codec does not exist.
@@ -104,9 +103,6 @@ func (b *Builder) Build() View {
 // BuildInto is Build into the memory of dst, whose content is lost.
 func (b *Builder) BuildInto(dst View) View {
 	v := append(dst[:0], b.head...)
-	if b.rebuilt && v.Records() == 0 {
-		v.empty()
-	}
 	v = compress(v, v.Codec(), b.records)
 	v.put32(posLength, int32(len(v)-logOverhead))
 	v.seal()

@@ -1,11 +1,8 @@
 package batch
 
-import "encoding/binary"
-
 // Rebuild starts a batch that takes the place of v, with fewer records, as compaction makes them:
 // base and last offset, epoch, producer, sequence numbers, codec and attributes are v's, times are
-// those of the records that are added with Keep. Built without any, it is an empty batch, which
-// has v's largest time, no compression and no delete horizon.
+// those of the records that are added with Keep, of which there is at least one: see [View.Hollow].
 func Rebuild(v View) *Builder {
 	b := &Builder{head: make(View, HeaderSize)}
 	return b.Rebuild(v)
@@ -14,7 +11,7 @@ func Rebuild(v View) *Builder {
 // Rebuild makes b start anew, in place of v, as [Rebuild] does; its memory is used again.
 func (b *Builder) Rebuild(v View) *Builder {
 	copy(b.head, v[:HeaderSize])
-	b.records, b.rebuilt = b.records[:0], true
+	b.records = b.records[:0]
 	b.head.put32(posRecords, 0)
 	return b
 }
@@ -33,10 +30,4 @@ func (b *Builder) Keep(r Record) *Builder {
 		b.head.put64(posMaxTimestamp, noTimestamp)
 	}
 	return b.add(r, int32(r.Offset-b.head.BaseOffset()))
-}
-
-// empty makes a header without records what Kafka's readers expect of it.
-func (v View) empty() {
-	v.put64(posBaseTimestamp, noTimestamp)
-	binary.BigEndian.PutUint16(v[posAttributes:], v.u16(posAttributes)&^(attrCodec|attrDeleteHorizon))
 }

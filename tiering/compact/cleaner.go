@@ -13,9 +13,7 @@ import (
 type Rules struct {
 	Keys *KeyMap   // sealed
 	End  id.Offset // the map holds all keys below it; what lies from there on is kept
-	// Last is the offset before which a batch ends that stays, if only as an empty one: the end of what could be cleaned, so
-	// that a chain does not end in nothing.
-	Last            id.Offset
+
 	Aborted         []producers.AbortedTxn // all whose markers lie above the log start
 	DeleteRetention time.Duration
 	Now             time.Time // of the pass
@@ -86,14 +84,12 @@ func (c *Cleaner) clean(v batch.View) (batch.View, error) {
 		needHorizon = s.tombstones && !hasHorizon
 	}
 	switch {
-	case s.kept == 0 && v.NextOffset() == c.rules.Last:
-		return c.rebuild(v, s, false)
 	case s.kept == 0:
 		return nil, nil
 	case s.kept == int(v.Records()) && !needHorizon:
 		return v, nil
 	}
-	return c.rebuild(v, s, needHorizon)
+	return c.rebuild(v, needHorizon)
 }
 
 // sifted says what stays of a batch; which records, keep says.
@@ -141,7 +137,7 @@ func (c *Cleaner) stays(r batch.Record, over bool) (bool, error) {
 }
 
 // rebuild makes the batch of the records that keep names.
-func (c *Cleaner) rebuild(v batch.View, s sifted, setHorizon bool) (batch.View, error) {
+func (c *Cleaner) rebuild(v batch.View, setHorizon bool) (batch.View, error) {
 	if c.builder == nil {
 		c.builder = batch.Rebuild(v)
 	} else {
@@ -150,17 +146,15 @@ func (c *Cleaner) rebuild(v batch.View, s sifted, setHorizon bool) (batch.View, 
 	if setHorizon {
 		c.builder.DeleteHorizon(c.rules.Now.Add(c.rules.DeleteRetention).UnixMilli())
 	}
-	if s.kept > 0 {
-		i := 0
-		for r, err := range batch.Decode(v, 0) {
-			if err != nil {
-				return nil, err
-			}
-			if c.keep[i] {
-				c.builder.Keep(r)
-			}
-			i++
+	i := 0
+	for r, err := range batch.Decode(v, 0) {
+		if err != nil {
+			return nil, err
 		}
+		if c.keep[i] {
+			c.builder.Keep(r)
+		}
+		i++
 	}
 	c.out = c.builder.BuildInto(c.out)
 	return c.out, nil
