@@ -41,6 +41,7 @@ type storage struct {
 	traffic  traffic
 	controls *tieringControls
 	life     *lifecycleLoops
+	sizes    *sealedSizes
 	// verifyTxn is Broker.verifyTxn, but for tests.
 	verifyTxn func(context.Context, txnVerification) map[id.Partition]error
 
@@ -85,6 +86,8 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 		ProducerExpiry: cfg.Storage.ProducerExpiry,
 		Cluster:        b.meta.Image().ClusterID(), Node: cfg.NodeID, Now: cfg.Now, Logger: b.log,
 	}
+	s.sizes = newSealedSizes(chains, cfg.Now)
+	sc.Sealed = s.sizes.sealed
 	if b.cluster != nil {
 		pc.Streams = b.cluster.streams
 	}
