@@ -111,8 +111,11 @@ type Config struct {
 	Offsets  kv.Store       // committed offsets of groups
 	Chains   kv.Store       // the sealed chains; default: Metadata
 	Objects  objstore.Store // packs and snapshots
-	FS       vfs.FS         // below DataDir
-	DataDir  string         // hot segments and index; "" keeps them in memory
+	// ObjectsName and WALName are what DescribeLogDirs calls the object store and that of WAL objects,
+	// such as s3://bucket/prefix: "objects", and the former.
+	ObjectsName, WALName string
+	FS                   vfs.FS // below DataDir
+	DataDir              string // hot segments and index; "" keeps them in memory
 
 	Cluster *Cluster // nil: this node alone, its hot segments the only copy until they are sealed
 
@@ -131,6 +134,8 @@ type Config struct {
 // withDefaults returns cfg with every zero setting replaced by its default.
 func (cfg Config) withDefaults() Config {
 	setDefault(&cfg.Chains, cfg.Metadata)
+	setDefault(&cfg.ObjectsName, "objects")
+	setDefault(&cfg.WALName, cfg.ObjectsName)
 	setDefault(&cfg.FS, vfs.OS())
 	setDefault(&cfg.Logger, slog.New(slog.DiscardHandler))
 	setDefault(&cfg.Registerer, prometheus.Registerer(prometheus.NewRegistry()))

@@ -40,6 +40,7 @@ type storage struct {
 	sessions fetchSessions
 	traffic  traffic
 	controls *tieringControls
+	sizes    *sealedSizes
 	// verifyTxn is Broker.verifyTxn, but for tests.
 	verifyTxn func(context.Context, txnVerification) map[id.Partition]error
 
@@ -84,6 +85,8 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 		ProducerExpiry: cfg.Storage.ProducerExpiry,
 		Cluster:        b.meta.Image().ClusterID(), Node: cfg.NodeID, Now: cfg.Now, Logger: b.log,
 	}
+	s.sizes = newSealedSizes(chains, cfg.Now)
+	sc.Sealed = s.sizes.sealed
 	if b.cluster != nil {
 		pc.Streams = b.cluster.streams
 	}

@@ -113,6 +113,7 @@ func (s *Sealer) commit(ctx context.Context, links []chain.Link, skip map[id.Par
 			case err == nil:
 				s.tails[p] = tail{seg.Next, seg}
 				done++
+				s.cfg.Sealed(p, seg)
 				s.count(func(st *Stats) { st.Segments++; st.Bytes += seg.Length; st.Records += seg.Records })
 			case errors.Is(err, chain.ErrTaken):
 				s.count(func(st *Stats) { st.Taken++ })

@@ -100,6 +100,8 @@ type Config struct {
 	// committed. Beyond it they may be none of its log's: another leader may put others in
 	// their place, and so they are neither sealed nor dropped. nil: all that is rolled is committed.
 	Committed func(id.Partition) id.Offset
+	// Sealed is told of each segment that was appended to a chain; nil: nobody is. It must not block.
+	Sealed func(id.Partition, chain.Segment)
 	// AfterPass is called within a round, after it has sealed what it could and unless it was
 	// broken off; nil: nothing is. sealedTo returns an offset up to which the partition's
 	// chain reaches at least: as last seen for those that are live, else read anew.
@@ -137,6 +139,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Committed == nil {
 		c.Committed = func(id.Partition) id.Offset { return math.MaxInt64 }
+	}
+	if c.Sealed == nil {
+		c.Sealed = func(id.Partition, chain.Segment) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
