@@ -93,8 +93,12 @@ func (w *world) start() {
 	})
 	w.keeper = lifecycle.New(lifecycle.Config{
 		Image: w.meta.Image, Update: w.decide, Topic: effective, Chain: w.chains, Cold: w.cold, ProducerExpiry: w.expiry, Now: w.clock,
+		Valid: func() bool { return emptySegments },
 	})
 }
+
+// emptySegments lets the keeper put segments without an object into chains.
+const emptySegments = false
 
 // effective is what counts for a topic.
 func effective(t *metalog.Topic) *config.Effective {
