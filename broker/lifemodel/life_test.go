@@ -236,12 +236,11 @@ func (l *life) Crash(t *rapid.T) {
 
 // someStep is a step that may fail at any place; the node crashes behind it.
 func (l *life) someStep(t *rapid.T) {
-	ctx := context.Background()
+	ctx := l.w.fuse.light(rapid.IntRange(0, 12).Draw(t, "operations"))
 	steps := map[string]func(){
 		"seal":   func() { _ = l.w.sealer.SealAll(ctx) },
 		"retain": func() { _ = l.w.keeper.Retain(ctx, l.ids()) },
 	}
-	l.w.fuse.light(rapid.IntRange(0, 12).Draw(t, "operations"))
 	names := make([]string, 0, len(steps))
 	for name := range steps {
 		names = append(names, name)

@@ -155,27 +155,38 @@ type fuse struct {
 	mu   sync.Mutex
 	set  bool
 	left int
+	end  context.CancelFunc
 }
 
-func (f *fuse) light(operations int) {
+// light returns a context that ends when the fuse has blown: nobody goes on trying.
+func (f *fuse) light(operations int) context.Context {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.set, f.left = true, operations
+	ctx, end := context.WithCancel(context.Background())
+	f.set, f.left, f.end = true, operations, end
+	return ctx
 }
 
 func (f *fuse) mend() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.set {
+		f.end()
+	}
 	f.set = false
 }
 
 func (f *fuse) blown() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.set {
-		f.left--
+	if !f.set {
+		return false
 	}
-	return f.set && f.left < 0
+	f.left--
+	if f.left < 0 {
+		f.end()
+	}
+	return f.left < 0
 }
 
 // dated is an object store whose clock is that of the world, and which fails with its fuse.
