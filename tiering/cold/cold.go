@@ -101,11 +101,18 @@ const maxFetches = 16
 // New returns a Reader of the packs in objects, which the caller closes after it.
 func New(objects objstore.Store, cfg Config) *Reader {
 	r := &Reader{cfg: cfg.withDefaults(), objects: objects, owner: newOwner(), trail: newTrail()}
-	fetches := min(maxFetches, r.cfg.CacheBytes/r.cfg.ChunkBytes/2)
-	kept := r.cfg.CacheBytes - fetches*r.cfg.ChunkBytes
-	r.chunks = newCache(r.owner, kept, int(fetches), r.fetchChunk, func(b []byte) int64 { return int64(len(b)) })
+	r.chunks = newCache(r.owner, 0, maxFetches, r.fetchChunk, func(b []byte) int64 { return int64(len(b)) })
+	r.SetCacheBytes(r.cfg.CacheBytes)
 	r.footers = newCache(r.owner, r.cfg.FooterBytes, maxFetches, r.fetchFooter, footerCost)
 	return r
+}
+
+// SetCacheBytes changes Config.CacheBytes; 0 or less selects the default. What is in memory beyond it
+// goes at once, and requests under way when they end.
+func (r *Reader) SetCacheBytes(bytes int64) {
+	c := Config{CacheBytes: bytes, ChunkBytes: r.cfg.ChunkBytes}.withDefaults()
+	fetches := min(maxFetches, c.CacheBytes/c.ChunkBytes/2)
+	r.chunks.resize(c.CacheBytes-fetches*c.ChunkBytes, int(fetches))
 }
 
 // Close cancels the requests under way and waits for their end, as long as ctx

@@ -41,6 +41,10 @@ func (s *Sealer) pass(ctx context.Context) error {
 }
 
 func (s *Sealer) sealRolled(ctx context.Context, skip map[id.Partition]error) error {
+	if s.Paused() {
+		s.markSealed(ctx, s.unsealed(), skip)
+		return ctx.Err()
+	}
 	g := newGatherer(s.cfg.FS, s.cfg.Journal)
 	defer g.close()
 	return s.drain(ctx, g, skip, func() plan {
@@ -56,7 +60,7 @@ func (s *Sealer) sealRolled(ctx context.Context, skip map[id.Partition]error) er
 func (s *Sealer) drain(ctx context.Context, src source, skip map[id.Partition]error, next func() plan) error {
 	for stalls := 0; stalls < maxStalls; {
 		pl := next()
-		if len(pl.runs) == 0 || ctx.Err() != nil {
+		if len(pl.runs) == 0 || s.Paused() || ctx.Err() != nil {
 			return ctx.Err()
 		}
 		progress, err := s.sealOne(ctx, src, &pl, skip)
@@ -84,7 +88,7 @@ func (s *Sealer) sealOne(ctx context.Context, src source, pl *plan, skip map[id.
 	ctx, cancel := context.WithTimeout(ctx, chain.CommitWithin)
 	defer cancel()
 	known := len(skip)
-	name := s.objectName()
+	name := chain.NewObjectName(s.cfg.Node, s.cfg.Now())
 	footer, size, err := s.upload(ctx, src, pl, name, skip)
 	if errors.Is(err, errNoRuns) {
 		return len(skip) > known, nil
@@ -138,6 +142,7 @@ func (s *Sealer) append(ctx context.Context, links []chain.Link, now time.Time, 
 		case err == nil:
 			s.tails[p] = tail{seg.Next, seg, now}
 			done++
+			s.cfg.Sealed(p, seg)
 			s.count(func(st *Stats) { st.Segments++; st.Bytes += seg.Length; st.Records += seg.Records })
 		case errors.Is(err, chain.ErrTaken):
 			s.count(func(st *Stats) { st.Taken++ })
@@ -148,14 +153,24 @@ func (s *Sealer) append(ctx context.Context, links []chain.Link, now time.Time, 
 	return done
 }
 
-// noteLag counts what is rolled but not sealed.
+// noteLag counts what is rolled but not sealed, and looks for the oldest of what is not sealed.
 func (s *Sealer) noteLag() {
 	var bytes int64
-	segs := s.unsealed()
-	for _, seg := range segs {
-		bytes += seg.Size
+	var segments int
+	var oldest time.Time
+	for _, seg := range s.cfg.Journal.Segments() {
+		if s.isSealed(seg) || !holdsAny(seg) {
+			continue
+		}
+		if oldest.IsZero() {
+			oldest = seg.Created
+		}
+		if seg.Rolled {
+			segments++
+			bytes += seg.Size
+		}
 	}
-	s.count(func(st *Stats) { st.LagSegments, st.LagBytes = len(segs), bytes })
+	s.count(func(st *Stats) { st.LagSegments, st.LagBytes, st.Oldest = segments, bytes, oldest })
 }
 
 // release drops sealed segments, oldest first, until the rest is within the disk
@@ -167,7 +182,7 @@ func (s *Sealer) release() error {
 		total += seg.Size
 	}
 	for _, seg := range segs {
-		if total <= s.cfg.DiskBudget || !s.isSealed(seg) {
+		if total <= s.DiskBudget() || !s.isSealed(seg) {
 			return nil
 		}
 		if seg.Damaged {
