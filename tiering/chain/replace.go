@@ -18,7 +18,7 @@ import (
 // collector's grace must be longer.
 const CommitWithin = 30 * time.Minute
 
-// ErrChanged: the item is not what it was when the chain was read. Read it again.
+// ErrChanged means that the item is not what it was when the chain was read. Read it again.
 var ErrChanged = errors.New("chain item changed")
 
 // Unchanged looks again at items of a chain, in order, that were read before: nil if each is still

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
@@ -79,18 +80,28 @@ func (f Finding) String() string {
 // Summary counts what Verify looked at.
 type Summary struct {
 	Partitions, Segments, Objects int
+	Spare                         int   // items that do not count any more: see Canonical
 	Records, Bytes                int64 // in the segments
 	Orphans                       int
 	Damage                        int // findings that are no orphans
 }
 
-// Verify walks every chain of table: that its segments are contiguous, that every
-// object they name is there and whole, every byte read against its checksums, and
-// holds what the segments say. It also names the packs that no chain names. It
-// calls report for each finding, from its own goroutine, and returns an error only
-// if it could not go on. Objects that are sealed meanwhile may appear as orphans.
+// Verify is VerifyFrom for one who does not know where the logs start: a chain may begin anywhere.
 func Verify(ctx context.Context, table kv.Store, objects objstore.Store, report func(Finding)) (Summary, error) {
-	v := verifier{table: table, objects: objects, report: report, links: map[string][]Link{}}
+	return VerifyFrom(ctx, table, objects, func(id.Partition) (id.Offset, bool) { return 0, false }, report)
+}
+
+// VerifyFrom walks every chain of table: that its canonical segments are contiguous from the log
+// start on, that every object they name is there and whole, every byte read against its checksums, and
+// holds what the segments say. Of spare items it is no matter whether their objects are there. It
+// also names the packs that no chain names. It calls report for each finding, from its own goroutine,
+// and returns an error only if it could not go on. Objects that are sealed meanwhile may appear as orphans.
+//
+// start tells where the log of a partition starts, or false if that is not known.
+func VerifyFrom(
+	ctx context.Context, table kv.Store, objects objstore.Store, start func(id.Partition) (id.Offset, bool), report func(Finding),
+) (Summary, error) {
+	v := verifier{table: table, objects: objects, start: start, report: report, links: map[string][]Link{}, spare: map[string]struct{}{}}
 	ps, err := Open(table).Partitions(ctx)
 	if err != nil {
 		return v.sum, err
@@ -112,8 +123,10 @@ type verifier struct {
 	table   kv.Store
 	objects objstore.Store
 	report  func(Finding)
+	start   func(id.Partition) (id.Offset, bool)
 	sum     Summary
-	links   map[string][]Link // by object
+	links   map[string][]Link   // by object, of what is canonical
+	spare   map[string]struct{} // objects of spare items
 }
 
 func (v *verifier) find(f Finding) {
@@ -128,33 +141,54 @@ func (v *verifier) find(f Finding) {
 // chain checks the items of one partition and notes what they name.
 func (v *verifier) chain(ctx context.Context, p id.Partition) error {
 	v.sum.Partitions++
-	var end id.Offset
-	r := kv.Range{Limit: 1000}
-	for {
-		items, err := v.table.Query(ctx, partKey(p), r)
+	raw, err := v.table.Query(ctx, partKey(p), kv.Range{})
+	if err != nil {
+		return fmt.Errorf("read the chain of %s: %w", p, err)
+	}
+	items := make([]Item, 0, len(raw))
+	for _, r := range raw {
+		seg, err := decodeItem(p, r)
 		if err != nil {
-			return fmt.Errorf("read the chain of %s: %w", p, err)
+			at, _ := strconv.ParseInt(r.Key.Sort, 10, 64) // a damaged key has no offset
+			v.find(Finding{Kind: BadItem, Partition: p, Offset: id.Offset(at), Err: err})
+			continue
 		}
-		for _, item := range items {
-			seg, err := decodeItem(p, item)
-			if err != nil {
-				v.find(Finding{Kind: BadItem, Partition: p, Offset: end, Err: err})
-				continue
-			}
-			if seg.Base != end {
-				err := fmt.Errorf("it starts at %d, the one before ends at %d", seg.Base, end)
-				v.find(Finding{Kind: BadChain, Partition: p, Offset: seg.Base, Err: err})
-			}
-			end = seg.Next
-			v.sum.Segments++
-			v.sum.Records += seg.Records
-			v.sum.Bytes += seg.Length
-			v.links[seg.Object] = append(v.links[seg.Object], Link{Partition: p, Segment: seg})
+		items = append(items, Item{Segment: seg, Version: r.Version})
+	}
+	if len(items) == 0 {
+		return nil
+	}
+	start, known := v.start(p)
+	if !known {
+		start = items[0].Base
+	}
+	canonical, spare, err := Canonical(items, start)
+	if err != nil {
+		v.gaps(p, items, min(start, items[0].Base))
+	}
+	for _, item := range canonical {
+		v.sum.Segments++
+		v.sum.Records += item.Records
+		v.sum.Bytes += item.Length
+		if !item.Empty() {
+			v.links[item.Object] = append(v.links[item.Object], Link{Partition: p, Segment: item.Segment})
 		}
-		if len(items) < r.Limit {
-			return nil
+	}
+	v.sum.Spare += len(spare)
+	for _, item := range spare {
+		v.spare[item.Object] = struct{}{}
+	}
+	return nil
+}
+
+// gaps names the places where a chain, which should begin at end, goes on above.
+func (v *verifier) gaps(p id.Partition, items []Item, end id.Offset) {
+	for _, item := range items {
+		if item.Base > end {
+			err := fmt.Errorf("it starts at %d, the one before ends at %d", item.Base, end)
+			v.find(Finding{Kind: BadChain, Partition: p, Offset: item.Base, Err: err})
 		}
-		r.From = items[len(items)-1].Key.Sort + "\x00"
+		end = max(end, item.Next)
 	}
 }
 
@@ -208,7 +242,8 @@ func (v *verifier) orphans(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("list the packs: %w", err)
 		}
-		if _, ok := v.links[info.Key]; !ok {
+		_, named := v.links[info.Key]
+		if _, spare := v.spare[info.Key]; !named && !spare {
 			v.find(Finding{Kind: OrphanFound, Object: info.Key})
 		}
 	}

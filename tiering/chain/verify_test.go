@@ -21,11 +21,12 @@ type sealed struct {
 	table   *kv.Mem
 	objects *objstore.Mem
 	links   map[string][]Link
+	start   id.Offset // of all logs
 }
 
 func newSealed(t *testing.T) *sealed {
 	t.Helper()
-	s := &sealed{kv.NewMem(), objstore.NewMem(), map[string][]Link{}}
+	s := &sealed{table: kv.NewMem(), objects: objstore.NewMem(), links: map[string][]Link{}}
 	s.pack(t, "packs/a", 0, 3)
 	s.pack(t, "packs/b", 10, 2)
 	return s
@@ -59,7 +60,7 @@ func (s *sealed) pack(t *testing.T, name string, base id.Offset, partitions int)
 func (s *sealed) verify(t *testing.T) (Summary, []Finding) {
 	t.Helper()
 	var found []Finding
-	sum, err := Verify(ctx, s.table, s.objects, func(f Finding) { found = append(found, f) })
+	sum, err := VerifyFrom(ctx, s.table, s.objects, func(id.Partition) (id.Offset, bool) { return s.start, true }, func(f Finding) { found = append(found, f) })
 	require.NoError(t, err)
 	return sum, found
 }
@@ -145,6 +146,37 @@ func TestVerifyFindsEachDamage(t *testing.T) {
 			require.Equal(t, len(found), sum.Orphans+sum.Damage)
 		})
 	}
+}
+
+// What was replaced, or lies below the log start, is no damage, whether or not its object is there.
+func TestVerifyOfSpareItems(t *testing.T) {
+	s := newSealed(t)
+	chains := Open(s.table)
+	for n := range 2 {
+		items, err := chains.Items(ctx, partition(n+1))
+		require.NoError(t, err)
+		require.NoError(t, chains.Replace(ctx, partition(n+1), items, Segment{Base: 0, Next: 20, MaxTimestamp: -1}))
+	}
+	sum, found := s.verify(t)
+	require.Empty(t, found, "packs/b is named by spare items")
+	require.Equal(t, 2, sum.Spare)
+	require.Equal(t, 3, sum.Segments)
+	require.Equal(t, int64(10), sum.Records)
+	require.NoError(t, s.objects.Delete(ctx, "packs/b"))
+	_, found = s.verify(t)
+	require.Empty(t, found)
+
+	s = newSealed(t)
+	for n := range 2 {
+		s.write(t, kv.Write{Key: segmentKey(partition(n+1), 0), Delete: true, Any: true})
+	}
+	s.start = 10
+	sum, found = s.verify(t)
+	require.Len(t, found, 0)
+	require.Equal(t, 3, sum.Segments)
+	sum, err := Verify(ctx, s.table, s.objects, func(f Finding) { t.Error(f) })
+	require.NoError(t, err)
+	require.Equal(t, 3, sum.Segments)
 }
 
 // TestVerifyWalksLongChains: past one page of items.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/infra/offsets"
 	"github.com/forebaylog/forebay/tiering/chain"
@@ -17,7 +18,14 @@ func (a *auditor) chains(ctx context.Context) error {
 		return nil // reported
 	}
 	objects := watched{a.dir.Objects, a.stage}
-	sum, err := chain.Verify(ctx, store, objects, func(f chain.Finding) { a.chainFinding(f) })
+	start := func(p id.Partition) (id.Offset, bool) {
+		if a.image == nil {
+			return 0, false
+		}
+		state, ok := a.image.Partition(p)
+		return state.Start, ok
+	}
+	sum, err := chain.VerifyFrom(ctx, store, objects, start, func(f chain.Finding) { a.chainFinding(f) })
 	a.sum.Links, a.sum.Packs, a.sum.Sealed, a.sum.PackBytes = sum.Segments, sum.Objects, sum.Records, sum.Bytes
 	if err != nil {
 		return a.damagedIn(ctx, "chain", a.dir.Control, err)
