@@ -41,6 +41,7 @@ type rig struct {
 	gate    *gate
 	budget  int64 // of the hot tier, in bytes
 	segment int64 // of it, in bytes
+	packs   int   // that compaction has made
 
 	// beforeEntries, if not nil, runs once before the hot entries are listed.
 	beforeEntries func()
