@@ -40,6 +40,7 @@ type storage struct {
 	sessions fetchSessions
 	traffic  traffic
 	controls *tieringControls
+	life     *lifecycleLoops
 	sizes    *sealedSizes
 	// verifyTxn is Broker.verifyTxn, but for tests.
 	verifyTxn func(context.Context, txnVerification) map[id.Partition]error
@@ -108,6 +109,9 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 			return nil, fmt.Errorf("register metrics of the cluster: %w", err)
 		}
 	}
+	if s.life, err = newLifecycleLoops(s, chains); err != nil {
+		return nil, err
+	}
 	s.controls = newTieringControls(s)
 	s.unsub = b.meta.Subscribe(func(_, image *metalog.Image) { s.logs.Apply(image); s.controls.wake.send() })
 	s.logs.Apply(b.meta.Image()) // what changed since they were opened
@@ -115,6 +119,7 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 	s.idle.Go(func() { s.controls.run(background) })
 	s.idle.Go(func() { _ = s.sealer.Run(background) }) // it ends with background
 	s.idle.Go(func() { s.watch(background) })
+	s.idle.Go(func() { s.life.run(background) })
 	return s, nil
 }
 

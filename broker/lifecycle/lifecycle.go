@@ -41,9 +41,9 @@ type Config struct {
 	Chain *chain.Store
 	Cold  Footers
 
-	// Unsealed is how many bytes of a partition are not sealed yet, as far as it is known; they
-	// count for retention.bytes. nil: none are known.
-	Unsealed func(id.Partition) int64
+	// Unsealed returns, as of now, how many bytes of partitions lie at or above an offset, as far as it is known: those
+	// beyond the end of a chain count for retention.bytes. nil: none are known.
+	Unsealed func() func(p id.Partition, from id.Offset) int64
 	// ProducerExpiry is how long a silent producer without an open transaction is remembered: 24 h.
 	ProducerExpiry time.Duration
 	// Valid reports whether chains may be changed now: the session is valid. nil: always.
@@ -54,7 +54,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	if c.Unsealed == nil {
-		c.Unsealed = func(id.Partition) int64 { return 0 }
+		c.Unsealed = func() func(id.Partition, id.Offset) int64 { return func(id.Partition, id.Offset) int64 { return 0 } }
 	}
 	if c.ProducerExpiry <= 0 {
 		c.ProducerExpiry = 24 * time.Hour

@@ -35,9 +35,9 @@ type looked struct {
 func (k *Keeper) Retain(ctx context.Context, ps []id.Partition) error {
 	ctx, cancel := context.WithTimeout(ctx, chain.CommitWithin)
 	defer cancel()
-	found := make([]*looked, len(ps))
+	found, unsealed := make([]*looked, len(ps)), k.cfg.Unsealed()
 	err := each(ctx, "look at what retention asks for", ps, func(ctx context.Context, i int, p id.Partition) (err error) {
-		found[i], err = k.look(ctx, p)
+		found[i], err = k.look(ctx, p, unsealed)
 		return err
 	})
 	var moves []metalog.StartMove
@@ -59,7 +59,7 @@ func (k *Keeper) Retain(ctx context.Context, ps []id.Partition) error {
 }
 
 // look decides where the log of p shall start; nil if there is nothing to be decided.
-func (k *Keeper) look(ctx context.Context, p id.Partition) (*looked, error) {
+func (k *Keeper) look(ctx context.Context, p id.Partition, unsealed func(id.Partition, id.Offset) int64) (*looked, error) {
 	img := k.cfg.Image()
 	state, ok := img.Partition(p)
 	topic, known := img.TopicByID(p.Topic)
@@ -81,7 +81,7 @@ func (k *Keeper) look(ctx context.Context, p id.Partition) (*looked, error) {
 			l.keeps = append(l.keeps, item.Segment)
 		}
 	}
-	l.to = Start(l.keeps, cfg, state.Start, k.cfg.Now(), k.cfg.Unsealed(p))
+	l.to = Start(l.keeps, cfg, state.Start, k.cfg.Now(), unsealed(p, items[len(items)-1].Next))
 	return l, nil
 }
 
@@ -156,7 +156,7 @@ func (k *Keeper) empty(ctx context.Context, p id.Partition, l *looked) error {
 		return nil
 	}
 	err = k.cfg.Chain.Replace(ctx, p, []chain.Item{last}, chain.Segment{
-		Base: last.Base, Next: last.Next, MaxTimestamp: -1, FirstEpoch: last.FirstEpoch, LastEpoch: last.LastEpoch,
+		Base: last.Base, Next: last.Next, MaxTimestamp: -1, FirstEpoch: last.LastEpoch, LastEpoch: last.LastEpoch,
 		Sealed: now.UnixMilli(), CleanedTo: last.CleanedTo,
 	})
 	switch {

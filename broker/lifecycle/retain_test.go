@@ -167,7 +167,15 @@ func TestRetainMovesStarts(t *testing.T) {
 }
 
 func TestRetainCountsWhatIsHot(t *testing.T) {
-	w := newWorld(t, 1, func(c *Config) { c.Unsealed = func(id.Partition) int64 { return 100 } })
+	w := newWorld(t, 1, func(c *Config) {
+		c.Unsealed = func() func(id.Partition, id.Offset) int64 {
+			return func(p id.Partition, from id.Offset) int64 {
+				require.Equal(t, part(0), p)
+				require.Equal(t, id.Offset(30), from)
+				return 100
+			}
+		}
+	})
 	w.cfg = keep(config.Unlimited, 200)
 	w.seal(part(0), row{}.at(1, 2, 3))
 	require.NoError(t, w.keeper.Retain(ctx, parts(1)))
