@@ -62,6 +62,8 @@ type nodeParts struct {
 	objects          objstore.Store
 	fs               vfs.FS
 	dataDir          string
+	objectsName      string // what clients are told of where the packs are
+	walName          string
 	cluster          *broker.Cluster
 	close            func() error
 	welcome          func(net.Addr, *adminServer) // says that the node is ready
@@ -114,6 +116,7 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 		return err
 	}
 	defer func() { err = errors.Join(err, parts.close()) }()
+	cfg.ObjectsName, cfg.WALName = parts.objectsName, parts.walName
 	cfg.Metadata, cfg.Offsets, cfg.Objects, cfg.FS, cfg.DataDir, cfg.Cluster = parts.control, parts.offsets, parts.objects, parts.fs, parts.dataDir, parts.cluster
 	r.admin.serve(prometheus.Gatherers{registry, prometheus.GathererFunc(r.gather)})
 	for again := false; ; {
