@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,6 +66,7 @@ func (a *actor) produce(s *session) {
 		a.w.mu.Lock()
 		s.known[p] = max(s.known[p], r.next)
 		p.committed = max(p.committed, r.next)
+		a.w.taken[name] = true
 		a.w.mu.Unlock()
 	}
 }
@@ -114,20 +116,21 @@ func segmentOf(r run, name string, size int64) chain.Segment {
 	return chain.Segment{Base: r.base, Next: r.next, Object: name, ObjectSize: size, Length: 1, Records: 1}
 }
 
-// adoptable reads the WAL objects from end on, as who takes over does.
+// adoptable reads the WAL objects from end on, as who takes over does, and reports whether
+// none of those is gone that nobody has sealed.
 func (a *actor) adoptable(ctx context.Context, p *part, end, known id.Offset) bool {
 	a.w.mu.Lock()
 	var names []string
 	for name, r := range a.w.runs {
-		if r.p == p && r.base < known && r.next > end {
+		if a.w.taken[name] && r.p == p && r.base < known && r.next > end {
 			names = append(names, name)
 		}
 	}
 	a.w.mu.Unlock()
+	slices.Sort(names)
 	for _, name := range names {
-		_, err := a.objects.ReadAt(ctx, name, make([]byte, 1), 0)
-		if errors.Is(err, objstore.ErrNotFound) {
-			continue // the attempt of an upload, or sealed by another
+		if _, err := a.objects.ReadAt(ctx, name, make([]byte, 1), 0); errors.Is(err, objstore.ErrNotFound) {
+			return false
 		}
 	}
 	return true
@@ -188,6 +191,7 @@ func (w *stage) fenced(s *session) {
 		for _, o := range slot.Objects {
 			r := w.runs[o.Name]
 			r.p.committed = max(r.p.committed, r.next)
+			w.taken[o.Name] = true
 		}
 	}
 	s.fenced = true
@@ -349,7 +353,8 @@ func (w *stage) reader(a *actor) {
 			if end, _, _, err := w.chains.End(w.ctx, p.p); err != nil || end <= p.start {
 				continue
 			} else if off := p.start + id.Offset(a.draw(int64(end-p.start))); !a.read(&p, off) {
-				w.violated("offset %d of %s cannot be read", off, p.p)
+				items, _ := w.chains.Items(w.ctx, p.p)
+				w.violated("offset %d of %s cannot be read; the chain is %v", off, p.p, spans(items))
 			}
 		}
 	}
@@ -360,7 +365,7 @@ func (a *actor) read(p *part, off id.Offset) bool {
 	for attempt := range 3 {
 		seg, err := a.w.chains.Find(a.w.ctx, p.p, off)
 		if attempt < 2 {
-			a.delay()
+			delay(a.draw)
 		}
 		if err == nil {
 			err = a.w.readSegment(a.w.objects, p.p, seg)
@@ -386,7 +391,7 @@ func (w *stage) collector(a *actor) {
 			Metadata: a.table, Objects: a.objects, Rate: -1, Grace: grace,
 			Image: func(context.Context) (*metalog.Image, error) {
 				image := w.image()
-				a.delay()
+				delay(a.draw)
 				return image, nil
 			},
 		}).Run(ctx)
@@ -441,4 +446,13 @@ func (w *stage) releaseAll() error {
 		}
 	}
 	return nil
+}
+
+// spans tells what the items of a chain cover.
+func spans(items []chain.Item) []string {
+	all := make([]string, len(items))
+	for i, item := range items {
+		all[i] = fmt.Sprintf("%d-%d", item.Base, item.Next)
+	}
+	return all
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"math/rand/v2"
 	"strings"
@@ -22,13 +23,17 @@ type actor struct {
 	objects objstore.Store
 	chains  *chain.Store
 
-	mu  sync.Mutex // an actor may have several goroutines
-	rng *rand.Rand
+	n   uint64
+	mu  sync.Mutex
+	rng *rand.Rand // for the actor's own goroutine
 }
 
 // start runs an actor.
 func (w *stage) start(f func(a *actor)) {
-	a := &actor{w: w, rng: rand.New(rand.NewPCG(w.seed, w.number()))}
+	w.mu.Lock()
+	w.started++
+	a := &actor{w: w, n: w.started, rng: rand.New(rand.NewPCG(w.seed, w.started))}
+	w.mu.Unlock()
 	a.table = kv.Inject(&lateTable{w.table, a}, a.tableFault)
 	a.objects = objstore.Inject(w.objects, a.objectFault)
 	a.chains = chain.Open(a.table)
@@ -50,28 +55,40 @@ func (a *actor) goesOn(d time.Duration) bool {
 
 // delay is the time that something takes, most often short, now and then longer than whoever
 // waits for it may take.
-func (a *actor) delay() {
-	longest := [...]time.Duration{time.Second, time.Second, 10 * time.Second, time.Minute, 5 * time.Minute}[a.draw(5)]
-	if a.draw(100) == 0 {
+func delay(draw func(n int64) int64) {
+	longest := [...]time.Duration{time.Second, time.Second, 10 * time.Second, time.Minute, 5 * time.Minute}[draw(5)]
+	if draw(100) == 0 {
 		longest = 100 * time.Minute
 	}
-	time.Sleep(time.Duration(1 + a.draw(int64(longest))))
+	time.Sleep(time.Duration(1 + draw(int64(longest))))
+}
+
+// luck is that of one operation, whichever of the actor's goroutines does it, and when beside the others.
+func (a *actor) luck(kind, key string) func(n int64) int64 {
+	if strings.HasPrefix(key, "collector/") {
+		key = "collector/" // the rest is drawn elsewhere
+	}
+	h := fnv.New64a()
+	fmt.Fprint(h, a.n, kind, key, time.Now().UnixNano())
+	return rand.New(rand.NewPCG(a.w.seed, h.Sum64())).Int64N
 }
 
 var errBadLuck = errors.New("bad luck")
 
-func (a *actor) tableFault(kv.Op) kv.Fault {
-	if a.draw(4) == 0 {
-		a.delay()
+func (a *actor) tableFault(op kv.Op) kv.Fault {
+	draw := a.luck(fmt.Sprint(op.Kind), op.Key.String())
+	if draw(4) == 0 {
+		delay(draw)
 	}
-	return map[int64]kv.Fault{1: kv.FaultFail, 2: kv.FaultLost, 3: kv.FaultLanded}[a.draw(300)]
+	return map[int64]kv.Fault{1: kv.FaultFail, 2: kv.FaultLost, 3: kv.FaultLanded}[draw(300)]
 }
 
 func (a *actor) objectFault(op objstore.Op) error {
-	if op.Kind == objstore.OpPut || a.draw(4) == 0 {
-		a.delay()
+	draw := a.luck(op.Kind.String(), op.Key)
+	if op.Kind == objstore.OpPut || draw(4) == 0 {
+		delay(draw)
 	}
-	if a.draw(150) == 0 { // OpStored: the reply is lost
+	if draw(150) == 0 { // OpStored: the reply is lost
 		return errBadLuck
 	}
 	return nil
@@ -85,10 +102,14 @@ type lateTable struct {
 }
 
 func (l *lateTable) Write(ctx context.Context, writes ...kv.Write) []kv.Result {
-	if len(writes) == 0 || !strings.HasPrefix(writes[0].Key.Part, "chain") || ctx.Err() != nil || l.a.draw(30) != 0 {
+	if len(writes) == 0 || !strings.HasPrefix(writes[0].Key.Part, "chain") || ctx.Err() != nil {
 		return l.Store.Write(ctx, writes...)
 	}
-	wait := time.Duration(1 + l.a.draw(int64(5*time.Minute)))
+	draw := l.a.luck("late", writes[0].Key.String())
+	if draw(30) != 0 {
+		return l.Store.Write(ctx, writes...)
+	}
+	wait := time.Duration(1 + draw(int64(5*time.Minute)))
 	l.a.w.actors.Go(func() {
 		time.Sleep(wait)
 		l.Store.Write(context.WithoutCancel(ctx), writes...)
@@ -115,6 +136,6 @@ func (a *actor) upload(ctx context.Context, prefix string, runs ...run) (name st
 type slow struct{ a *actor }
 
 func (s slow) Read([]byte) (int, error) {
-	s.a.delay()
+	delay(s.a.draw)
 	return 0, io.EOF
 }

@@ -32,14 +32,16 @@ type stage struct {
 	removed, looks, failed atomic.Int64
 
 	mu       sync.Mutex
-	count    uint64 // of actors, topics and objects
+	count    uint64 // of topics, sessions and objects
+	started  uint64 // actors
 	records  []metalog.Record
 	folded   *metalog.Image
 	foldedAt int
 	parts    []*part
 	sessions []*session
-	runs     map[string]run // of the WAL objects
-	wrong    error          // the first violation
+	runs     map[string]run  // of the WAL objects
+	taken    map[string]bool // those of them that are known to be in a slot
+	wrong    error           // the first violation
 }
 
 // part is a partition, and the truth about it.
@@ -68,7 +70,7 @@ type run struct {
 func (r run) String() string { return fmt.Sprintf("[%s %d %d]", r.p.p, r.base, r.next) }
 
 func newStage(ctx context.Context, seed uint64) *stage {
-	w := &stage{ctx: ctx, seed: seed, ends: time.Now().Add(lifetime), runs: map[string]run{}}
+	w := &stage{ctx: ctx, seed: seed, ends: time.Now().Add(lifetime), runs: map[string]run{}, taken: map[string]bool{}}
 	w.table = &checkedTable{kv.NewMem(), w}
 	w.objects = &checkedObjects{objstore.NewMem(), w}
 	w.chains = chain.Open(w.table)
