@@ -111,15 +111,19 @@ type Config struct {
 	Offsets  kv.Store       // committed offsets of groups
 	Chains   kv.Store       // the sealed chains; default: Metadata
 	Objects  objstore.Store // packs and snapshots
-	FS       vfs.FS         // below DataDir
-	DataDir  string         // hot segments and index; "" keeps them in memory
+	// ObjectsName and WALName are what DescribeLogDirs calls the object store and that of WAL objects,
+	// such as s3://bucket/prefix: "objects", and the former.
+	ObjectsName, WALName string
+	FS                   vfs.FS // below DataDir
+	DataDir              string // hot segments and index; "" keeps them in memory
 
 	Cluster *Cluster // nil: this node alone, its hot segments the only copy until they are sealed
 
-	Storage  Storage
-	Defaults Defaults
-	Groups   Groups
-	Limits   Limits
+	Storage   Storage
+	Lifecycle Lifecycle
+	Defaults  Defaults
+	Groups    Groups
+	Limits    Limits
 
 	Transactions Transactions
 
@@ -131,6 +135,8 @@ type Config struct {
 // withDefaults returns cfg with every zero setting replaced by its default.
 func (cfg Config) withDefaults() Config {
 	setDefault(&cfg.Chains, cfg.Metadata)
+	setDefault(&cfg.ObjectsName, "objects")
+	setDefault(&cfg.WALName, cfg.ObjectsName)
 	setDefault(&cfg.FS, vfs.OS())
 	setDefault(&cfg.Logger, slog.New(slog.DiscardHandler))
 	setDefault(&cfg.Registerer, prometheus.Registerer(prometheus.NewRegistry()))
@@ -145,11 +151,13 @@ func (cfg Config) withDefaults() Config {
 	if cfg.Cluster != nil {
 		c := cfg.Cluster.withDefaults()
 		cfg.Cluster = &c
+		setDefault(&cfg.Lifecycle.CollectGrace, 24*time.Hour)
 		setDefault(&cfg.Groups.OffsetCommitWindow, 50*time.Millisecond) // each write costs a request
 		if c.WAL != nil {
 			cfg.Objects = objstore.Route(cfg.Objects, wal.ObjectPrefix, c.WAL)
 		}
 	}
+	cfg.Lifecycle = cfg.Lifecycle.withDefaults()
 	cfg.Listeners = append([]Listener(nil), cfg.Listeners...)
 	for i := range cfg.Listeners {
 		setDefault(&cfg.Listeners[i].Protocol, Plaintext)
@@ -233,6 +241,7 @@ func (cfg Config) Validate() error {
 	reject(cfg.Groups.OffsetCommitWindow < 0, "offset commit window %v: must not be negative", cfg.Groups.OffsetCommitWindow)
 	cfg.Transactions.validate(reject)
 	reject(cfg.Storage.ProducerExpiry < time.Millisecond, "expiration of producer ids %v: must be at least 1 ms", cfg.Storage.ProducerExpiry)
+	cfg.Lifecycle.validate(reject)
 	reject(cfg.Limits.MaxRequestBytes < 1024, "request limit of %d bytes: must be at least 1024", cfg.Limits.MaxRequestBytes)
 	reject(cfg.Limits.MaxQueuedBytes < int64(cfg.Limits.MaxRequestBytes), "limit of %d queued bytes: must hold one request of %d bytes",
 		cfg.Limits.MaxQueuedBytes, cfg.Limits.MaxRequestBytes)

@@ -39,6 +39,9 @@ type storage struct {
 	logs     *partition.Set
 	sessions fetchSessions
 	traffic  traffic
+	controls *tieringControls
+	life     *lifecycleLoops
+	sizes    *sealedSizes
 	// verifyTxn is Broker.verifyTxn, but for tests.
 	verifyTxn func(context.Context, txnVerification) map[id.Partition]error
 
@@ -83,6 +86,8 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 		ProducerExpiry: cfg.Storage.ProducerExpiry,
 		Cluster:        b.meta.Image().ClusterID(), Node: cfg.NodeID, Now: cfg.Now, Logger: b.log,
 	}
+	s.sizes = newSealedSizes(chains, cfg.Now)
+	sc.Sealed = s.sizes.sealed
 	if b.cluster != nil {
 		pc.Streams = b.cluster.streams
 	}
@@ -104,10 +109,17 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 			return nil, fmt.Errorf("register metrics of the cluster: %w", err)
 		}
 	}
-	s.unsub = b.meta.Subscribe(func(_, image *metalog.Image) { s.logs.Apply(image) })
-	s.logs.Apply(b.meta.Image())                       // what changed since they were opened
+	if s.life, err = newLifecycleLoops(s, chains); err != nil {
+		return nil, err
+	}
+	s.controls = newTieringControls(s)
+	s.unsub = b.meta.Subscribe(func(_, image *metalog.Image) { s.logs.Apply(image); s.controls.wake.send() })
+	s.logs.Apply(b.meta.Image()) // what changed since they were opened
+	s.controls.apply(b.meta.Image())
+	s.idle.Go(func() { s.controls.run(background) })
 	s.idle.Go(func() { _ = s.sealer.Run(background) }) // it ends with background
 	s.idle.Go(func() { s.watch(background) })
+	s.idle.Go(func() { s.life.run(background) })
 	return s, nil
 }
 
@@ -133,10 +145,13 @@ func (s *storage) adopt(ctx context.Context) error {
 	for _, a := range s.logs.Adoptions() {
 		list = append(list, seal.Adoption(a))
 	}
-	if len(list) == 0 {
+	if len(list) == 0 || s.sealer.Paused() {
 		return nil
 	}
 	adopted, err := s.sealer.Adopt(ctx, list)
+	if errors.Is(err, seal.ErrPaused) {
+		err = nil
+	}
 	for _, a := range adopted {
 		s.logs.SealedTo(a.Partition, a.End)
 	}

@@ -59,10 +59,28 @@ var storageMetrics = []storageMetric{
 	counter("forebay_sealed_bytes_total", "Bytes of record batches sealed into packs.", func(_ *storage, v snapshot) float64 { return float64(v.seal.Bytes) }),
 	counter("forebay_sealed_packs_total", "Packs written.", func(_ *storage, v snapshot) float64 { return float64(v.seal.Packs) }),
 	gauge("forebay_seal_lag_bytes", "Bytes of rolled hot segments that are not sealed yet.", func(_ *storage, v snapshot) float64 { return float64(v.seal.LagBytes) }),
+	gauge("forebay_seal_lag_seconds", "Time since the oldest hot segment that is not sealed was begun.", sealLag),
+	gauge("forebay_seal_paused", "1 while sealing is paused (forebay.seal.enable).", func(s *storage, _ snapshot) float64 { return paused(s.sealer) }),
+	gauge("forebay_hot_budget_bytes", "Bytes of hot segments above which sealed ones are dropped.", func(s *storage, _ snapshot) float64 { return float64(s.sealer.DiskBudget()) }),
 	counter("forebay_pack_requests_total", "Requests to the object store for chunks of packs.", func(_ *storage, v snapshot) float64 { return float64(v.cache.Requests) }),
 	counter("forebay_pack_cache_hits_total", "Reads of chunks that were in memory.", func(_ *storage, v snapshot) float64 { return float64(v.cache.Hits) }),
 	gauge("forebay_pack_cache_bytes", "Bytes of chunks in memory.", func(_ *storage, v snapshot) float64 { return float64(v.cache.CachedBytes) }),
 	gauge("forebay_partitions", "Partitions led by this broker.", func(s *storage, _ snapshot) float64 { return float64(s.logs.Len()) }),
+}
+
+// sealLag is in seconds.
+func sealLag(s *storage, v snapshot) float64 {
+	if v.seal.Oldest.IsZero() {
+		return 0
+	}
+	return max(0, s.b.cfg.Now().Sub(v.seal.Oldest).Seconds())
+}
+
+func paused(s *seal.Sealer) float64 {
+	if s.Paused() {
+		return 1
+	}
+	return 0
 }
 
 // Describe implements prometheus.Collector.

@@ -104,6 +104,13 @@ func staticConfigs(cfg Config, listeners []*listener) map[string]string {
 		"transaction.state.log.num.partitions":                        number(int64(cfg.Transactions.TopicPartitions)),
 		"transaction.state.log.replication.factor":                    number(int64(cfg.Transactions.TopicReplicas)),
 	}
+	maps.Copy(set, cfg.Lifecycle.configs())
+	if cfg.Storage.CacheBytes > 0 {
+		set[config.CacheBytes] = number(max(cfg.Storage.CacheBytes, 4<<20))
+	}
+	if cfg.Storage.HotBytes > 0 {
+		set[config.HotBytes] = number(cfg.Storage.HotBytes)
+	}
 	if cfg.Rack != "" {
 		set["broker.rack"] = cfg.Rack
 	}

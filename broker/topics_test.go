@@ -61,6 +61,17 @@ func (n *node) mustCreate(topics ...kmsg.CreateTopicsRequestTopic) {
 	}
 }
 
+// mustDelete deletes a topic.
+func (n *node) mustDelete(topic string) {
+	n.t.Helper()
+	req := kmsg.NewPtrDeleteTopicsRequest()
+	req.SetVersion(5)
+	req.TopicNames, req.TimeoutMillis = []string{topic}, 10_000
+	for _, rt := range ask(n, req, kmsg.NewPtrDeleteTopicsResponse()).Topics {
+		require.NoError(n.t, kerr.ErrorForCode(rt.ErrorCode), topic)
+	}
+}
+
 func TestCreateTopics(t *testing.T) {
 	n := startNode(t, func(cfg *Config) { cfg.Defaults.NumPartitions = 3 })
 	n.mustCreate(wantTopic("exists", 1, 1), wantTopic("a.b", 1, 1))

@@ -66,11 +66,11 @@ func newRegistry(defs []Definition) *registry {
 var (
 	topics  = newRegistry(topicDefinitions)
 	groups  = newRegistry(groupDefinitions)
-	brokers = newRegistry(slices.Concat(readOnlyDefinitions(), throttles, defaultsOfTopics()))
+	brokers = newRegistry(slices.Concat(readOnlyDefinitions(), throttles, tieringDefinitions, lifecycleDefinitions, defaultsOfTopics()))
 )
 
 func readOnlyDefinitions() []Definition {
-	defs := slices.Clone(readOnly)
+	defs := slices.Concat(readOnly, lifecycleReadOnly)
 	for i := range defs {
 		defs[i].ReadOnly = true
 	}

@@ -99,6 +99,9 @@ func (s *Set) recover(ctx context.Context, c Claim) (*Log, error) {
 	}
 	l.next = end
 	l.aborted.floor = end
+	if last.Empty() { // which it becomes once no producer has to be known from it
+		return l, nil
+	}
 	states, err := s.sealedProducers(ctx, p, last.Object, last.ObjectSize)
 	if err != nil {
 		return nil, fmt.Errorf("recover the producers of %s: %w", p, err)

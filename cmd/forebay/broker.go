@@ -76,6 +76,7 @@ func runBroker(cmd *cobra.Command, f brokerFlags) error {
 		cluster := f.cluster
 		cluster.WAL = stores.wal
 		return nodeParts{
+			objectsName: storeName(f.objectStore), walName: storeName(f.walStore),
 			control: stores.control, offsets: stores.offsets, objects: stores.objects, fs: dir.fs, dataDir: dir.path, cluster: &cluster,
 			close:   func() error { return errors.Join(stores.close(), dir.close()) },
 			welcome: func(addr net.Addr, admin *adminServer) { welcomeBroker(cmd.OutOrStdout(), f, addr, admin) },

@@ -57,7 +57,8 @@ func runDev(cmd *cobra.Command, f devFlags) error {
 			}
 		}
 		return nodeParts{
-			control: dir.control, offsets: dir.offsets, objects: dir.objects, fs: dir.fs, dataDir: dir.path, close: dir.close,
+			objectsName: filepath.Join(dir.path, objectsDir),
+			control:     dir.control, offsets: dir.offsets, objects: dir.objects, fs: dir.fs, dataDir: dir.path, close: dir.close,
 			welcome: func(addr net.Addr, admin *adminServer) { welcome(cmd.OutOrStdout(), f, addr, admin) },
 		}, nil
 	})

@@ -190,6 +190,7 @@ var scrubbed = []struct{ pattern, with string }{
 	{`forebay-[0-9a-f-]{36}`, "forebay-00000000-0000-0000-0000-000000000000"},
 	{`\b[A-Za-z0-9_-]{22}( |,|"|$)`, "AAAAAAAAAAAAAAAAAAAAAA$1"},
 	{`packs/[0-9/]{10}/[0-9]+-[0-9]{13}-[a-z0-9]{16}`, "packs/2026/01/31/1-0000000000000-aaaaaaaaaaaaaaaa"},
+	{`\b[0-9]+s$`, "0s"},
 	{`"crc32c": "[0-9a-f]{8}"`, `"crc32c": "00000000"`},
 }
 

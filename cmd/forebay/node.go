@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/forebaylog/forebay/broker"
+	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/objstore"
@@ -33,6 +34,7 @@ type nodeFlags struct {
 	nodeID              int32
 	rack                string
 	storage             broker.Storage
+	lifecycle           broker.Lifecycle
 	set                 []string
 }
 
@@ -48,6 +50,9 @@ func (f *nodeFlags) register(flags *pflag.FlagSet) {
 	flags.Int64Var(&f.storage.TailBytes, "tail-bytes", 0, "newest records kept in memory (default 32 MiB)")
 	flags.Int64Var(&f.storage.HotBytes, "hot-bytes", 0, "sealed hot segments kept on disk as cache (default 1 GiB)")
 	flags.Int64Var(&f.storage.CacheBytes, "cache-bytes", 0, "memory for reads from packs (default 64 MiB)")
+	flags.StringVar(&f.lifecycle.Maintenance, "maintenance", config.MaintenanceBroker, "who does retention, merging and compaction: broker, or none if functions do")
+	flags.DurationVar(&f.lifecycle.CollectInterval, "collect-interval", 0, "how often what nothing names any more is looked for in the object store; negative for never (default 1h)")
+	flags.DurationVar(&f.lifecycle.CollectGrace, "collect-grace", 0, "how long that is kept; more than 30m (default 24h in a cluster, 1h alone)")
 	flags.StringArrayVar(&f.set, "set", nil, "broker setting as name=value, under Kafka's name; may be repeated")
 }
 
@@ -57,6 +62,8 @@ type nodeParts struct {
 	objects          objstore.Store
 	fs               vfs.FS
 	dataDir          string
+	objectsName      string // what clients are told of where the packs are
+	walName          string
 	cluster          *broker.Cluster
 	close            func() error
 	welcome          func(net.Addr, *adminServer) // says that the node is ready
@@ -89,7 +96,7 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 	if err != nil {
 		return err
 	}
-	cfg := broker.Config{NodeID: id.Broker(r.flags.nodeID), Rack: r.flags.rack, Storage: r.flags.storage, Logger: log}
+	cfg := broker.Config{NodeID: id.Broker(r.flags.nodeID), Rack: r.flags.rack, Storage: r.flags.storage, Lifecycle: r.flags.lifecycle, Logger: log}
 	if cfg.Listeners, err = parseListeners(r.flags); err != nil {
 		return err
 	}
@@ -109,6 +116,7 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 		return err
 	}
 	defer func() { err = errors.Join(err, parts.close()) }()
+	cfg.ObjectsName, cfg.WALName = parts.objectsName, parts.walName
 	cfg.Metadata, cfg.Offsets, cfg.Objects, cfg.FS, cfg.DataDir, cfg.Cluster = parts.control, parts.offsets, parts.objects, parts.fs, parts.dataDir, parts.cluster
 	r.admin.serve(prometheus.Gatherers{registry, prometheus.GathererFunc(r.gather)})
 	for again := false; ; {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/forebaylog/forebay/broker"
+	"github.com/forebaylog/forebay/broker/config"
 )
 
 // brokerSettings are the settings that --set takes, under Kafka's names.
@@ -33,9 +34,15 @@ var brokerSettings = map[string]func(cfg *broker.Config, value string) error{
 	"offset.metadata.max.bytes":        setInt(func(cfg *broker.Config) *int { return &cfg.Groups.OffsetMetadataMax }),
 	"offsets.topic.num.partitions":     setInt(func(cfg *broker.Config) *int32 { return &cfg.Groups.OffsetsTopicPartitions }),
 	"offsets.topic.replication.factor": setInt(func(cfg *broker.Config) *int16 { return &cfg.Groups.OffsetsTopicReplicas }),
-	"producer.id.expiration.ms":        setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Storage.ProducerExpiry }),
-	"transaction.max.timeout.ms":       setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Transactions.MaxTimeout }),
-	"transactional.id.expiration.ms":   setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Transactions.IDExpiration }),
+	config.RetentionCheck:              setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Lifecycle.RetentionCheck }),
+	config.CleanerEnable: func(cfg *broker.Config, value string) error {
+		on, err := strconv.ParseBool(value)
+		cfg.Lifecycle.NoCleaner = !on
+		return err
+	},
+	"producer.id.expiration.ms":      setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Storage.ProducerExpiry }),
+	"transaction.max.timeout.ms":     setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Transactions.MaxTimeout }),
+	"transactional.id.expiration.ms": setMillis(func(cfg *broker.Config) *time.Duration { return &cfg.Transactions.IDExpiration }),
 	"transaction.abort.timed.out.transaction.cleanup.interval.ms": setMillis(func(cfg *broker.Config) *time.Duration {
 		return &cfg.Transactions.AbortInterval
 	}),
@@ -75,6 +82,17 @@ func setMillis(field func(*broker.Config) *time.Duration) func(*broker.Config, s
 	}
 }
 
+// setDefaultConfig sets a broker config that can also be altered while the broker runs.
+func setDefaultConfig(d *config.Definition) func(*broker.Config, string) error {
+	return func(cfg *broker.Config, value string) error {
+		if cfg.Defaults.Configs == nil {
+			cfg.Defaults.Configs = map[string]string{}
+		}
+		cfg.Defaults.Configs[d.Name] = value
+		return d.Validate(value)
+	}
+}
+
 // applySettings applies --set on top of what suits a single node: groups start at
 // once, as in the configuration that Kafka ships for a first try.
 func applySettings(cfg *broker.Config, set []string) error {
@@ -85,8 +103,11 @@ func applySettings(cfg *broker.Config, set []string) error {
 			return usageErrorf("--set %q: want name=value", assignment)
 		}
 		apply, known := brokerSettings[name]
+		if d, dynamic := config.Broker(name); !known && dynamic && !d.ReadOnly {
+			apply, known = setDefaultConfig(d), true
+		}
 		if !known {
-			return usageErrorf("--set %s: unknown; known are %s", name, strings.Join(slices.Sorted(maps.Keys(brokerSettings)), ", "))
+			return usageErrorf("--set %s: unknown; known are the broker configs that can be altered, and %s", name, strings.Join(slices.Sorted(maps.Keys(brokerSettings)), ", "))
 		}
 		if err := apply(cfg, value); err != nil {
 			return usageErrorf("--set %s: %w", fmt.Sprintf("%s=%s", name, value), err)

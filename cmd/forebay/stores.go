@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -125,4 +126,14 @@ func openBoltTables(text string) (*dataDir, error) {
 		return nil, err
 	}
 	return openTablesDir(path)
+}
+
+// storeName is the address of a store without what is nobody's business.
+func storeName(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || text == "" {
+		return ""
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
 }

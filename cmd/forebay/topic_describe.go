@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -19,12 +21,16 @@ func newTopicDescribe(client *clientFlags) *cobra.Command {
 		Long: `Show the partitions, offsets and configs of topics.
 
 Of the configs, those that differ from the default are shown, with where the
-value comes from. HOT BYTES is what a partition takes of its brokers' local logs.`,
+value comes from.
+
+Of each partition, HOT is what it takes of its leader's disk in bytes, SEALED what of it is in the object
+store, and WAL, in a cluster, what is committed and not sealed yet. LAG is the number of records
+that are not sealed yet, and AGE how old the oldest of them is.`,
 		Example: "  forebay topic describe events\n  forebay topic describe events -o json | jq '.[0].partitions'",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return client.withAdmin(cmd, func(ctx context.Context, adm *kadm.Client) error {
-				return runTopicDescribe(ctx, cmd, adm, out, names)
+				return runTopicDescribe(ctx, cmd, client, adm, out, names)
 			})
 		},
 	}
@@ -50,6 +56,10 @@ type describedPartition struct {
 	Start       *int64  `json:"start"` // null when it could not be asked for
 	End         *int64  `json:"end"`
 	HotBytes    *int64  `json:"hot_bytes"`
+	SealedBytes *int64  `json:"sealed_bytes"`
+	WALBytes    *int64  `json:"wal_bytes"`   // null on a node alone
+	SealLag     *int64  `json:"seal_lag"`    // records that are not sealed yet
+	SealLagAge  *int64  `json:"seal_lag_ms"` // age of the oldest of them; null if there is none
 	Error       string  `json:"error,omitempty"`
 }
 
@@ -59,7 +69,7 @@ type describedConfig struct {
 	Source string `json:"source"` // Kafka's name, such as DYNAMIC_TOPIC_CONFIG
 }
 
-func runTopicDescribe(ctx context.Context, cmd *cobra.Command, adm *kadm.Client, out output, names []string) error {
+func runTopicDescribe(ctx context.Context, cmd *cobra.Command, client *clientFlags, adm *kadm.Client, out output, names []string) error {
 	details, missing := topicDetails(ctx, adm, names...)
 	if len(details) == 0 {
 		return missing
@@ -80,9 +90,13 @@ func runTopicDescribe(ctx context.Context, cmd *cobra.Command, adm *kadm.Client,
 	if err != nil {
 		return fmt.Errorf("describe configs: %w", err)
 	}
-	sizes, err := hotBytes(ctx, adm, details)
+	var set kadm.TopicsSet
+	for _, d := range details {
+		set.Add(d.Topic, d.Partitions.Numbers()...)
+	}
+	sizes, err := logSizes(ctx, adm, set)
 	if err != nil {
-		return fmt.Errorf("describe log directories: %w", err)
+		return err
 	}
 	var topics []describedTopic
 	var tables []*table
@@ -92,19 +106,23 @@ func runTopicDescribe(ctx context.Context, cmd *cobra.Command, adm *kadm.Client,
 			topic.Partitions = append(topic.Partitions, describePartition(p, starts, ends, sizes))
 		}
 		topics = append(topics, topic)
+	}
+	if err := addAges(ctx, client, topics); err != nil {
+		return fmt.Errorf("look at the age of what is not sealed: %w", err)
+	}
+	for _, topic := range topics {
 		tables = append(tables, topic.tables()...)
 	}
 	return errors.Join(missing, out.print(cmd, topics, tables...))
 }
 
-func describePartition(p kadm.PartitionDetail, starts, ends kadm.ListedOffsets, sizes map[kadm.Partition]int64) describedPartition {
+func describePartition(p kadm.PartitionDetail, starts, ends kadm.ListedOffsets, sizes map[kadm.Partition]logSize) describedPartition {
 	d := describedPartition{
 		Partition: p.Partition, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Replicas: p.Replicas, ISR: p.ISR,
 		Start: offsetOf(starts, p), End: offsetOf(ends, p),
 	}
-	if size, ok := sizes[kadm.Partition{Topic: p.Topic, Partition: p.Partition}]; ok {
-		d.HotBytes = &size
-	}
+	size := sizes[kadm.Partition{Topic: p.Topic, Partition: p.Partition}]
+	d.HotBytes, d.SealedBytes, d.WALBytes, d.SealLag = size.hot, size.sealed, size.wal, size.lag
 	if p.Err != nil {
 		d.Error = p.Err.Error()
 	}
@@ -118,27 +136,35 @@ func offsetOf(offsets kadm.ListedOffsets, p kadm.PartitionDetail) *int64 {
 	return nil
 }
 
-// hotBytes asks the brokers for the size of each partition's local log. One that
-// does not tell is left out.
-func hotBytes(ctx context.Context, adm *kadm.Client, details []kadm.TopicDetail) (map[kadm.Partition]int64, error) {
-	var set kadm.TopicsSet
-	for _, d := range details {
-		set.Add(d.Topic, d.Partitions.Numbers()...)
-	}
-	dirs, err := adm.DescribeAllLogDirs(ctx, set)
-	if err != nil && len(dirs) == 0 {
-		return nil, err
-	}
-	sizes := make(map[kadm.Partition]int64)
-	dirs.Each(func(d kadm.DescribedLogDir) {
-		d.Topics.Each(func(p kadm.DescribedLogDirPartition) {
-			if !p.IsFuture {
-				key := kadm.Partition{Topic: p.Topic, Partition: p.Partition}
-				sizes[key] = max(sizes[key], p.Size)
+// addAges looks at the oldest record of each partition that is not sealed.
+func addAges(ctx context.Context, client *clientFlags, topics []describedTopic) error {
+	at := map[string]map[int32]kgo.Offset{}
+	for _, t := range topics {
+		for _, p := range t.Partitions {
+			if p.SealLag == nil || *p.SealLag == 0 || p.End == nil || p.Start == nil {
+				continue
 			}
-		})
-	})
-	return sizes, nil
+			if at[t.Name] == nil {
+				at[t.Name] = map[int32]kgo.Offset{}
+			}
+			at[t.Name][p.Partition] = kgo.NewOffset().At(max(*p.Start, *p.End-*p.SealLag))
+		}
+	}
+	times, err := recordTimes(ctx, client, at)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, t := range topics {
+		for i := range t.Partitions {
+			p := &t.Partitions[i]
+			if oldest, ok := times[kadm.Partition{Topic: t.Name, Partition: p.Partition}]; ok {
+				ms := max(0, now.Sub(oldest).Milliseconds())
+				p.SealLagAge = &ms
+			}
+		}
+	}
+	return nil
 }
 
 // changedConfigs are the configs that differ from the default.
@@ -159,14 +185,15 @@ func changedConfigs(all kadm.ResourceConfigs, topic string) []describedConfig {
 
 // tables are the partitions and, if there are any, the configs.
 func (t describedTopic) tables() []*table {
-	partitions := newTable("PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "START", "END", "HOT BYTES")
+	partitions := newTable("PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "START", "END", "HOT", "SEALED", "WAL", "LAG", "AGE")
 	partitions.title = fmt.Sprintf("Topic %s, id %s, %d partitions", t.Name, t.ID, len(t.Partitions))
 	for _, p := range t.Partitions {
 		leader := any(p.Leader)
 		if p.Error != "" {
 			leader = p.Error
 		}
-		partitions.add(p.Partition, leader, p.LeaderEpoch, joinInts(p.Replicas), joinInts(p.ISR), orDash(p.Start), orDash(p.End), orDash(p.HotBytes))
+		partitions.add(p.Partition, leader, p.LeaderEpoch, joinInts(p.Replicas), joinInts(p.ISR), orDash(p.Start), orDash(p.End),
+			orDash(p.HotBytes), orDash(p.SealedBytes), orDash(p.WALBytes), orDash(p.SealLag), age(p.SealLagAge))
 	}
 	if len(t.Configs) == 0 {
 		return []*table{partitions}
@@ -187,4 +214,12 @@ func orDash[T any](p *T) string {
 		return "-"
 	}
 	return fmt.Sprint(*p)
+}
+
+// age is a number of milliseconds in whole seconds.
+func age(ms *int64) string {
+	if ms == nil {
+		return "-"
+	}
+	return (time.Duration(*ms) * time.Millisecond).Round(time.Second).String()
 }

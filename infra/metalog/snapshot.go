@@ -147,8 +147,7 @@ func (s *snapshots) sweep(ctx context.Context, p pointer) error {
 		if err != nil {
 			return fmt.Errorf("sweep metadata snapshots: %w", err)
 		}
-		version, ok := objectVersion(info.Key)
-		if !ok || version > p.Current.Version || info.Key == p.Current.Object || info.Key == p.Previous.Object {
+		if !(Snapshots{p}).Superfluous(info.Key) {
 			continue
 		}
 		if err := s.objects.Delete(ctx, info.Key); err != nil {

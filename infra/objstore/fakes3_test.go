@@ -32,7 +32,13 @@ type fakeS3 struct {
 	mu      sync.Mutex
 	objects map[string]fakeObject
 	uploads map[string]map[int]fakeObject // by id and number
+	begun   map[string]fakeUpload         // by id
 	ids     int
+}
+
+type fakeUpload struct {
+	Key, UploadId string //nolint:revive // as in the XML
+	Initiated     string
 }
 
 type fakeObject struct {
@@ -44,6 +50,7 @@ type fakeObject struct {
 // start serves bucket "b-b" and returns the server's host:port.
 func (f *fakeS3) start(t *testing.T) string {
 	f.objects, f.uploads = map[string]fakeObject{}, map[string]map[int]fakeObject{}
+	f.begun = map[string]fakeUpload{}
 	web := httptest.NewServer(f)
 	t.Cleanup(web.Close)
 	return strings.TrimPrefix(web.URL, "http://")
@@ -82,10 +89,13 @@ func (f *fakeS3) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 		fail(w, 404, "NoSuchUpload", "the upload does not exist")
 	case r.Method == http.MethodGet && query.Has("list-type"):
 		f.list(w, query)
+	case r.Method == http.MethodGet && query.Has("uploads"):
+		f.listUploads(w, query)
 	case r.Method == http.MethodPost && query.Has("uploads"):
 		f.ids++
 		id := strconv.Itoa(f.ids)
 		f.uploads[id] = map[int]fakeObject{}
+		f.begun[id] = fakeUpload{name, id, time.Now().UTC().Format("2006-01-02T15:04:05.000Z")}
 		answerXML(w, struct {
 			XMLName xml.Name `xml:"InitiateMultipartUploadResult"`
 			ID      string   `xml:"UploadId"`
@@ -237,6 +247,35 @@ func (f *fakeS3) list(w http.ResponseWriter, query url.Values) {
 		}
 		o := f.objects[name]
 		page.Contents = append(page.Contents, content{url.QueryEscape(name), o.modified.UTC().Format("2006-01-02T15:04:05.000Z"), len(o.data)})
+	}
+	answerXML(w, page)
+}
+
+// listUploads has pages of one.
+func (f *fakeS3) listUploads(w http.ResponseWriter, query url.Values) {
+	var page struct {
+		XMLName            xml.Name `xml:"ListMultipartUploadsResult"`
+		IsTruncated        bool
+		NextKeyMarker      string
+		NextUploadIdMarker string //nolint:revive // as in the XML
+		Upload             []fakeUpload
+	}
+	var all []fakeUpload
+	for id := range f.uploads {
+		all = append(all, f.begun[id])
+	}
+	slices.SortFunc(all, func(a, b fakeUpload) int { return strings.Compare(a.Key+"\x00"+a.UploadId, b.Key+"\x00"+b.UploadId) })
+	after := query.Get("key-marker") + "\x00" + query.Get("upload-id-marker")
+	for _, u := range all {
+		if u.Key+"\x00"+u.UploadId <= after {
+			continue
+		}
+		if len(page.Upload) == 1 {
+			page.IsTruncated = true
+			page.NextKeyMarker, page.NextUploadIdMarker = page.Upload[0].Key, page.Upload[0].UploadId
+			break
+		}
+		page.Upload = append(page.Upload, u)
 	}
 	answerXML(w, page)
 }

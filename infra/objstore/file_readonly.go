@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"path"
 
 	"github.com/forebaylog/forebay/infra/vfs"
@@ -30,4 +31,12 @@ func (readOnly) Put(_ context.Context, key string, _ io.Reader) error {
 
 func (readOnly) Delete(_ context.Context, key string) error {
 	return fmt.Errorf("delete object %q: the store is open to read: %w", key, fs.ErrPermission)
+}
+
+func (s readOnly) Unfinished(ctx context.Context) iter.Seq2[Upload, error] {
+	return Unfinished(ctx, s.Store)
+}
+
+func (readOnly) Abort(_ context.Context, u Upload) error {
+	return fmt.Errorf("abort upload %s: the store is open to read: %w", u.ID, fs.ErrPermission)
 }

@@ -9,7 +9,7 @@ import (
 // Kind is the kind of an operation seen by Inject.
 type Kind uint8
 
-// The operations of Store.
+// The operations of Store and of Uploads.
 const (
 	OpPut Kind = iota + 1
 	// OpStored comes after a Put that stored the object: an error here is a
@@ -19,9 +19,11 @@ const (
 	OpStat
 	OpList
 	OpDelete
+	OpUnfinished // Key is empty
+	OpAbort
 )
 
-var kindNames = [...]string{"unknown", "put", "stored", "read", "stat", "list", "delete"}
+var kindNames = [...]string{"unknown", "put", "stored", "read", "stat", "list", "delete", "unfinished", "abort"}
 
 // String returns the kind as one lower-case word.
 func (k Kind) String() string {
@@ -89,4 +91,23 @@ func (i *injectStore) Delete(ctx context.Context, key string) error {
 		return err
 	}
 	return i.Store.Delete(ctx, key)
+}
+
+// Unfinished implements Uploads.
+func (i *injectStore) Unfinished(ctx context.Context) iter.Seq2[Upload, error] {
+	return func(yield func(Upload, error) bool) {
+		if err := i.f(Op{Kind: OpUnfinished}); err != nil {
+			yield(Upload{}, err)
+			return
+		}
+		Unfinished(ctx, i.Store)(yield)
+	}
+}
+
+// Abort implements Uploads.
+func (i *injectStore) Abort(ctx context.Context, u Upload) error {
+	if err := i.f(Op{Kind: OpAbort, Key: u.Key}); err != nil {
+		return err
+	}
+	return Abort(ctx, i.Store, u)
 }

@@ -3,11 +3,13 @@ package objstore
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +19,14 @@ import (
 type Mem struct {
 	mu      sync.RWMutex
 	objects map[string]memObject // nil once closed
+	puts    map[string]*memPut   // under way, by id
+	ids     int
+}
+
+// memPut is a Put under way.
+type memPut struct {
+	Upload
+	aborted bool
 }
 
 // memObject is immutable.
@@ -26,13 +36,15 @@ type memObject struct {
 }
 
 // NewMem returns an empty store.
-func NewMem() *Mem { return &Mem{objects: make(map[string]memObject)} }
+func NewMem() *Mem { return &Mem{objects: make(map[string]memObject), puts: make(map[string]*memPut)} }
 
 // Put holds the object in memory twice for a moment, once read and once trimmed.
 func (m *Mem) Put(ctx context.Context, key string, body io.Reader) error {
 	if err := checkCall(ctx, "put", key); err != nil {
 		return err
 	}
+	under := m.begin(key)
+	defer m.end(under)
 	var buf bytes.Buffer
 	if _, err := buf.ReadFrom(contextReader{ctx, body}); err != nil {
 		return fmt.Errorf("put object %q: %w", key, err)
@@ -43,10 +55,64 @@ func (m *Mem) Put(ctx context.Context, key string, body io.Reader) error {
 	if m.objects == nil {
 		return fmt.Errorf("put object %q: %w", key, fs.ErrClosed)
 	}
+	if under.aborted {
+		return fmt.Errorf("put object %q: %w", key, errAborted)
+	}
 	if _, taken := m.objects[key]; taken {
 		return fmt.Errorf("put object %q: %w", key, ErrExists)
 	}
 	m.objects[key] = memObject{data: data, modified: time.Now()}
+	return nil
+}
+
+// errAborted: somebody has ended the upload.
+var errAborted = errors.New("the upload was aborted")
+
+func (m *Mem) begin(key string) *memPut {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ids++
+	p := &memPut{Upload: Upload{Key: key, ID: strconv.Itoa(m.ids), Begun: time.Now()}}
+	m.puts[p.ID] = p
+	return p
+}
+
+func (m *Mem) end(p *memPut) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.puts, p.ID)
+}
+
+// Unfinished implements Uploads: it yields the Puts under way.
+func (m *Mem) Unfinished(ctx context.Context) iter.Seq2[Upload, error] {
+	return func(yield func(Upload, error) bool) {
+		if err := ctx.Err(); err != nil {
+			yield(Upload{}, fmt.Errorf("list unfinished uploads: %w", err))
+			return
+		}
+		m.mu.RLock()
+		var all []Upload
+		for _, p := range m.puts {
+			if !p.aborted {
+				all = append(all, p.Upload)
+			}
+		}
+		m.mu.RUnlock()
+		for _, u := range all {
+			if !yield(u, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Abort implements Uploads.
+func (m *Mem) Abort(_ context.Context, u Upload) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p, ok := m.puts[u.ID]; ok {
+		p.aborted = true
+	}
 	return nil
 }
 

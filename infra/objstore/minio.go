@@ -154,6 +154,18 @@ func (b *minioBucket) abort(ctx context.Context, name, id string) error {
 	return minioError(b.core.AbortMultipartUpload(ctx, b.name, name, id))
 }
 
+func (b *minioBucket) unfinished(ctx context.Context, after uploadsAfter) (uploadsPage, error) {
+	out, err := b.core.ListMultipartUploads(ctx, b.name, "", after.name, after.id, "", listedAtMax)
+	if err != nil {
+		return uploadsPage{}, minioError(err)
+	}
+	page := uploadsPage{more: out.IsTruncated, next: uploadsAfter{out.NextKeyMarker, out.NextUploadIDMarker}}
+	for _, u := range out.Uploads {
+		page.uploads = append(page.uploads, Upload{Key: u.Key, ID: u.UploadID, Begun: u.Initiated})
+	}
+	return page, nil
+}
+
 func (b *minioBucket) get(ctx context.Context, name string, off, length int64) (io.ReadCloser, int64, error) {
 	var opts minio.GetObjectOptions
 	opts.Set("Range", byteRange(off, length))

@@ -103,6 +103,8 @@ type bucket interface {
 	putPart(ctx context.Context, name, id string, number int, u upload) (etag string, err error)
 	complete(ctx context.Context, name, id string, parts []part) error
 	abort(ctx context.Context, name, id string) error
+	// unfinished is a page of the multipart uploads that have not ended, behind after.
+	unfinished(ctx context.Context, after uploadsAfter) (uploadsPage, error)
 	// get returns the bytes from off, length at most, and the size of the object.
 	get(ctx context.Context, name string, off, length int64) (body io.ReadCloser, size int64, err error)
 	head(ctx context.Context, name string) (head, error)

@@ -27,7 +27,7 @@ const (
 // upload, which the store does only if there is no such object.
 //
 // An upload that could not be aborted, or whose start was answered by nobody, stays in
-// the bucket unseen: a lifecycle rule should abort old ones.
+// the bucket unseen until it is aborted: see Uploads.
 func (s *remote) Put(ctx context.Context, key string, body io.Reader) error {
 	if err := s.check(ctx, "put", key); err != nil {
 		return err
@@ -210,14 +210,7 @@ func (m *multipart) checksum() string {
 func (m *multipart) abort(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.s.cfg.Timeout)
 	defer cancel()
-	err := m.s.try(ctx, 0, func(ctx context.Context) error {
-		err := m.s.bucket.abort(ctx, m.name, m.id)
-		if hasStatus(err, http.StatusNotFound) {
-			return nil
-		}
-		return err
-	})
-	if err != nil {
+	if err := m.s.abort(ctx, m.name, m.id); err != nil {
 		return fmt.Errorf("abort multipart upload, which stays in the bucket: %w", err)
 	}
 	return nil

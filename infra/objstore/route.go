@@ -78,3 +78,24 @@ func (r *router) listBoth(ctx context.Context, prefix, after string) iter.Seq2[I
 func (r *router) Delete(ctx context.Context, key string) error { return r.of(key).Delete(ctx, key) }
 
 func (r *router) Close() error { return errors.Join(r.rest.Close(), r.special.Close()) }
+
+// Unfinished implements Uploads.
+func (r *router) Unfinished(ctx context.Context) iter.Seq2[Upload, error] {
+	return func(yield func(Upload, error) bool) {
+		for _, s := range []Store{r.rest, r.special} {
+			for u, err := range Unfinished(ctx, s) {
+				if !yield(u, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Abort implements Uploads. Where the key is not known, neither is the store, but an id is of one only.
+func (r *router) Abort(ctx context.Context, u Upload) error {
+	if u.Key != "" {
+		return Abort(ctx, r.of(u.Key), u)
+	}
+	return errors.Join(Abort(ctx, r.rest, u), Abort(ctx, r.special, u))
+}

@@ -211,6 +211,25 @@ func (b *s3Bucket) abort(ctx context.Context, name, id string) error {
 	return s3Error(err)
 }
 
+func (b *s3Bucket) unfinished(ctx context.Context, after uploadsAfter) (uploadsPage, error) {
+	in := &s3.ListMultipartUploadsInput{Bucket: &b.name}
+	if after != (uploadsAfter{}) {
+		in.KeyMarker, in.UploadIdMarker = &after.name, &after.id
+	}
+	out, err := b.client.ListMultipartUploads(ctx, in)
+	if err != nil {
+		return uploadsPage{}, s3Error(err)
+	}
+	page := uploadsPage{
+		more: aws.ToBool(out.IsTruncated),
+		next: uploadsAfter{aws.ToString(out.NextKeyMarker), aws.ToString(out.NextUploadIdMarker)},
+	}
+	for _, u := range out.Uploads {
+		page.uploads = append(page.uploads, Upload{Key: aws.ToString(u.Key), ID: aws.ToString(u.UploadId), Begun: aws.ToTime(u.Initiated)})
+	}
+	return page, nil
+}
+
 func (b *s3Bucket) get(ctx context.Context, name string, off, length int64) (io.ReadCloser, int64, error) {
 	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{
 		Bucket: &b.name, Key: &name, Range: aws.String(byteRange(off, length)),

@@ -28,9 +28,11 @@ const (
 	UnpreparedEnd = "unprepared-end"
 	// AbortOnInit: a producer that takes a transactional id over does not abort what is open.
 	AbortOnInit = "abort-on-init"
+	// CollectorGrace: the collector removes what a single look found superfluous.
+	CollectorGrace = "collector-grace"
 )
 
 // Bugs returns all of them.
 func Bugs() []string {
-	return []string{Fencing, CRC, Fsync, Dedup, GCGrace, AckBeforeCommit, LastStable, AbortedList, UnpreparedEnd, AbortOnInit}
+	return []string{Fencing, CRC, Fsync, Dedup, GCGrace, AckBeforeCommit, LastStable, AbortedList, UnpreparedEnd, AbortOnInit, CollectorGrace}
 }

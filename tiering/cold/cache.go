@@ -16,6 +16,8 @@ type cache[K comparable, V any] struct {
 	cost  func(V) int64
 
 	mu      sync.Mutex
+	shut    int // slots that no load may have
+	owed    int // of those, such as loads under way still have
 	budget  int64
 	used    int64
 	ahead   int64 // cost of the entries that were loaded ahead and not asked for yet
@@ -85,7 +87,7 @@ func (c *cache[K, V]) prefetch(key K, cost int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.entries.has(key) || c.flights[key] != nil || c.ahead+cost > c.budget/2 ||
-		len(c.slots) >= (cap(c.slots)+1)/2 {
+		len(c.slots)-(c.shut-c.owed) >= (cap(c.slots)-c.shut+1)/2 {
 		return
 	}
 	select {
@@ -95,10 +97,44 @@ func (c *cache[K, V]) prefetch(key K, cost int64) {
 	}
 	f := &flight[V]{done: make(chan struct{}), ahead: true}
 	if c.start(key, f, true) != nil {
-		<-c.slots
+		c.leave()
 		return
 	}
 	c.stats.aheads++
+}
+
+// resize changes the budget and how many loads may be under way, up to as many as there were to begin with.
+func (c *cache[K, V]) resize(budget int64, loads int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.budget = budget
+	for c.used > c.budget && c.entries.oldest != nil {
+		c.remove(c.entries.oldest.key)
+		c.stats.evictions++
+	}
+	for ; c.shut > cap(c.slots)-loads; c.shut-- {
+		if c.owed > 0 {
+			c.owed--
+		} else {
+			<-c.slots
+		}
+	}
+	for ; c.shut < cap(c.slots)-loads; c.shut++ {
+		select {
+		case c.slots <- struct{}{}:
+		default:
+			c.owed++
+		}
+	}
+}
+
+// leave gives back the slot of a load, unless that is to be shut. c.mu is held.
+func (c *cache[K, V]) leave() {
+	if c.owed > 0 {
+		c.owed--
+		return
+	}
+	<-c.slots
 }
 
 // forget drops the value of key, if it is in memory.
@@ -133,7 +169,9 @@ func (c *cache[K, V]) start(key K, f *flight[V], slotted bool) error {
 			err = context.Cause(ctx)
 		}
 		c.land(key, f, value, err)
-		<-c.slots
+		c.mu.Lock()
+		c.leave()
+		c.mu.Unlock()
 	})
 	if err == nil {
 		c.flights[key] = f

@@ -7,7 +7,7 @@
 // immutable objects and may be lost at any time. It never writes, and never hands
 // out a byte that it did not verify: a batch is checked against its own checksum,
 // and what that does not cover, its offset and leader epoch, against the footer
-// of the object and the batches around it. The chunks with a damaged batch are
+// of the object and the batches around it, which of a sparse run has checksums of that too. The chunks with a damaged batch are
 // fetched again once before a reader hears of it.
 //
 // A Reader is safe for concurrent use. What it returns must not be changed: it is
@@ -101,11 +101,18 @@ const maxFetches = 16
 // New returns a Reader of the packs in objects, which the caller closes after it.
 func New(objects objstore.Store, cfg Config) *Reader {
 	r := &Reader{cfg: cfg.withDefaults(), objects: objects, owner: newOwner(), trail: newTrail()}
-	fetches := min(maxFetches, r.cfg.CacheBytes/r.cfg.ChunkBytes/2)
-	kept := r.cfg.CacheBytes - fetches*r.cfg.ChunkBytes
-	r.chunks = newCache(r.owner, kept, int(fetches), r.fetchChunk, func(b []byte) int64 { return int64(len(b)) })
+	r.chunks = newCache(r.owner, 0, maxFetches, r.fetchChunk, func(b []byte) int64 { return int64(len(b)) })
+	r.SetCacheBytes(r.cfg.CacheBytes)
 	r.footers = newCache(r.owner, r.cfg.FooterBytes, maxFetches, r.fetchFooter, footerCost)
 	return r
+}
+
+// SetCacheBytes changes Config.CacheBytes; 0 or less selects the default. What is in memory beyond it
+// goes at once, and requests under way when they end.
+func (r *Reader) SetCacheBytes(bytes int64) {
+	c := Config{CacheBytes: bytes, ChunkBytes: r.cfg.ChunkBytes}.withDefaults()
+	fetches := min(maxFetches, c.CacheBytes/c.ChunkBytes/2)
+	r.chunks.resize(c.CacheBytes-fetches*c.ChunkBytes, int(fetches))
 }
 
 // Close cancels the requests under way and waits for their end, as long as ctx
@@ -168,7 +175,7 @@ func footerCost(f *pack.Footer) int64 {
 	cost := int64(256)
 	for i := range f.Runs {
 		run := &f.Runs[i]
-		cost += 256 + 24*int64(len(run.Index)) + 16*int64(len(run.Epochs)) + 32*int64(len(run.Aborted))
+		cost += 256 + 24*int64(len(run.Index)) + 4*int64(len(run.Heads)) + 16*int64(len(run.Epochs)) + 32*int64(len(run.Aborted))
 		for _, s := range run.Producers {
 			cost += 96 + 32*int64(len(s.Batches))
 		}

@@ -366,3 +366,45 @@ func (f *fixture) flying() int {
 	defer f.mu.Unlock()
 	return len(f.reads)
 }
+
+// TestSetCacheBytes: the bounds of TestMemoryBound follow the setting while reads go on.
+func TestSetCacheBytes(t *testing.T) {
+	const chunk = 4 << 10
+	f := newFixture(t, sizes(300, func(int) int { return 3000 }))
+	p := partition(1)
+	r := f.reader(t, Config{ChunkBytes: chunk, CacheBytes: 16 * chunk, ReadAhead: -1})
+	read := func(n int64) error {
+		c := cursor{r: r, src: source{p, f.segs[p]}}
+		_, err := c.chunk(ctx, n)
+		return err
+	}
+	for _, chunks := range []int64{16, 4, 64, 8} {
+		r.SetCacheBytes(chunks * chunk)
+		require.LessOrEqual(t, r.Stats().CachedBytes, chunks*chunk, "what is beyond the setting goes at once")
+		for n := range int64(100) {
+			require.NoError(t, read(n))
+		}
+		fetches := min(maxFetches, chunks/2)
+		require.LessOrEqual(t, r.Stats().CachedBytes, (chunks-fetches)*chunk)
+		require.Greater(t, r.Stats().CachedBytes, (chunks-fetches-1)*chunk, "it is full")
+	}
+
+	r.SetCacheBytes(16 * chunk)
+	clear(f.reads)
+	open := f.block(t)
+	var wg sync.WaitGroup
+	want := func(flying int) {
+		require.Eventually(t, func() bool { return f.flying() == flying }, 5*time.Second, time.Millisecond, "%d", flying)
+	}
+	for n := range 30 {
+		wg.Go(func() { assert.NoError(t, read(int64(100+n))) })
+	}
+	want(8)
+	r.SetCacheBytes(64 * chunk)
+	want(16)
+	r.SetCacheBytes(4 * chunk) // 14 slots are owed by the loads under way
+	open()
+	wg.Wait()
+	require.Eventually(t, func() bool { return len(r.chunks.slots) == maxFetches-2 }, 5*time.Second, time.Millisecond)
+	require.NoError(t, read(1), "two are left")
+}

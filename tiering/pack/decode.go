@@ -37,7 +37,8 @@ func decodeFooter(b []byte) (*Footer, int64, error) {
 	if size != len(raw) {
 		return nil, 0, errors.New("its copy of the header is too long")
 	}
-	f := &Footer{Header: h}
+	f := &Footer{Header: h, Version: raw[versionAt]}
+	d.version = f.Version
 	d.topics = d.take(d.count(topicSize) * topicSize)
 	d.created, d.pos = h.Created.UnixMilli(), int64(size)
 	f.Runs = make([]Run, d.count(minRunSize))
@@ -60,12 +61,14 @@ func decodeFooter(b []byte) (*Footer, int64, error) {
 type decoder struct {
 	b       []byte
 	err     error
+	version byte
 	topics  []byte
 	created int64
 	pos     int64 // of the next run
 
 	epochs  slab[EpochStart]
 	entries slab[IndexEntry]
+	heads   slab[uint32]
 }
 
 func (d *decoder) run(r *Run) {
@@ -79,6 +82,9 @@ func (d *decoder) run(r *Run) {
 	if crc := d.take(crcSize); d.err == nil {
 		r.CRC = binary.LittleEndian.Uint32(crc)
 		r.Partition = id.Partition{Topic: id.Topic(d.topics[topic*topicSize:]), Index: int32(index)}
+	}
+	if d.version >= versionSparse {
+		r.Sparse = d.within(d.uvarint(), kindDense, kindSparse) == kindSparse
 	}
 	r.Pos = d.pos
 	d.runEpochs(r)
@@ -97,9 +103,12 @@ func (d *decoder) runEpochs(r *Run) {
 	epoch, start := int64(0), r.Base
 	for i := range r.Epochs {
 		step := d.varint()
-		if i > 0 {
+		switch {
+		case i > 0:
 			d.within(step, 1, math.MaxInt32)
 			start += id.Offset(d.within(d.uvarint(), 1, int64(r.Next-start)-1))
+		case r.Sparse:
+			start += id.Offset(d.within(d.uvarint(), 0, int64(r.Next-start)-1))
 		}
 		epoch = d.within(epoch+step, math.MinInt32, math.MaxInt32)
 		r.Epochs[i] = EpochStart{Epoch: id.Epoch(epoch), Start: start}
@@ -114,6 +123,9 @@ func (d *decoder) runIndex(r *Run) {
 	}
 	r.Index = d.entries.take(n + 1)
 	r.Index[0] = IndexEntry{Offset: r.Base, Pos: r.Pos}
+	if r.Sparse {
+		r.Index[0].Offset += id.Offset(d.within(d.uvarint(), 0, int64(r.Next-r.Base)-1))
+	}
 	for i := range n {
 		at := r.Index[i]
 		at.Offset += id.Offset(d.within(d.uvarint(), 1, int64(r.Next-at.Offset)-1))
@@ -129,6 +141,17 @@ func (d *decoder) runIndex(r *Run) {
 		}
 		ts = before
 		r.Index[i].MaxTimestamp = ts
+	}
+	if !r.Sparse {
+		return
+	}
+	raw := d.take((n + 1) * crcSize)
+	if d.err != nil {
+		return
+	}
+	r.Heads = d.heads.take(n + 1)
+	for i := range r.Heads {
+		r.Heads[i] = binary.LittleEndian.Uint32(raw[i*crcSize:])
 	}
 }
 

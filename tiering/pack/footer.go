@@ -34,7 +34,8 @@ func (f *Footer) index() error {
 }
 
 // Find returns the last index entry at or below o, from where a reader comes to the
-// batch that holds o. It is the first entry if o lies below the run.
+// batch that holds o, or else to the one that follows. It is the first entry if o lies below the
+// first batch.
 func (r *Run) Find(o id.Offset) IndexEntry {
 	i, exact := slices.BinarySearchFunc(r.Index, o, func(e IndexEntry, o id.Offset) int { return cmp.Compare(e.Offset, o) })
 	if !exact && i > 0 {
@@ -53,14 +54,8 @@ func (r *Run) FindTime(ms int64) (e IndexEntry, ok bool) {
 	return r.Index[i], true
 }
 
-// EpochAt returns the leader epoch of the batch at offset o of the run.
-func (r *Run) EpochAt(o id.Offset) id.Epoch {
-	i, exact := slices.BinarySearchFunc(r.Epochs, o, func(e EpochStart, o id.Offset) int { return cmp.Compare(e.Start, o) })
-	if !exact && i > 0 {
-		i--
-	}
-	return r.Epochs[i].Epoch
-}
+// EpochAt returns the leader epoch of the batch whose base offset is o.
+func (r *Run) EpochAt(o id.Offset) id.Epoch { return epochAt(r.Epochs, o) }
 
 // appendTo appends the encoded footer, without the trailer, to b.
 //
@@ -91,7 +86,7 @@ func (f *Footer) appendTo(b []byte) []byte {
 
 // appendTo appends an encoded run.
 //
-//	| topic | partition | base | offsets | length | records | max timestamp | crc |
+//	| topic | partition | base | offsets | length | records | max timestamp | crc | kind |
 //	| epochs… | index… | aborted… | producers… |
 func (r *Run) appendTo(b []byte, topic int, created int64) []byte {
 	b = binary.AppendUvarint(b, uint64(topic))
@@ -102,6 +97,11 @@ func (r *Run) appendTo(b []byte, topic int, created int64) []byte {
 	b = binary.AppendUvarint(b, uint64(r.Records))
 	b = binary.AppendVarint(b, r.MaxTimestamp-created)
 	b = binary.LittleEndian.AppendUint32(b, r.CRC)
+	if r.Sparse {
+		b = append(b, kindSparse)
+	} else {
+		b = append(b, kindDense)
+	}
 	b = r.appendEpochs(b)
 	b = r.appendIndex(b)
 	b = binary.AppendUvarint(b, uint64(len(r.Aborted)))
@@ -124,8 +124,11 @@ func (r *Run) appendEpochs(b []byte) []byte {
 	for i, e := range r.Epochs {
 		b = binary.AppendVarint(b, int64(e.Epoch)-int64(epoch))
 		epoch = e.Epoch
-		if i > 0 {
+		switch {
+		case i > 0:
 			b = binary.AppendUvarint(b, uint64(e.Start-r.Epochs[i-1].Start))
+		case r.Sparse:
+			b = binary.AppendUvarint(b, uint64(e.Start-r.Base))
 		}
 	}
 	return b
@@ -134,6 +137,9 @@ func (r *Run) appendEpochs(b []byte) []byte {
 func (r *Run) appendIndex(b []byte) []byte {
 	n := len(r.Index) - 1
 	b = binary.AppendUvarint(b, uint64(n))
+	if r.Sparse {
+		b = binary.AppendUvarint(b, uint64(r.Index[0].Offset-r.Base))
+	}
 	for i := range n {
 		at, next := r.Index[i], r.Index[i+1]
 		b = binary.AppendUvarint(b, uint64(next.Offset-at.Offset))
@@ -141,6 +147,9 @@ func (r *Run) appendIndex(b []byte) []byte {
 	}
 	for i := n - 1; i >= 0; i-- {
 		b = binary.AppendUvarint(b, uint64(r.Index[i+1].MaxTimestamp-r.Index[i].MaxTimestamp))
+	}
+	for _, sum := range r.Heads {
+		b = binary.LittleEndian.AppendUint32(b, sum)
 	}
 	return b
 }

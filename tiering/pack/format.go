@@ -11,21 +11,28 @@ import (
 	"github.com/forebaylog/forebay/infra/id"
 )
 
-// Version is what a Writer writes. A reader takes it and the version before, of which there is none yet.
-const Version = 1
+// Version is what a Writer writes. A reader takes it and the version before.
+const Version = 2
 
-const oldestVersion = max(1, Version-1)
+const (
+	oldestVersion = Version - 1
+	versionSparse = 2 // the first one with a run's kind
+)
 
 const (
 	headerMagic  = "FBAYPACK"
 	trailerMagic = "KCAPYABF"
 
+	versionAt   = 8  // in the header
 	headerFixed = 24 // up to the names
 	nameLimit   = 255
 	crcSize     = 4
 	headerLimit = headerFixed + 2*nameLimit + crcSize
 	trailerSize = 24
 	trailerSums = 12 // what the trailer's own checksum covers
+
+	kindDense  = 0 // of a run
+	kindSparse = 1
 )
 
 var (
@@ -50,10 +57,12 @@ func (h Header) Validate() error {
 //
 //	0       8   9   10  11  12     16         24        24+C      24+C+S
 //	| magic | v | C | S | 0 | node | created  | cluster | session | crc |
-func (h Header) AppendTo(b []byte) []byte {
+func (h Header) AppendTo(b []byte) []byte { return h.appendVersion(b, Version) }
+
+func (h Header) appendVersion(b []byte, version byte) []byte {
 	start := len(b)
 	b = append(b, headerMagic...)
-	b = append(b, Version, byte(len(h.Cluster)), byte(len(h.Session)), 0)
+	b = append(b, version, byte(len(h.Cluster)), byte(len(h.Session)), 0)
 	b = binary.LittleEndian.AppendUint32(b, uint32(h.Node))
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.Created.UnixMilli()))
 	b = append(b, h.Cluster...)
@@ -69,7 +78,7 @@ func DecodeHeader(b []byte) (h Header, size int, err error) {
 	if string(b[:8]) != headerMagic {
 		return h, 0, errMagic
 	}
-	if err := checkVersion(b[8]); err != nil {
+	if err := checkVersion(b[versionAt]); err != nil {
 		return h, 0, err
 	}
 	c, s := int(b[9]), int(b[10])
@@ -110,6 +119,7 @@ func appendTrailer(b, footer []byte) []byte {
 }
 
 type trailer struct {
+	version      byte
 	footerLength int64
 	footerCRC    uint32
 }
@@ -132,6 +142,7 @@ func decodeTrailer(b []byte) (t trailer, err error) {
 	if b[9]|b[10]|b[11] != 0 {
 		return t, errors.New("its reserved bytes are not 0")
 	}
+	t.version = b[8]
 	t.footerLength = int64(binary.LittleEndian.Uint32(b))
 	t.footerCRC = binary.LittleEndian.Uint32(b[4:])
 	return t, nil

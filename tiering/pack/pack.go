@@ -39,27 +39,32 @@ type AbortedTxn = producers.AbortedTxn
 // Footer is the table of contents of an object.
 type Footer struct {
 	Header
-	Runs []Run // in the order of their bytes
+	Version byte  // of the object
+	Runs    []Run // in the order of their bytes
 
 	order []int32 // indexes of Runs, ordered by partition
 }
 
-// Run describes the consecutive batches of one partition.
+// Run describes the batches of one partition. They follow each other without a gap from Base to
+// Next; those of a sparse run need not, and may leave out offsets at its ends too.
 type Run struct {
 	Partition    id.Partition
-	Base, Next   id.Offset // of the first record, and after the last
-	Pos, Length  int64     // bytes of the object
-	MaxTimestamp int64     // milliseconds since 1970
-	FirstEpoch   id.Epoch  // Epochs[0].Epoch
+	Base, Next   id.Offset // the offsets [Base, Next) are the run's
+	Sparse       bool
+	Pos, Length  int64    // bytes of the object
+	MaxTimestamp int64    // milliseconds since 1970; a batch without records has -1
+	FirstEpoch   id.Epoch // Epochs[0].Epoch
 	Epochs       []EpochStart
 	Records      int64
 	CRC          uint32 // CRC32C of the run's bytes
 	Index        []IndexEntry
+	Heads        []uint32 // of a sparse run, for each index entry: see HeadSize
 	Aborted      []AbortedTxn
 	Producers    []producers.State // the partition's producers as of Next
 }
 
-// EpochStart is where batches of a leader epoch begin within a run.
+// EpochStart is where a leader epoch begins within a run. Those of a sparse run are the
+// partition's history, also of epochs no batch of which is left.
 type EpochStart struct {
 	Epoch id.Epoch
 	Start id.Offset
@@ -75,6 +80,11 @@ type IndexEntry struct {
 
 // IndexInterval is the least distance in bytes of two index entries.
 const IndexInterval = 64 << 10
+
+// HeadSize is how many bytes at the front of a batch its own checksum does not cover, that
+// checksum included. Where they may lie tells a dense run by itself. For a sparse one Run.Heads
+// has the CRC32C of these bytes of all batches from an index entry to the next one or the run's end.
+const HeadSize = 21
 
 // RangeReader reads any part of an object, as io.ReaderAt does.
 type RangeReader interface {

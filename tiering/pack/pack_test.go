@@ -3,6 +3,7 @@ package pack_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math"
@@ -43,6 +44,24 @@ type runSpec struct {
 	batches []batch.View
 	states  []producers.State
 	aborted []pack.AbortedTxn
+
+	sparse     bool
+	base, next id.Offset // of a sparse run, as its epochs
+	epochs     []pack.EpochStart
+}
+
+func (r runSpec) begin(w *pack.Writer) error {
+	if r.sparse {
+		return w.BeginSparse(r.p, r.base, r.next)
+	}
+	return w.BeginRun(r.p)
+}
+
+func (r runSpec) end(w *pack.Writer) error {
+	if r.sparse {
+		return w.EndSparse(r.epochs, r.states, r.aborted)
+	}
+	return w.EndRun(r.states, r.aborted)
 }
 
 func write(t testing.TB, h pack.Header, runs ...runSpec) (*object, *pack.Footer) {
@@ -50,11 +69,11 @@ func write(t testing.TB, h pack.Header, runs ...runSpec) (*object, *pack.Footer)
 	var out bytes.Buffer
 	w := pack.NewWriter(&out, h)
 	for _, r := range runs {
-		require.NoError(t, w.BeginRun(r.p))
+		require.NoError(t, r.begin(w))
 		for _, v := range r.batches {
 			require.NoError(t, w.Append(v))
 		}
-		require.NoError(t, w.EndRun(r.states, r.aborted))
+		require.NoError(t, r.end(w))
 	}
 	f, err := w.Close()
 	require.NoError(t, err)
@@ -71,9 +90,36 @@ func data(base id.Offset, epoch id.Epoch, n, size int, ms int64) batch.View {
 	return b.Build()
 }
 
-// small is an object with all that the format knows: two topics, three runs, epochs,
-// an index with several entries, an aborted transaction and producers.
-func small() []runSpec {
+// small is an object with all that the format knows: two topics, four runs, epochs,
+// an index with several entries, an aborted transaction, producers, and a sparse run.
+func small() []runSpec { return append(dense(), sparse()) }
+
+// sparse is a run with offsets left out at both ends and between batches, an epoch without a batch,
+// and a batch without records.
+func sparse() runSpec {
+	return runSpec{
+		p: id.Partition{Topic: topicA, Index: 2}, sparse: true, base: 1000, next: 1100,
+		epochs: []pack.EpochStart{{Epoch: 2, Start: 1000}, {Epoch: 3, Start: 1005}, {Epoch: 6, Start: 1030}, {Epoch: 9, Start: 1090}},
+		batches: []batch.View{
+			data(1010, 3, 2, 33_000, 1_699_999_000_000),
+			empty(1020, 3, 5, 1_699_999_999_999),
+			data(1031, 6, 1, 10, 1_699_999_001_000),
+			data(1050, 6, 4, 10, 1_699_999_000_500),
+		},
+	}
+}
+
+// empty is what compaction leaves of a batch of n records none of which is left.
+func empty(base id.Offset, epoch id.Epoch, n int32, ms int64) batch.View {
+	v := batch.New(batch.None).Base(base).Epoch(epoch).Producer(5, 1, int32(base)).Build()
+	binary.BigEndian.PutUint32(v[23:], uint32(n-1))
+	binary.BigEndian.PutUint64(v[35:], uint64(ms))
+	binary.BigEndian.PutUint32(v[17:], crc(v[21:]))
+	return v
+}
+
+// dense is an object with all that version 1 knew.
+func dense() []runSpec {
 	var long []batch.View
 	for i := range 6 {
 		long = append(long, data(id.Offset(100+2*i), id.Epoch(4+i/3), 2, 15_000, 1_699_999_000_000+int64(i%4)*1000))
@@ -107,11 +153,20 @@ func TestWriteAndReadBack(t *testing.T) {
 		require.True(t, ok)
 		require.Same(t, &f.Runs[i], r)
 		require.Equal(t, bytes.Join(raw(spec.batches), nil), o.b[r.Pos:r.Pos+r.Length], "batches are untouched bytes")
+		require.Equal(t, spec.states, r.Producers)
+		require.Equal(t, spec.aborted, r.Aborted)
+		require.Equal(t, spec.sparse, r.Sparse)
+		require.Equal(t, spec.batches[0].BaseOffset(), r.Index[0].Offset)
+		if spec.sparse {
+			require.Equal(t, spec.base, r.Base)
+			require.Equal(t, spec.next, r.Next)
+			require.Equal(t, spec.epochs, r.Epochs)
+			require.Len(t, r.Heads, len(r.Index))
+			continue
+		}
 		require.Equal(t, spec.batches[0].BaseOffset(), r.Base)
 		require.Equal(t, spec.batches[len(spec.batches)-1].NextOffset(), r.Next)
 		require.Equal(t, int64(r.Next-r.Base), r.Records)
-		require.Equal(t, spec.states, r.Producers)
-		require.Equal(t, spec.aborted, r.Aborted)
 	}
 	_, ok := f.Run(id.Partition{Topic: topicA, Index: 1})
 	require.False(t, ok)
@@ -121,6 +176,9 @@ func TestWriteAndReadBack(t *testing.T) {
 	require.Equal(t, []pack.EpochStart{{Epoch: 4, Start: 100}, {Epoch: 5, Start: 106}}, long.Epochs)
 	require.Equal(t, int64(1_699_999_003_001), long.MaxTimestamp)
 	require.Equal(t, int64(-1), f.Runs[1].MaxTimestamp)
+	require.Equal(t, int64(7), f.Runs[3].Records)
+	require.Equal(t, int64(1_699_999_001_000), f.Runs[3].MaxTimestamp, "a batch without records has no time")
+	require.Equal(t, id.Epoch(2), f.Runs[3].FirstEpoch)
 }
 
 func raw(views []batch.View) [][]byte {
@@ -134,13 +192,23 @@ func raw(views []batch.View) [][]byte {
 // Whatever offset or time is looked for, reading from the entry that is found comes
 // upon the right batch, and no later entry would do.
 func TestIndexLeadsToTheRightBatch(t *testing.T) {
-	var batches []batch.View
-	next := id.Offset(1000)
-	for i := range 120 {
-		v := data(next, 0, 1+i%3, 3000+i*50, 1_700_000_000_000+int64((i*7919)%500)*10)
-		batches, next = append(batches, v), v.NextOffset()
+	for _, gap := range []id.Offset{0, 3} {
+		var batches []batch.View
+		next := id.Offset(1000)
+		for i := range 120 {
+			v := data(next+gap*id.Offset(i%2), 0, 1+i%3, 3000+i*50, 1_700_000_000_000+int64((i*7919)%500)*10)
+			batches, next = append(batches, v), v.NextOffset()
+		}
+		spec := runSpec{p: id.Partition{Topic: topicA}, batches: batches}
+		if gap > 0 {
+			spec.sparse, spec.base, spec.next, spec.epochs = true, 1000, next, []pack.EpochStart{{Start: 1000}}
+		}
+		testIndex(t, spec)
 	}
-	o, f := write(t, header, runSpec{p: id.Partition{Topic: topicA}, batches: batches})
+}
+
+func testIndex(t *testing.T, spec runSpec) {
+	o, f := write(t, header, spec)
 	r := &f.Runs[0]
 	require.Greater(t, len(r.Index), 8)
 	for i, e := range r.Index {
@@ -174,7 +242,8 @@ func TestIndexLeadsToTheRightBatch(t *testing.T) {
 	for at := r.Base; at < r.Next; at++ {
 		e := r.Find(at)
 		got, ok := walk(e.Pos, func(v batch.View) bool { return v.LastOffset() >= at })
-		require.True(t, ok && got <= at && got < entryAfter(e), "offset %d from entry %+v", at, e)
+		require.True(t, ok && (got <= at || r.Sparse) && e.Offset <= got, "offset %d from entry %+v", at, e)
+		require.True(t, got < entryAfter(e) || r.Sparse && at < entryAfter(e), "offset %d from entry %+v", at, e)
 	}
 	require.Equal(t, r.Index[0], r.Find(5))
 	for ms := int64(1_699_999_999_000); ms <= r.MaxTimestamp; ms += 7 {
@@ -235,6 +304,34 @@ func TestWriterRefuses(t *testing.T) {
 		"an older epoch": func(w *pack.Writer) error {
 			return errors.Join(w.BeginRun(p), w.Append(good), w.Append(data(12, 2, 1, 1, 0)))
 		},
+		"offsets that a sparse run cannot have": func(w *pack.Writer) error { return w.BeginSparse(p, 5, 5) },
+		"a batch below a sparse run": func(w *pack.Writer) error {
+			return errors.Join(w.BeginSparse(p, 11, 20), w.Append(good))
+		},
+		"a batch beyond a sparse run": func(w *pack.Writer) error {
+			return errors.Join(w.BeginSparse(p, 0, 11), w.Append(good))
+		},
+		"an overlap in a sparse run": func(w *pack.Writer) error {
+			return errors.Join(w.BeginSparse(p, 0, 20), w.Append(good), w.Append(data(11, 3, 1, 1, 0)))
+		},
+		"an empty sparse run": func(w *pack.Writer) error {
+			return errors.Join(w.BeginSparse(p, 0, 20), w.EndSparse([]pack.EpochStart{{Epoch: 3, Start: 0}}, nil, nil))
+		},
+		"a sparse run that ends as a dense one": func(w *pack.Writer) error {
+			return errors.Join(w.BeginSparse(p, 0, 20), w.Append(good), w.EndRun(nil, nil))
+		},
+		"a dense run that ends as a sparse one": func(w *pack.Writer) error {
+			return errors.Join(w.BeginRun(p), w.Append(good), w.EndSparse([]pack.EpochStart{{Epoch: 3, Start: 10}}, nil, nil))
+		},
+		"no epochs":                    ends(p, good),
+		"epochs beyond the run":        ends(p, good, pack.EpochStart{Epoch: 3, Start: 0}, pack.EpochStart{Epoch: 4, Start: 20}),
+		"epochs that fall":             ends(p, good, pack.EpochStart{Epoch: 3, Start: 0}, pack.EpochStart{Epoch: 2, Start: 15}),
+		"epochs at the same offset":    ends(p, good, pack.EpochStart{Epoch: 2, Start: 0}, pack.EpochStart{Epoch: 3, Start: 0}),
+		"another epoch than a batch's": ends(p, good, pack.EpochStart{Epoch: 2, Start: 0}, pack.EpochStart{Epoch: 3, Start: 11}),
+		"another epoch than the last batch's": func(w *pack.Writer) error {
+			return errors.Join(w.BeginSparse(p, 0, 20), w.Append(good), w.Append(data(15, 3, 1, 1, 0)),
+				w.EndSparse([]pack.EpochStart{{Epoch: 3, Start: 0}, {Epoch: 4, Start: 13}}, nil, nil))
+		},
 		"a corrupt batch": func(w *pack.Writer) error { return errors.Join(w.BeginRun(p), w.Append(broken)) },
 		"a transaction that ends elsewhere": func(w *pack.Writer) error {
 			return errors.Join(w.BeginRun(p), w.Append(good), w.EndRun(nil, []pack.AbortedTxn{{First: 1, Last: 12}}))
@@ -255,6 +352,13 @@ func TestWriterRefuses(t *testing.T) {
 	}
 }
 
+// ends writes a sparse run of one batch and offsets 0 to 20 with the leader epochs.
+func ends(p id.Partition, v batch.View, epochs ...pack.EpochStart) func(w *pack.Writer) error {
+	return func(w *pack.Writer) error {
+		return errors.Join(w.BeginSparse(p, 0, 20), w.Append(v), w.EndSparse(epochs, nil, nil))
+	}
+}
+
 // fullDisk fails once it has taken n bytes.
 type fullDisk struct{ n int }
 
@@ -272,11 +376,11 @@ func TestWriterReportsWriteErrors(t *testing.T) {
 	for n := 0; n < len(o.b); n += 997 {
 		w := pack.NewWriter(&fullDisk{n: n}, header)
 		for _, r := range small() {
-			_ = w.BeginRun(r.p)
+			_ = r.begin(w)
 			for _, v := range r.batches {
 				_ = w.Append(v)
 			}
-			_ = w.EndRun(r.states, r.aborted)
+			_ = r.end(w)
 		}
 		_, err := w.Close()
 		require.ErrorIs(t, err, errFull, "after %d bytes", n)

@@ -88,7 +88,11 @@ func decodeTail(b []byte, t trailer) (*Footer, int64, error) {
 	if checksum(body) != t.footerCRC {
 		return nil, 0, errChecksum
 	}
-	return decodeFooter(body)
+	f, end, err := decodeFooter(body)
+	if err == nil && f.Version != t.version {
+		err = fmt.Errorf("version %d in the header, %d in the trailer", f.Version, t.version)
+	}
+	return f, end, err
 }
 
 // readFull fills p; an object that ends before is an error.

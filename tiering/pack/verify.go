@@ -17,9 +17,6 @@ import (
 // verifyBuffer is how much Verify reads and holds at once.
 const verifyBuffer = 1 << 20
 
-// batchSums is where in a batch the bytes begin that its checksum covers.
-const batchSums = 21
-
 // Verify reads a whole object of size bytes and returns nil, a *CorruptError for
 // the first thing that is wrong, or what r returned. It holds 1 MiB and the footer.
 func Verify(ctx context.Context, r RangeReader, size int64) error {
@@ -29,7 +26,7 @@ func Verify(ctx context.Context, r RangeReader, size int64) error {
 	}
 	runs := &section{ctx: ctx, r: r, end: end}
 	s := scanner{in: bufio.NewReaderSize(runs, int(min(verifyBuffer, end)))}
-	if err := s.header(f.Header); err != nil {
+	if err := s.header(f); err != nil {
 		return err
 	}
 	for i := range f.Runs {
@@ -66,8 +63,8 @@ type scanner struct {
 }
 
 // header compares the header with the footer's copy.
-func (s *scanner) header(want Header) error {
-	raw := want.AppendTo(nil)
+func (s *scanner) header(f *Footer) error {
+	raw := f.appendVersion(nil, f.Version)
 	got, err := s.in.Peek(len(raw))
 	switch {
 	case errors.Is(err, io.EOF):
@@ -88,26 +85,28 @@ func (s *scanner) header(want Header) error {
 
 // run walks the batches of a run and derives it anew.
 func (s *scanner) run(want *Run) error {
-	got := Run{Partition: want.Partition, Base: want.Base, Next: want.Base, Pos: want.Pos}
+	t := begin(want.Partition, want.Pos, want.Sparse, want.Base, want.Next)
+	t.end = want.Base
+	got := &t.run
 	s.crc = 0
 	for got.Length < want.Length {
-		head, err := s.head(want, got.Next, want.Length-got.Length)
+		head, err := s.head(want, t.end, want.Length-got.Length)
 		if err == nil {
 			err = s.body(head)
 		}
 		if err == nil {
-			got.note(head)
+			t.note(head)
 			continue
 		}
 		if !errors.Is(err, ErrCorrupt) && !errors.Is(err, batch.ErrCorrupt) {
-			return fmt.Errorf("verify pack run of %s at offset %d: %w", want.Partition, got.Next, err)
+			return fmt.Errorf("verify pack run of %s at offset %d: %w", want.Partition, t.end, err)
 		}
-		return &CorruptError{Part: "run", Partition: want.Partition, Offset: got.Next, Pos: want.Pos + got.Length, Err: err}
+		return &CorruptError{Part: "run", Partition: want.Partition, Offset: t.end, Pos: want.Pos + got.Length, Err: err}
 	}
 	if s.crc != want.CRC {
 		return &CorruptError{Part: "run", Partition: want.Partition, Offset: -1, Pos: want.Pos, Err: errChecksum}
 	}
-	if !want.describes(&got) {
+	if !want.describes(got) {
 		return &CorruptError{Part: "footer", Err: fmt.Errorf("it does not describe the run of %s at %d: %w", want.Partition, want.Pos, ErrCorrupt)}
 	}
 	return nil
@@ -116,10 +115,12 @@ func (s *scanner) run(want *Run) error {
 // describes reports whether got, derived from the batches, is what the footer says.
 func (r *Run) describes(got *Run) bool {
 	return r.Next == got.Next && r.Records == got.Records && r.MaxTimestamp == got.MaxTimestamp &&
-		slices.Equal(r.Epochs, got.Epochs) && slices.Equal(r.Index, got.Index)
+		(r.Sparse || slices.Equal(r.Epochs, got.Epochs)) && // each batch has the epoch that is told: see head
+		slices.Equal(r.Index, got.Index) && slices.Equal(r.Heads, got.Heads)
 }
 
-// head reads the next batch's header and checks it against the run.
+// head reads the header of the next batch, at next or in a sparse run above it, and checks it
+// against the run.
 func (s *scanner) head(r *Run, next id.Offset, left int64) (batch.View, error) {
 	raw := make([]byte, batch.HeaderSize)
 	if left < int64(len(raw)) {
@@ -133,8 +134,8 @@ func (s *scanner) head(r *Run, next id.Offset, left int64) (batch.View, error) {
 		return nil, err
 	}
 	s.crc = crc32.Update(s.crc, castagnoli, raw)
-	switch epoch := r.EpochAt(next); {
-	case h.BaseOffset() != next:
+	switch epoch := r.EpochAt(h.BaseOffset()); {
+	case h.BaseOffset() < next || h.BaseOffset() > next && !r.Sparse:
 		err = fmt.Errorf("a batch at offset %d: %w", h.BaseOffset(), ErrCorrupt)
 	case h.NextOffset() > r.Next:
 		err = fmt.Errorf("a batch up to offset %d, the run ends at %d: %w", h.NextOffset(), r.Next, ErrCorrupt)
@@ -148,7 +149,7 @@ func (s *scanner) head(r *Run, next id.Offset, left int64) (batch.View, error) {
 
 // body reads the rest of a batch in pieces and compares its checksum.
 func (s *scanner) body(h batch.View) error {
-	sum := checksum(h[batchSums:])
+	sum := checksum(h[HeadSize:])
 	for left := h.Length() - len(h); left > 0; {
 		piece, err := s.in.Peek(min(left, s.in.Size()))
 		if err != nil {

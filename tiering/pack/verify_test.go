@@ -49,7 +49,7 @@ func places(o *object, f *pack.Footer, specs []runSpec) []place {
 }
 
 func TestEveryFlippedBitIsFoundAndNamed(t *testing.T) {
-	specs := small()
+	specs := dense()
 	specs[0].batches = nil // short batches, so that every bit is tried in little time
 	for i := range 4 {
 		specs[0].batches = append(specs[0].batches, data(id.Offset(100+2*i), id.Epoch(4+i/2), 2, 10, 1000))
@@ -63,6 +63,24 @@ func TestEveryFlippedBitIsFoundAndNamed(t *testing.T) {
 		var got *pack.CorruptError
 		require.ErrorAs(t, err, &got)
 		require.Equal(t, want[bit/8], place{part: got.Part, partition: got.Partition, offset: got.Offset}, "bit %d: %v", bit, err)
+		o.b[bit/8] ^= 1 << (bit % 8)
+	}
+	require.NoError(t, pack.Verify(ctx, o, o.size()))
+}
+
+// In a sparse run a batch that claims another place is found by the sums of the heads at the latest.
+func TestEveryFlippedBitOfASparseRunIsFound(t *testing.T) {
+	spec := sparse()
+	spec.batches[0] = data(1010, 3, 2, 10, 1000)
+	o, f := write(t, header, spec)
+	run := f.Runs[0]
+	for bit := run.Pos * 8; bit < (run.Pos+run.Length)*8; bit++ {
+		o.b[bit/8] ^= 1 << (bit % 8)
+		err := pack.Verify(ctx, o, o.size())
+		var got *pack.CorruptError
+		require.ErrorAs(t, err, &got)
+		require.Equal(t, "run", got.Part)
+		require.Equal(t, spec.p, got.Partition)
 		o.b[bit/8] ^= 1 << (bit % 8)
 	}
 	require.NoError(t, pack.Verify(ctx, o, o.size()))

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"math"
 	"slices"
@@ -19,7 +18,8 @@ const (
 	footerLimit = math.MaxUint32 // what the trailer can tell
 )
 
-// Writer streams one object: for each run BeginRun, Append…, EndRun, then Close.
+// Writer streams one object: for each run BeginRun, Append…, EndRun, or BeginSparse,
+// Append…, EndSparse, then Close.
 // It holds the footer so far and a small buffer, never the batches. After an error
 // every further call returns it. Nothing of an object is valid before Close has returned nil.
 type Writer struct {
@@ -28,8 +28,8 @@ type Writer struct {
 	err    error
 	footer Footer
 	seen   map[id.Partition]struct{}
-	open   bool // between BeginRun and EndRun
-	run    Run  // while open
+	open   bool  // between the begin of a run and its end
+	run    tally // while open
 }
 
 // NewWriter starts an object; its bytes go to w in order, the header with the first run.
@@ -43,13 +43,24 @@ func NewWriter(w io.Writer, h Header) *Writer {
 }
 
 // BeginRun starts the run of a partition, of which there is one in an object.
-func (w *Writer) BeginRun(p id.Partition) error {
+func (w *Writer) BeginRun(p id.Partition) error { return w.begin(p, false, 0, 0) }
+
+// BeginSparse starts the run of a partition that has the offsets [base, next) and whose batches
+// may leave out any of them.
+func (w *Writer) BeginSparse(p id.Partition, base, next id.Offset) error {
+	if w.err == nil && (base < 0 || next <= base) {
+		return w.fail(fmt.Errorf("begin run of %s: offsets %d to %d", p, base, next))
+	}
+	return w.begin(p, true, base, next)
+}
+
+func (w *Writer) begin(p id.Partition, sparse bool, base, next id.Offset) error {
 	_, twice := w.seen[p]
 	switch {
 	case w.err != nil:
 		return w.err
 	case w.open:
-		return w.fail(fmt.Errorf("begin run of %s: the run of %s is not ended", p, w.run.Partition))
+		return w.fail(fmt.Errorf("begin run of %s: the run of %s is not ended", p, w.run.run.Partition))
 	case twice:
 		return w.fail(fmt.Errorf("begin run of %s: it has one already", p))
 	case p.Index < 0:
@@ -57,7 +68,7 @@ func (w *Writer) BeginRun(p id.Partition) error {
 	}
 	w.start()
 	w.seen[p] = struct{}{}
-	w.open, w.run = true, Run{Partition: p, Pos: w.pos}
+	w.open, w.run = true, begin(p, w.pos, sparse, base, next)
 	return w.err
 }
 
@@ -68,8 +79,8 @@ func (w *Writer) start() {
 	}
 }
 
-// Append adds a batch that must begin where the last one of the run ended, with the
-// same leader epoch or a later one. Its checksum is verified; nothing of v is kept.
+// Append adds a batch that must begin where the last one of the run ended, of a sparse run there
+// or above, with the same leader epoch or a later one. Its checksum is verified; nothing of v is kept.
 func (w *Writer) Append(v batch.View) error {
 	if w.err != nil {
 		return w.err
@@ -78,67 +89,53 @@ func (w *Writer) Append(v batch.View) error {
 		return w.fail(fmt.Errorf("append batch at offset %d: no run has begun", v.BaseOffset()))
 	}
 	if err := w.run.add(v); err != nil {
-		return w.fail(fmt.Errorf("append batch to run of %s: %w", w.run.Partition, err))
+		return w.fail(fmt.Errorf("append batch to run of %s: %w", w.run.run.Partition, err))
 	}
 	w.write(v)
 	return w.err
 }
 
-// add accounts for a batch at the end of the run.
-func (r *Run) add(v batch.View) error {
-	if err := v.Verify(); err != nil {
-		return err
-	}
-	if r.Length > 0 && v.BaseOffset() != r.Next {
-		return fmt.Errorf("batch at offset %d, the run ends at %d", v.BaseOffset(), r.Next)
-	}
-	if n := len(r.Epochs); n > 0 && v.LeaderEpoch() < r.Epochs[n-1].Epoch {
-		return fmt.Errorf("batch at offset %d has epoch %d, the one before it %d", v.BaseOffset(), v.LeaderEpoch(), r.Epochs[n-1].Epoch)
-	}
-	r.note(v)
-	r.CRC = crc32.Update(r.CRC, castagnoli, v)
-	return nil
-}
-
-// note derives all but CRC from the header of the run's next batch.
-func (r *Run) note(v batch.View) {
-	base, epoch, pos := v.BaseOffset(), v.LeaderEpoch(), r.Pos+r.Length
-	first := r.Length == 0
-	if first {
-		r.Base, r.FirstEpoch, r.MaxTimestamp = base, epoch, math.MinInt64
-	}
-	if first || epoch != r.Epochs[len(r.Epochs)-1].Epoch {
-		r.Epochs = append(r.Epochs, EpochStart{Epoch: epoch, Start: base})
-	}
-	if first || pos-r.Index[len(r.Index)-1].Pos >= IndexInterval {
-		r.Index = append(r.Index, IndexEntry{Offset: base, Pos: pos})
-	}
-	r.MaxTimestamp = max(r.MaxTimestamp, v.MaxTimestamp())
-	r.Index[len(r.Index)-1].MaxTimestamp = r.MaxTimestamp
-	r.Next = v.NextOffset()
-	r.Length += int64(v.Length())
-	r.Records += int64(v.Records())
-}
-
 // EndRun ends a run of at least one batch with the partition's producers as of its
 // end and the transactions whose abort markers are in it. Nothing of the slices is kept.
 func (w *Writer) EndRun(states []producers.State, aborted []AbortedTxn) error {
+	if w.err == nil && w.run.run.Sparse {
+		return w.fail(fmt.Errorf("end run of %s: it is a sparse one", w.run.run.Partition))
+	}
+	return w.end(states, aborted)
+}
+
+// EndSparse ends a sparse run of at least one batch as EndRun does, with all leader epochs of its
+// offsets, also those no batch of which is left.
+func (w *Writer) EndSparse(epochs []EpochStart, states []producers.State, aborted []AbortedTxn) error {
 	if w.err != nil {
 		return w.err
 	}
-	if !w.open || w.run.Length == 0 {
+	if !w.run.run.Sparse {
+		return w.fail(errors.New("end sparse run: none has begun"))
+	}
+	if err := w.run.epochs(epochs); err != nil {
+		return w.fail(fmt.Errorf("end run of %s: %w", w.run.run.Partition, err))
+	}
+	return w.end(states, aborted)
+}
+
+func (w *Writer) end(states []producers.State, aborted []AbortedTxn) error {
+	if w.err != nil {
+		return w.err
+	}
+	if !w.open || w.run.run.Length == 0 {
 		return w.fail(errors.New("end run: no batch was appended"))
 	}
-	r := w.run
+	r := w.run.run
 	for _, a := range aborted {
 		if a.Last < r.Base || a.Last >= r.Next || a.First < 0 || a.First > a.Last || a.Stable < 0 {
 			return w.fail(fmt.Errorf("end run of %s: its offsets [%d, %d) do not hold the end of the aborted transaction %+v", r.Partition, r.Base, r.Next, a))
 		}
 	}
 	r.Aborted, r.Producers = slices.Clone(aborted), slices.Clone(states)
-	r.Epochs, r.Index = slices.Clip(r.Epochs), slices.Clip(r.Index)
+	r.Epochs, r.Index, r.Heads = slices.Clip(r.Epochs), slices.Clip(r.Index), slices.Clip(r.Heads)
 	w.footer.Runs = append(w.footer.Runs, r)
-	w.open, w.run = false, Run{}
+	w.open, w.run = false, tally{}
 	return nil
 }
 
@@ -151,7 +148,7 @@ func (w *Writer) Close() (*Footer, error) {
 		return nil, w.err
 	}
 	if w.open {
-		return nil, w.fail(fmt.Errorf("close pack: the run of %s is not ended", w.run.Partition))
+		return nil, w.fail(fmt.Errorf("close pack: the run of %s is not ended", w.run.run.Partition))
 	}
 	w.start()
 	raw := w.footer.appendTo(nil)

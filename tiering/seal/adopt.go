@@ -43,6 +43,9 @@ type Adopted struct {
 // round of a former leader may run beside: it has sealed the same batches, and
 // whichever is later finds the place taken and starts again from the new end.
 func (s *Sealer) Adopt(ctx context.Context, as []Adoption) ([]Adopted, error) {
+	if s.Paused() {
+		return nil, ErrPaused
+	}
 	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -70,10 +73,13 @@ func (s *Sealer) adopt(ctx context.Context, as []Adoption) ([]Adopted, error) {
 		s.seeTails(ctx, ps, skip)
 		return s.planAdoption(as, src, skip)
 	})
+	if err == nil && s.Paused() {
+		err = ErrPaused // those that are not done, if any
+	}
 	s.seeTails(ctx, ps, map[id.Partition]error{}) // those that others took the place of
 	adopted, failed := s.outcome(as, skip, err)
 	var after error
-	if err == nil || failed == 0 {
+	if err == nil || failed == 0 || errors.Is(err, ErrPaused) {
 		after = s.afterPass(ctx)
 	}
 	if failed == 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/tiering/chain"
@@ -35,6 +36,10 @@ func (s *Sealer) pass(ctx context.Context) error {
 }
 
 func (s *Sealer) sealRolled(ctx context.Context, skip map[id.Partition]error) error {
+	if s.Paused() {
+		s.markSealed(ctx, s.unsealed(), skip)
+		return ctx.Err()
+	}
 	g := newGatherer(s.cfg.FS, s.cfg.Journal)
 	defer g.close()
 	return s.drain(ctx, g, skip, func() plan {
@@ -50,7 +55,7 @@ func (s *Sealer) sealRolled(ctx context.Context, skip map[id.Partition]error) er
 func (s *Sealer) drain(ctx context.Context, src source, skip map[id.Partition]error, next func() plan) error {
 	for stalls := 0; stalls < maxStalls; {
 		pl := next()
-		if len(pl.runs) == 0 || ctx.Err() != nil {
+		if len(pl.runs) == 0 || s.Paused() || ctx.Err() != nil {
 			return ctx.Err()
 		}
 		progress, err := s.sealOne(ctx, src, &pl, skip)
@@ -76,7 +81,7 @@ func skipped(skip map[id.Partition]error) error {
 // sealOne uploads one pack and commits its runs. It reports whether it got anywhere.
 func (s *Sealer) sealOne(ctx context.Context, src source, pl *plan, skip map[id.Partition]error) (bool, error) {
 	known := len(skip)
-	name := s.objectName()
+	name := chain.NewObjectName(s.cfg.Node, s.cfg.Now())
 	footer, size, err := s.upload(ctx, src, pl, name, skip)
 	if errors.Is(err, errNoRuns) {
 		return len(skip) > known, nil
@@ -108,6 +113,7 @@ func (s *Sealer) commit(ctx context.Context, links []chain.Link, skip map[id.Par
 			case err == nil:
 				s.tails[p] = tail{seg.Next, seg}
 				done++
+				s.cfg.Sealed(p, seg)
 				s.count(func(st *Stats) { st.Segments++; st.Bytes += seg.Length; st.Records += seg.Records })
 			case errors.Is(err, chain.ErrTaken):
 				s.count(func(st *Stats) { st.Taken++ })
@@ -119,14 +125,24 @@ func (s *Sealer) commit(ctx context.Context, links []chain.Link, skip map[id.Par
 	return done
 }
 
-// noteLag counts what is rolled but not sealed.
+// noteLag counts what is rolled but not sealed, and looks for the oldest of what is not sealed.
 func (s *Sealer) noteLag() {
 	var bytes int64
-	segs := s.unsealed()
-	for _, seg := range segs {
-		bytes += seg.Size
+	var segments int
+	var oldest time.Time
+	for _, seg := range s.cfg.Journal.Segments() {
+		if s.isSealed(seg) || !holdsAny(seg) {
+			continue
+		}
+		if oldest.IsZero() {
+			oldest = seg.Created
+		}
+		if seg.Rolled {
+			segments++
+			bytes += seg.Size
+		}
 	}
-	s.count(func(st *Stats) { st.LagSegments, st.LagBytes = len(segs), bytes })
+	s.count(func(st *Stats) { st.LagSegments, st.LagBytes, st.Oldest = segments, bytes, oldest })
 }
 
 // release drops sealed segments, oldest first, until the rest is within the disk
@@ -138,7 +154,7 @@ func (s *Sealer) release() error {
 		total += seg.Size
 	}
 	for _, seg := range segs {
-		if total <= s.cfg.DiskBudget || !s.isSealed(seg) {
+		if total <= s.DiskBudget() || !s.isSealed(seg) {
 			return nil
 		}
 		if seg.Damaged {

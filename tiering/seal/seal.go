@@ -100,6 +100,8 @@ type Config struct {
 	// committed. Beyond it they may be none of its log's: another leader may put others in
 	// their place, and so they are neither sealed nor dropped. nil: all that is rolled is committed.
 	Committed func(id.Partition) id.Offset
+	// Sealed is told of each segment that was appended to a chain; nil: nobody is. It must not block.
+	Sealed func(id.Partition, chain.Segment)
 	// AfterPass is called within a round, after it has sealed what it could and unless it was
 	// broken off; nil: nothing is. sealedTo returns an offset up to which the partition's
 	// chain reaches at least: as last seen for those that are live, else read anew.
@@ -107,12 +109,15 @@ type Config struct {
 	AfterPass func(ctx context.Context, sealedTo func(context.Context, id.Partition) (id.Offset, error)) error
 }
 
+// defaultDiskBudget is that of Config.DiskBudget, in bytes.
+const defaultDiskBudget = 1 << 30
+
 func (c Config) withDefaults() Config {
 	if c.FS == nil {
 		c.FS = vfs.OS()
 	}
 	if c.DiskBudget <= 0 {
-		c.DiskBudget = 1 << 30
+		c.DiskBudget = defaultDiskBudget
 	}
 	if c.MaxPackBytes <= 0 {
 		c.MaxPackBytes = 256 << 20
@@ -135,6 +140,9 @@ func (c Config) withDefaults() Config {
 	if c.Committed == nil {
 		c.Committed = func(id.Partition) id.Offset { return math.MaxInt64 }
 	}
+	if c.Sealed == nil {
+		c.Sealed = func(id.Partition, chain.Segment) {}
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -143,7 +151,9 @@ func (c Config) withDefaults() Config {
 
 // Sealer seals the hot segments of one journal.
 type Sealer struct {
-	cfg Config
+	cfg      Config
+	controls controls
+	again    chan struct{} // wakes Run after a change of the controls
 
 	// closing ends the calls under way; calls counts them.
 	closing chan struct{}
@@ -162,11 +172,13 @@ type Sealer struct {
 
 // New returns a Sealer that does nothing until Run, SealAll or Adopt is called.
 func New(cfg Config) *Sealer {
-	return &Sealer{
-		cfg: cfg.withDefaults(), closing: make(chan struct{}),
+	s := &Sealer{
+		cfg: cfg.withDefaults(), closing: make(chan struct{}), again: make(chan struct{}, 1),
 		round: make(chan struct{}, 1), tails: map[id.Partition]tail{}, sealed: map[id.Segment]struct{}{},
 		forgotten: map[id.Partition]struct{}{},
 	}
+	s.SetDiskBudget(s.cfg.DiskBudget)
+	return s
 }
 
 // Run seals segments as they are rolled and releases sealed ones until ctx ends or the Sealer is
@@ -207,13 +219,14 @@ func (s *Sealer) sleep(ctx context.Context, d time.Duration, wakeable bool) bool
 	select {
 	case <-timer.C:
 	case <-rolled:
+	case <-s.again:
 	case <-ctx.Done():
 	}
 	return ctx.Err() == nil
 }
 
-// SealAll rolls the active segment and seals all that is hot, then releases what the
-// disk budget asks for. On an error part of it may be sealed.
+// SealAll rolls the active segment and seals all that is hot, unless sealing is paused, then
+// releases what the disk budget asks for. On an error part of it may be sealed.
 func (s *Sealer) SealAll(ctx context.Context) error {
 	ctx, leave, err := s.enter(ctx)
 	if err != nil {

@@ -8,15 +8,18 @@ import (
 
 // Stats are counts since the Sealer was made, and what is left to do.
 type Stats struct {
-	Packs         int64 // uploaded
-	Segments      int64 // appended to chains
-	Records       int64 // in them
-	Bytes         int64 // of batches in them
-	Taken         int64 // segments that another sealer was faster with
-	Dropped       int64 // hot segments
-	DroppedBytes  int64
-	LagSegments   int   // rolled hot segments that hold unsealed batches
-	LagBytes      int64 // their size
+	Packs        int64 // uploaded
+	Segments     int64 // appended to chains
+	Records      int64 // in them
+	Bytes        int64 // of batches in them
+	Taken        int64 // segments that another sealer was faster with
+	Dropped      int64 // hot segments
+	DroppedBytes int64
+	LagSegments  int   // rolled hot segments that hold unsealed batches
+	LagBytes     int64 // their size
+	// Oldest is when the oldest hot segment, rolled or not, that holds unsealed batches was begun; zero
+	// if there is none.
+	Oldest        time.Time
 	LastError     error // of the last round; nil if it succeeded
 	FailingSince  time.Time
 	FailureStreak int // rounds failed in a row
@@ -37,6 +40,9 @@ func (s *Sealer) count(f func(*Stats)) {
 
 // noteResult keeps the outcome of a round and logs it if it differs from the last.
 func (s *Sealer) noteResult(err error) {
+	if errors.Is(err, ErrPaused) {
+		return // as it was asked to
+	}
 	s.mu.Lock()
 	last, streak := s.stats.LastError, s.stats.FailureStreak
 	s.stats.LastError = err

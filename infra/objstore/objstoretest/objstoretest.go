@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) objstore.Store) {
 		"keys":                    testKeys,
 		"invalid keys":            testInvalidKeys,
 		"cancelled context":       testCancelled,
+		"unfinished uploads":      testUnfinished,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t)

@@ -27,7 +27,7 @@ func adminLogDirs(s *session) {
 		req.Topics = append(req.Topics, t)
 		resp := do[*kmsg.DescribeLogDirsResponse](s.quiet(), req)
 		saw := errorName(resp.ErrorCode)
-		for _, d := range resp.Dirs {
+		for _, d := range resp.Dirs[:min(1, len(resp.Dirs))] { // Forebay has others for the stores
 			saw += " dir " + errorName(d.ErrorCode)
 			for _, t := range d.Topics {
 				for _, p := range t.Partitions {

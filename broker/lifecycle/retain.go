@@ -1,0 +1,179 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/producers"
+)
+
+// maxMoves is how many log starts one record moves: below what a slot of the metadata log holds.
+const maxMoves = 1000
+
+// looked is what retention has found of a partition.
+type looked struct {
+	epoch id.Epoch // of the leader, as the decision was made
+	start id.Offset
+	to    id.Offset // where the log shall start; start or above
+	items []chain.Item
+	keeps []chain.Segment // what counts of items
+}
+
+// Retain moves the log starts of ps as far as their retention asks for, and forgets the last segment of
+// those of which all has gone. Partitions that are gone, or without a chain, are passed over. One
+// that fails does not hold up the others.
+//
+// Commit points: the slot with a LogStartsMoved of up to 1,000 of the partitions, each of which it
+// moves only under the leader epoch of the decision; and chain.Replace of a last segment. A crash before them changes
+// nothing, and the next call does it.
+func (k *Keeper) Retain(ctx context.Context, ps []id.Partition) error {
+	ctx, cancel := context.WithTimeout(ctx, chain.CommitWithin)
+	defer cancel()
+	found, unsealed := make([]*looked, len(ps)), k.cfg.Unsealed()
+	err := each(ctx, "look at what retention asks for", ps, func(ctx context.Context, i int, p id.Partition) (err error) {
+		found[i], err = k.look(ctx, p, unsealed)
+		return err
+	})
+	var moves []metalog.StartMove
+	for i, l := range found {
+		if l != nil && l.to > l.start {
+			moves = append(moves, metalog.StartMove{Partition: ps[i], Epoch: l.epoch, Start: l.to})
+		}
+	}
+	for part := range slices.Chunk(moves, maxMoves) {
+		err = errors.Join(err, k.move(ctx, part))
+	}
+	k.tell(ps, found)
+	return errors.Join(err, each(ctx, "empty chains", ps, func(ctx context.Context, i int, p id.Partition) error {
+		if found[i] == nil {
+			return nil
+		}
+		return k.empty(ctx, p, found[i])
+	}))
+}
+
+// look decides where the log of p shall start; nil if there is nothing to be decided.
+func (k *Keeper) look(ctx context.Context, p id.Partition, unsealed func(id.Partition, id.Offset) int64) (*looked, error) {
+	img := k.cfg.Image()
+	state, ok := img.Partition(p)
+	topic, known := img.TopicByID(p.Topic)
+	if !ok || !known {
+		return nil, nil //nolint:nilnil // nothing to be decided is no failure
+	}
+	cfg := k.cfg.Topic(topic)
+	items, err := k.cfg.Chain.Items(ctx, p)
+	if err != nil || len(items) == 0 {
+		return nil, err
+	}
+	canonical, _, err := chain.Canonical(items, state.Start)
+	if err != nil {
+		return nil, fmt.Errorf("retention of %s: %w", p, err)
+	}
+	l := &looked{epoch: state.Epoch, start: state.Start, items: items}
+	for _, item := range canonical {
+		if item.Next > state.Start {
+			l.keeps = append(l.keeps, item.Segment)
+		}
+	}
+	l.to = Start(l.keeps, cfg, state.Start, k.cfg.Now(), unsealed(p, items[len(items)-1].Next))
+	return l, nil
+}
+
+// move appends one record with those moves that still count.
+func (k *Keeper) move(ctx context.Context, moves []metalog.StartMove) error {
+	_, err := k.cfg.Update(ctx, func(img *metalog.Image) ([]metalog.Record, error) {
+		var still []metalog.StartMove
+		for _, m := range moves {
+			if state, ok := img.Partition(m.Partition); ok && state.Epoch == m.Epoch && state.Start < m.Start {
+				still = append(still, m)
+			}
+		}
+		if len(still) == 0 {
+			return nil, nil
+		}
+		return []metalog.Record{metalog.LogStartsMoved{Moves: still}}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("move the log starts of %d partitions: %w", len(moves), err)
+	}
+	return nil
+}
+
+// tell counts and logs the log starts that were moved.
+func (k *Keeper) tell(ps []id.Partition, found []*looked) {
+	img := k.cfg.Image()
+	var s Stats
+	for i, l := range found {
+		if state, ok := img.Partition(ps[i]); l == nil || l.to == l.start || !ok || state.Start < l.to {
+			continue
+		}
+		s.Moved++
+		for _, seg := range l.keeps {
+			if seg.Next <= l.to {
+				s.RetainedBytes += seg.Length
+				s.RetainedRecords += seg.Records
+			}
+		}
+	}
+	if s.Moved == 0 {
+		return
+	}
+	k.cfg.Logger.Info("retention moved log starts", "partitions", s.Moved, "bytes", s.RetainedBytes, "records", s.RetainedRecords)
+	k.count(func(all *Stats) {
+		all.Moved += s.Moved
+		all.RetainedBytes += s.RetainedBytes
+		all.RetainedRecords += s.RetainedRecords
+	})
+}
+
+// empty puts a segment without an object in the place of the last one of a log of which nothing is
+// left, so that its object may go, once no producer has to be known from it.
+func (k *Keeper) empty(ctx context.Context, p id.Partition, l *looked) error {
+	last := l.items[len(l.items)-1]
+	state, ok := k.cfg.Image().Partition(p)
+	if !ok || last.Empty() || state.Start < last.Next {
+		return nil
+	}
+	footer, err := k.cfg.Cold.Footer(ctx, last.Object, last.ObjectSize)
+	if err != nil {
+		return fmt.Errorf("empty the chain of %s: %w", p, err)
+	}
+	run, ok := footer.Run(p)
+	if !ok {
+		return fmt.Errorf("empty the chain of %s: object %s has no run of it: %w", p, last.Object, chain.ErrCorrupt)
+	}
+	now := k.cfg.Now()
+	if slices.ContainsFunc(run.Producers, func(s producers.State) bool { return !k.forgotten(s, last.Sealed, now) }) {
+		return nil
+	}
+	if !k.cfg.Valid() {
+		return nil
+	}
+	err = k.cfg.Chain.Replace(ctx, p, []chain.Item{last}, chain.Segment{
+		Base: last.Base, Next: last.Next, MaxTimestamp: -1, FirstEpoch: last.LastEpoch, LastEpoch: last.LastEpoch,
+		Sealed: now.UnixMilli(), CleanedTo: last.CleanedTo,
+	})
+	switch {
+	case errors.Is(err, chain.ErrChanged):
+		return nil
+	case err != nil:
+		return err
+	}
+	k.count(func(s *Stats) { s.Emptied++ })
+	return nil
+}
+
+// forgotten reports whether a producer that a pack of the time sealed tells of is remembered no more.
+func (k *Keeper) forgotten(s producers.State, sealed int64, now time.Time) bool {
+	seen := s.LastSeen
+	if seen == 0 {
+		seen = sealed
+	}
+	return s.TxnStart < 0 && seen < now.Add(-k.cfg.ProducerExpiry).UnixMilli()
+}

@@ -1,0 +1,160 @@
+package broker
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/forebaylog/forebay/broker/config"
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/vfs"
+	"github.com/forebaylog/forebay/tiering/batch"
+	"github.com/forebaylog/forebay/tiering/chain"
+)
+
+// looksOften has retention looked to without pause.
+func looksOften(cfg *Config) { cfg.Lifecycle.RetentionCheck = 5 * time.Millisecond }
+
+// awaitStart awaits that a log starts at offset.
+func (n *node) awaitStart(topic string, index int32, offset int64) {
+	n.t.Helper()
+	require.Eventually(n.t, func() bool { return n.listOffset(7, 0, topic, index, -1, timeEarliest).Offset == offset },
+		10*time.Second, 2*time.Millisecond, "start %d of partition %d", offset, index)
+}
+
+// lastSegment is the end of a partition's chain.
+func (n *node) lastSegment(topic string, index int32) chain.Segment {
+	n.t.Helper()
+	_, last, _, err := chain.Open(n.cfg.Chains).End(n.t.Context(), id.Partition{Topic: n.topicID(topic), Index: index})
+	require.NoError(n.t, err)
+	return last
+}
+
+// An idle partition empties, and goes on, also after a restart.
+func TestRetentionByTime(t *testing.T) {
+	cfg := testConfig()
+	cfg.FS, cfg.DataDir = vfs.NewMem(), "/data"
+	looksOften(&cfg)
+	same := func(c *Config) { *c = cfg }
+	n := startNode(t, same)
+	n.mustCreate(wantTopic("t", 1, 1, with("retention.ms", value("60000"))), wantTopic("kept", 1, 1, with("retention.ms", value("-1"))),
+		wantTopic("compacted", 1, 1, with("retention.ms", value("0")), with("cleanup.policy", value("compact"))))
+	for _, topic := range []string{"t", "kept", "compacted"} {
+		n.mustProduce(topic, 0, batchAt(batch.None, 10, 20, 30))
+	}
+	n.awaitStart("t", 0, 3)
+	require.Equal(t, int64(3), n.listOffset(7, 0, "t", 0, -1, timeLatest).Offset)
+	require.Eventually(t, func() bool { return n.lastSegment("t", 0).Empty() }, 10*time.Second, 2*time.Millisecond)
+	n.mustProduce("t", 0, batchOfNow(batch.None, 2))
+	n.close()
+
+	n = startNode(t, same)
+	require.Equal(t, int64(3), n.listOffset(7, 0, "t", 0, -1, timeEarliest).Offset)
+	require.Equal(t, int64(5), n.listOffset(7, 0, "t", 0, -1, timeLatest).Offset)
+	require.Equal(t, []int64{3}, n.basesOf(n.fetch(n.fetchRequest(12, want{topic: "t", offset: 3}))[0].RecordBatches))
+	require.NoError(t, n.change(ofTopic, "t", false, operation(set, "retention.ms", value("0"))))
+	n.awaitStart("t", 0, 5)
+	for _, topic := range []string{"kept", "compacted"} {
+		require.Zero(t, n.listOffset(7, 0, topic, 0, -1, timeEarliest).Offset)
+	}
+}
+
+// Whole segments go as long as the others have retention.bytes.
+func TestRetentionBySize(t *testing.T) {
+	n := startNode(t, looksOften)
+	n.mustCreate(wantTopic("t", 1, 1))
+	for range 4 {
+		n.mustProduce("t", 0, batchOfSize(1000))
+		require.NoError(t, n.storage.sealer.SealAll(t.Context()))
+	}
+	n.mustProduce("t", 0, batchOfSize(1000)) // which is hot
+	bytes := len(batchOfSize(1000))
+	require.NoError(t, n.change(ofTopic, "t", false, operation(set, "retention.bytes", value(strconv.Itoa(2*bytes+1)))))
+	n.awaitStart("t", 0, 2)
+	require.NoError(t, n.change(ofTopic, "t", false, operation(set, "retention.bytes", value(strconv.Itoa(bytes)))))
+	n.awaitStart("t", 0, 4)
+	require.NoError(t, n.change(ofTopic, "t", false, operation(set, "retention.bytes", value("0"))))
+	n.awaitStart("t", 0, 5)
+}
+
+// While sealing is paused, nothing of what is hot goes.
+func TestRetentionOfWhatCannotBeSealed(t *testing.T) {
+	n := startNode(t, looksOften)
+	n.mustCreate(wantTopic("t", 1, 1, with("retention.ms", value("0"))), wantTopic("other", 1, 1))
+	require.NoError(t, n.change(ofBroker, "", false, operation(set, config.SealEnable, value("false"))))
+	require.Eventually(t, n.storage.sealer.Paused, 5*time.Second, time.Millisecond)
+	n.mustProduce("t", 0, batchAt(batch.None, 10))
+	require.NoError(t, n.storage.life.retain(t.Context()))
+	require.Zero(t, n.listOffset(7, 0, "t", 0, -1, timeEarliest).Offset)
+	require.NoError(t, n.change(ofBroker, "", false, operation(set, config.SealEnable, value("true"))))
+	n.awaitStart("t", 0, 1)
+}
+
+func TestMaintenanceElsewhere(t *testing.T) {
+	n := startNode(t, looksOften, func(cfg *Config) { cfg.Lifecycle.Maintenance = config.MaintenanceNone })
+	got, err := n.describe(ofBroker, "1", config.Maintenance, config.RetentionCheck)
+	require.NoError(t, err)
+	require.Equal(t, []string{"forebay.maintenance=none STATIC_BROKER_CONFIG", "forebay.maintenance=broker DEFAULT_CONFIG"}, sources(got[config.Maintenance]))
+	require.Equal(t, "5", *got[config.RetentionCheck].Value)
+	require.True(t, got[config.RetentionCheck].ReadOnly)
+	n.mustCreate(wantTopic("t", 1, 1, with("retention.ms", value("0"))))
+	n.mustProduce("t", 0, batchAt(batch.None, 10))
+	require.NoError(t, n.storage.sealer.SealAll(t.Context()))
+	require.Zero(t, n.listOffset(7, 0, "t", 0, -1, timeEarliest).Offset, "nobody looks to it here")
+}
+
+func TestRollerIsDue(t *testing.T) {
+	now := time.Now()
+	n := startNode(t, func(cfg *Config) { cfg.Now = func() time.Time { return now } })
+	r := &roller{s: n.storage}
+	due := func() bool {
+		active, ok := n.storage.activeSegment()
+		require.True(t, ok)
+		return r.due(active)
+	}
+	n.mustCreate(
+		wantTopic("young", 1, 1, with("segment.ms", value("1000"))), wantTopic("patient", 1, 1),
+		wantTopic("full", 1, 1, with("segment.bytes", value("1048576"))),
+		wantTopic("lagging", 1, 1, with("cleanup.policy", value("compact")), with("max.compaction.lag.ms", value("2000"))),
+	)
+	n.mustProduce("patient", 0, batchOfSize(1<<19))
+	require.False(t, due())
+	now = now.Add(time.Hour)
+	require.False(t, due())
+
+	n.mustProduce("young", 0, batchAt(batch.None, 10))
+	require.False(t, due(), "it counts from when the records came, not from their time")
+	now = now.Add(999 * time.Millisecond)
+	require.False(t, due())
+	now = now.Add(time.Millisecond)
+	require.True(t, due())
+	require.NoError(t, n.storage.journal.Roll())
+
+	n.mustProduce("full", 0, batchOfSize(1<<19))
+	require.False(t, due(), "a segment of its own")
+	n.mustProduce("full", 0, batchOfSize(1<<19))
+	require.True(t, due())
+	require.NoError(t, n.storage.journal.Roll())
+
+	n.mustProduce("lagging", 0, batchAt(batch.None, 10))
+	require.False(t, due())
+	now = now.Add(2 * time.Second)
+	require.True(t, due())
+	require.NoError(t, n.storage.journal.Roll())
+
+	n.mustProduce("young", 0, batchAt(batch.None, 10))
+	require.False(t, due())
+	n.mustDelete("young")
+	now = now.Add(time.Hour)
+	require.False(t, due(), "a deleted topic asks for nothing")
+}
+
+// The loop rolls the segment, which is then sealed.
+func TestSegmentMs(t *testing.T) {
+	n := startNode(t)
+	n.mustCreate(wantTopic("t", 1, 1, with("segment.ms", value("1"))))
+	n.mustProduce("t", 0, batchOfSize(100))
+	n.awaitSealed("t", 0, 1)
+}
