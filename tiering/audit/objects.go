@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -198,8 +199,9 @@ func (a *auditor) share(o *object, footer *pack.Footer) {
 		}
 	}
 	left, leftLive := o.size, total
-	for t, bytes := range byTopic {
-		c := a.topic(t)
+	topics := slices.SortedFunc(maps.Keys(byTopic), func(t, u id.Topic) int { return bytes.Compare(t[:], u[:]) })
+	for _, t := range topics { // in order, for the same rounding each time
+		c, bytes := a.topic(t), byTopic[t]
 		part := int64(float64(left) * (float64(bytes) / float64(leftLive)))
 		if bytes == leftLive {
 			part = left
