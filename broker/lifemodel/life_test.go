@@ -38,7 +38,7 @@ func TestLife(t *testing.T) {
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"Append": l.Append, "AppendMore": l.Append, "AppendMost": l.Append, "Repeated": l.Repeated,
-			"Mark": l.Mark, "Seal": l.Seal, "DeleteRecords": l.DeleteRecords, "Restart": l.Restart, "Crash": l.Crash, "Clock": l.Clock,
+			"Mark": l.Mark, "Seal": l.Seal, "DeleteRecords": l.DeleteRecords, "Restart": l.Restart, "Crash": l.Crash, "Clock": l.Clock, "Retain": l.Retain,
 			"Recreate": l.Recreate, "AddPartition": l.AddPartition, "Read": l.Read,
 		})
 		l.Finish(t)
@@ -72,10 +72,7 @@ var here = metalog.Assignment{Leader: node, Replicas: []id.Broker{node}}
 func (l *life) topic(t *rapid.T) *topic { return rapid.SampledFrom(l.topics).Draw(t, "topic") }
 
 func (l *life) part(t *rapid.T) *part {
-	var all []*part
-	for _, tp := range l.topics {
-		all = append(all, tp.parts...)
-	}
+	all := l.parts()
 	return all[rapid.IntRange(0, len(all)-1).Draw(t, "partition")]
 }
 
@@ -151,8 +148,8 @@ func (l *life) Repeated(t *rapid.T) {
 	p := l.part(t)
 	producer := rapid.SampledFrom([]id.Producer{1, 2}).Draw(t, "producer")
 	last, ok := p.last[producer]
-	if !ok {
-		t.Skip("it has sent nothing")
+	if !ok || l.w.expiry != forever {
+		t.Skip("it has sent nothing, or may be forgotten")
 	}
 	done := make(chan error, 1)
 	got := l.send(t, p, producer, last.records, last.sequence, func(err error) { done <- err })
@@ -201,7 +198,8 @@ func (l *life) Restart(*rapid.T) {
 func (l *life) Crash(t *rapid.T) {
 	w := l.w
 	if rapid.Bool().Draw(t, "in a step") {
-		w.fuse.light(rapid.IntRange(0, 12).Draw(t, "operations"))
+		before := l.chains(t)
+		defer func() { l.retained(t, before, false) }()
 		l.someStep(t)
 	}
 	p := l.part(t)
@@ -238,9 +236,10 @@ func (l *life) Crash(t *rapid.T) {
 
 // someStep is a step that may fail at any place; the node crashes behind it.
 func (l *life) someStep(t *rapid.T) {
-	ctx := context.Background()
+	ctx := l.w.fuse.light(rapid.IntRange(0, 12).Draw(t, "operations"))
 	steps := map[string]func(){
-		"seal": func() { _ = l.w.sealer.SealAll(ctx) },
+		"seal":   func() { _ = l.w.sealer.SealAll(ctx) },
+		"retain": func() { _ = l.w.keeper.Retain(ctx, l.ids()) },
 	}
 	names := make([]string, 0, len(steps))
 	for name := range steps {
@@ -286,10 +285,8 @@ func (l *life) Read(t *rapid.T) {
 
 // readAll reads every partition.
 func (l *life) readAll(t *rapid.T) {
-	for _, tp := range l.topics {
-		for _, p := range tp.parts {
-			p.checkFrom(t, l.w, p.check(t, l.w, 1<<20))
-		}
+	for _, p := range l.parts() {
+		p.checkFrom(t, l.w, p.check(t, l.w, 1<<20))
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/forebaylog/forebay/broker/config"
+	"github.com/forebaylog/forebay/broker/lifecycle"
 	"github.com/forebaylog/forebay/broker/partition"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
@@ -31,12 +33,13 @@ const node id.Broker = 1
 type world struct {
 	t       *rapid.T
 	fs      *vfs.Mem
-	memory  *kv.Mem      // behind table
-	table   kv.Store     // metadata and chains; fails with fuse
-	objects *dated       // fails with fuse
-	fuse    fuse         // blown in the middle of a step before a crash
-	now     atomic.Int64 // ms since 1970
-	budget  int64        // of the hot tier, in bytes
+	memory  *kv.Mem       // behind table
+	table   kv.Store      // metadata and chains; fails with fuse
+	objects *dated        // fails with fuse
+	fuse    fuse          // blown in the middle of a step before a crash
+	now     atomic.Int64  // ms since 1970
+	budget  int64         // of the hot tier, in bytes
+	expiry  time.Duration // of silent producers
 
 	meta    *metalog.Log
 	journal *journal.Journal
@@ -45,12 +48,14 @@ type world struct {
 	chains  *chain.Store
 	sealer  *seal.Sealer
 	set     *partition.Set
+	keeper  *lifecycle.Keeper
 }
 
 func newWorld(t *rapid.T) *world {
 	w := &world{t: t, fs: vfs.NewMem(), memory: kv.NewMem()}
 	w.now.Store(1_700_000_000_000)
 	w.budget = rapid.SampledFrom([]int64{1, 10 << 10, 1 << 30}).Draw(t, "hot budget")
+	w.expiry = rapid.SampledFrom([]time.Duration{forever}).Draw(t, "producers' expiry")
 	w.table = kv.Inject(w.memory, func(kv.Op) kv.Fault {
 		if w.fuse.blown() {
 			return kv.FaultFail
@@ -79,13 +84,25 @@ func (w *world) start() {
 	w.chains = chain.Open(w.table)
 	w.set, err = partition.Open(ctx, partition.Config{
 		Tiers: partition.Tiers{WAL: w.wal, Hot: w.journal, Chain: w.chains, Cold: w.cold},
-		Node:  node, Image: w.meta.Image, ProducerExpiry: forever, Now: w.clock, Logger: slog.New(slog.DiscardHandler),
+		Node:  node, Image: w.meta.Image, ProducerExpiry: w.expiry, Now: w.clock, Logger: slog.New(slog.DiscardHandler),
 	}, w.journal)
 	require.NoError(w.t, err)
 	w.sealer = seal.New(seal.Config{
 		Journal: w.journal, FS: w.fs, Chain: w.chains, Objects: w.objects, Cold: w.cold, DiskBudget: w.budget, MaxPackBytes: 12 << 10,
-		ProducerExpiry: forever, Cluster: cluster, Node: node, Now: w.clock, Live: w.set.Live, AfterPass: w.set.ForgetAborted,
+		ProducerExpiry: w.expiry, Cluster: cluster, Node: node, Now: w.clock, Live: w.set.Live, AfterPass: w.set.ForgetAborted,
 	})
+	w.keeper = lifecycle.New(lifecycle.Config{
+		Image: w.meta.Image, Update: w.decide, Topic: effective, Chain: w.chains, Cold: w.cold, ProducerExpiry: w.expiry, Now: w.clock,
+		Valid: func() bool { return emptySegments },
+	})
+}
+
+// emptySegments lets the keeper put segments without an object into chains.
+const emptySegments = false
+
+// effective is what counts for a topic.
+func effective(t *metalog.Topic) *config.Effective {
+	return config.Resolve(config.Layers{Resource: t.Configs, Source: config.DynamicTopic})
 }
 
 // forever is longer than any clock step: producers are never forgotten.
@@ -138,27 +155,38 @@ type fuse struct {
 	mu   sync.Mutex
 	set  bool
 	left int
+	end  context.CancelFunc
 }
 
-func (f *fuse) light(operations int) {
+// light returns a context that ends when the fuse has blown: nobody goes on trying.
+func (f *fuse) light(operations int) context.Context {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.set, f.left = true, operations
+	ctx, end := context.WithCancel(context.Background())
+	f.set, f.left, f.end = true, operations, end
+	return ctx
 }
 
 func (f *fuse) mend() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.set {
+		f.end()
+	}
 	f.set = false
 }
 
 func (f *fuse) blown() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.set {
-		f.left--
+	if !f.set {
+		return false
 	}
-	return f.set && f.left < 0
+	f.left--
+	if f.left < 0 {
+		f.end()
+	}
+	return f.left < 0
 }
 
 // dated is an object store whose clock is that of the world, and which fails with its fuse.

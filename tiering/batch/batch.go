@@ -179,7 +179,7 @@ func (v View) Magic() int8 { return int8(v[posMagic]) }
 // CRC is the stored CRC32C of everything from the attributes on.
 func (v View) CRC() uint32 { return v.u32(posCRC) }
 
-// Attributes is the bit field of codec, timestamp type, transactional and control.
+// Attributes is the bit field of codec, timestamp type, transactional, control and delete horizon.
 func (v View) Attributes() int16 { return int16(v.u16(posAttributes)) }
 
 // Codec is the compression of the records; it may be one that does not exist.
@@ -196,6 +196,15 @@ func (v View) IsControl() bool { return v.u16(posAttributes)&attrControl != 0 }
 
 // BaseTimestamp is what the records' time deltas count from, in milliseconds since 1970.
 func (v View) BaseTimestamp() int64 { return int64(v.u64(posBaseTimestamp)) }
+
+// DeleteHorizon is when the tombstones of a batch that compaction has gone over, or its marker, may
+// go, in milliseconds since 1970: then it is the BaseTimestamp; ok is false if it has none (KIP-534).
+func (v View) DeleteHorizon() (ms int64, ok bool) {
+	if v.u16(posAttributes)&attrDeleteHorizon == 0 {
+		return 0, false
+	}
+	return v.BaseTimestamp(), true
+}
 
 // MaxTimestamp is the largest time of the records, in milliseconds since 1970, or -1.
 func (v View) MaxTimestamp() int64 { return int64(v.u64(posMaxTimestamp)) }

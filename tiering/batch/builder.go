@@ -6,7 +6,8 @@ import (
 	"github.com/forebaylog/forebay/infra/id"
 )
 
-// Builder makes a batch out of records: for commands and tests. The zero value is not usable, see New.
+// Builder makes a batch out of records: for compaction, commands and tests. The zero value is not
+// usable, see New and Rebuild.
 type Builder struct {
 	head    View // the header so far
 	records []byte
@@ -57,13 +58,20 @@ func (b *Builder) attribute(bit uint16) *Builder {
 // Add appends a record. Its Offset is not used: records get consecutive ones. Nothing of r is kept.
 func (b *Builder) Add(r Record) *Builder {
 	n := b.head.Records()
-	if n == 0 {
+	b.head.put32(posLastDelta, n)
+	return b.add(r, n)
+}
+
+// add appends a record at an offset that is delta above the batch's.
+func (b *Builder) add(r Record, delta int32) *Builder {
+	n := b.head.Records()
+	if _, fixed := b.head.DeleteHorizon(); n == 0 && !fixed {
 		b.head.put64(posBaseTimestamp, r.Timestamp)
 	}
 	b.head.put64(posMaxTimestamp, max(b.head.MaxTimestamp(), r.Timestamp))
 	rec := append(b.scratch[:0], 0) // attributes
 	rec = binary.AppendVarint(rec, r.Timestamp-b.head.BaseTimestamp())
-	rec = binary.AppendVarint(rec, int64(n))
+	rec = binary.AppendVarint(rec, int64(delta))
 	rec = appendBytes(rec, r.Key)
 	rec = appendBytes(rec, r.Value)
 	rec = binary.AppendVarint(rec, int64(len(r.Headers)))
@@ -75,7 +83,6 @@ func (b *Builder) Add(r Record) *Builder {
 	b.records = binary.AppendVarint(b.records, int64(len(rec)))
 	b.records = append(b.records, rec...)
 	b.scratch = rec
-	b.head.put32(posLastDelta, n)
 	b.head.put32(posRecords, n+1)
 	return b
 }
@@ -90,7 +97,12 @@ func appendBytes(to, b []byte) []byte {
 
 // Build returns the batch. The Builder may be used on, to add more records for a later Build.
 func (b *Builder) Build() View {
-	v := append(View(nil), b.head...)
+	return b.BuildInto(nil)
+}
+
+// BuildInto is Build into the memory of dst, whose content is lost.
+func (b *Builder) BuildInto(dst View) View {
+	v := append(dst[:0], b.head...)
 	v = compress(v, v.Codec(), b.records)
 	v.put32(posLength, int32(len(v)-logOverhead))
 	v.seal()

@@ -19,6 +19,29 @@ const CommitWithin = 30 * time.Minute
 // ErrChanged: the item is not what it was when the chain was read. Read it again.
 var ErrChanged = errors.New("chain item changed")
 
+// Unchanged looks again at items of a chain, in order, that were read before: nil if each is still
+// there as it was. It fails with ErrChanged if not.
+func (s *Store) Unchanged(ctx context.Context, p id.Partition, items []Item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	first, last := items[0].Base, items[len(items)-1].Base
+	raw, err := s.kv.Query(ctx, partKey(p), kv.Range{From: sortKey(first), To: sortKey(last) + "\x00"})
+	if err != nil {
+		return fmt.Errorf("read the chain of %s from %d to %d again: %w", p, first, last, err)
+	}
+	now := make(map[string]kv.Version, len(raw))
+	for _, r := range raw {
+		now[r.Key.Sort] = r.Version
+	}
+	for _, item := range items {
+		if now[sortKey(item.Base)] != item.Version {
+			return fmt.Errorf("look at the segment from %d of %s again: %w", item.Base, p, ErrChanged)
+		}
+	}
+	return nil
+}
+
 // Replace puts one segment in the place of the items of old, which are canonical, follow each
 // other, and were read less than CommitWithin ago: seg has their offsets.
 //

@@ -7,7 +7,7 @@
 // immutable objects and may be lost at any time. It never writes, and never hands
 // out a byte that it did not verify: a batch is checked against its own checksum,
 // and what that does not cover, its offset and leader epoch, against the footer
-// of the object and the batches around it. The chunks with a damaged batch are
+// of the object and the batches around it, which of a sparse run has checksums of that too. The chunks with a damaged batch are
 // fetched again once before a reader hears of it.
 //
 // A Reader is safe for concurrent use. What it returns must not be changed: it is
@@ -175,7 +175,7 @@ func footerCost(f *pack.Footer) int64 {
 	cost := int64(256)
 	for i := range f.Runs {
 		run := &f.Runs[i]
-		cost += 256 + 24*int64(len(run.Index)) + 16*int64(len(run.Epochs)) + 32*int64(len(run.Aborted))
+		cost += 256 + 24*int64(len(run.Index)) + 4*int64(len(run.Heads)) + 16*int64(len(run.Epochs)) + 32*int64(len(run.Aborted))
 		for _, s := range run.Producers {
 			cost += 96 + 32*int64(len(s.Batches))
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"iter"
 	"sort"
 
@@ -32,8 +33,8 @@ type chunkKey struct {
 // Read returns whole batches of segment seg of p, a slice for each: first the one
 // that holds from or else follows it, then more while all their offsets lie below
 // limit and the sum of their sizes within maxBytes; the first even if it is larger.
-// It returns none if from lies behind the segment or the first not below limit. It
-// fails with ErrCorrupt, which names object and position, with objstore.ErrNotFound,
+// It returns none if from lies behind the segment or its last batch, if the segment is empty, or
+// if the first is not below limit. It fails with ErrCorrupt, which names object and position, with objstore.ErrNotFound,
 // the object store's errors, and ctx's.
 func (r *Reader) Read(
 	ctx context.Context, p id.Partition, seg chain.Segment, from, limit id.Offset, maxBytes int,
@@ -69,7 +70,7 @@ func (r *Reader) scan(
 	ctx context.Context, src source, from id.Offset, fits func(header batch.View) bool,
 ) iter.Seq2[batch.View, error] {
 	return func(yield func(batch.View, error) bool) {
-		if from >= src.seg.Next {
+		if from >= src.seg.Next || src.seg.Empty() {
 			return
 		}
 		run, err := r.runOf(ctx, src)
@@ -91,7 +92,7 @@ func (r *Reader) scan(
 				return
 			}
 		}
-		if c.next != run.Next {
+		if c.next != run.Next && !run.Sparse {
 			yield(nil, src.corrupt(c.pos, fmt.Errorf("the run ends at offset %d, want %d", c.next, run.Next)))
 		}
 	}
@@ -103,8 +104,9 @@ type cursor struct {
 	src  source
 	run  *pack.Run
 	pos  int64     // of the next batch, in the object
-	next id.Offset // its base offset
+	next id.Offset // its base offset; of a sparse run the least that it may have
 	stop bool      // a header did not fit
+	told int64     // up to where a sparse run's heads were found right
 
 	last      []byte // the chunk used last
 	lastIndex int64
@@ -124,6 +126,11 @@ func (c *cursor) step(ctx context.Context, from id.Offset, fits func(batch.View)
 }
 
 func (c *cursor) try(ctx context.Context, from id.Offset, fits func(batch.View) bool) (batch.View, error) {
+	if c.run.Sparse && c.pos >= c.told {
+		if err := c.checkHeads(ctx); err != nil {
+			return nil, err
+		}
+	}
 	left := c.run.Pos + c.run.Length - c.pos
 	raw, err := c.bytes(ctx, c.pos, min(batch.HeaderSize, left))
 	if err != nil {
@@ -165,21 +172,46 @@ func (c *cursor) checkHeader(raw []byte, left int64) (batch.View, error) {
 		return nil, err
 	case int64(h.Length()) > left:
 		return nil, fmt.Errorf("batch of %d bytes with %d left in the run", h.Length(), left)
-	case h.BaseOffset() != c.next:
+	case h.BaseOffset() < c.next || h.BaseOffset() > c.next && !c.run.Sparse:
 		return nil, fmt.Errorf("batch at offset %d, want %d", h.BaseOffset(), c.next)
 	case h.NextOffset() > c.run.Next:
 		return nil, fmt.Errorf("batch up to offset %d in a run up to %d", h.NextOffset(), c.run.Next)
-	case h.LeaderEpoch() != epochAt(c.run, c.next):
-		return nil, fmt.Errorf("batch of leader epoch %d, want %d", h.LeaderEpoch(), epochAt(c.run, c.next))
+	case h.LeaderEpoch() != c.run.EpochAt(h.BaseOffset()):
+		return nil, fmt.Errorf("batch of leader epoch %d, want %d", h.LeaderEpoch(), c.run.EpochAt(h.BaseOffset()))
 	}
 	return h, nil
 }
 
-// epochAt is the leader epoch of the run's batch at o.
-func epochAt(run *pack.Run, o id.Offset) id.Epoch {
-	i := sort.Search(len(run.Epochs), func(i int) bool { return run.Epochs[i].Start > o })
-	return run.Epochs[max(i-1, 0)].Epoch
+// checkHeads holds the heads of a sparse run's batches, from c.pos, where an index entry
+// is, to the next one, to their checksum in the footer. Without gaps the batches around one tell where it
+// belongs; here nothing else does.
+func (c *cursor) checkHeads(ctx context.Context) error {
+	i := sort.Search(len(c.run.Index), func(i int) bool { return c.run.Index[i].Pos > c.pos })
+	end := c.run.Pos + c.run.Length
+	if i < len(c.run.Index) {
+		end = c.run.Index[i].Pos
+	}
+	sum := uint32(0)
+	for pos := c.pos; pos < end; {
+		raw, err := c.bytes(ctx, pos, min(batch.HeaderSize, end-pos))
+		if err != nil {
+			return err
+		}
+		h, err := batch.ParseHeader(raw)
+		if err != nil {
+			return c.src.corrupt(pos, err)
+		}
+		sum = crc32.Update(sum, castagnoli, h[:pack.HeadSize])
+		pos += int64(h.Length())
+	}
+	if want := c.run.Heads[i-1]; sum != want {
+		return c.src.corrupt(c.pos, fmt.Errorf("the heads of the batches have the checksum %08x, want %08x", sum, want))
+	}
+	c.told = end
+	return nil
 }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // bytes returns n bytes at pos: a part of a chunk if they lie within one, else a copy.
 func (c *cursor) bytes(ctx context.Context, pos, n int64) ([]byte, error) {

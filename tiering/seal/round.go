@@ -81,7 +81,7 @@ func skipped(skip map[id.Partition]error) error {
 // sealOne uploads one pack and commits its runs. It reports whether it got anywhere.
 func (s *Sealer) sealOne(ctx context.Context, src source, pl *plan, skip map[id.Partition]error) (bool, error) {
 	known := len(skip)
-	name := s.objectName()
+	name := chain.NewObjectName(s.cfg.Node, s.cfg.Now())
 	footer, size, err := s.upload(ctx, src, pl, name, skip)
 	if errors.Is(err, errNoRuns) {
 		return len(skip) > known, nil

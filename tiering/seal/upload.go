@@ -2,26 +2,16 @@ package seal
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/forebaylog/forebay/infra/id"
-	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/pack"
 )
 
 // errNoRuns is returned for a plan none of whose partitions can be read.
 var errNoRuns = errors.New("no run to upload")
-
-// objectName draws a name that no object ever had or will have.
-func (s *Sealer) objectName() string {
-	now := s.cfg.Now().UTC()
-	return fmt.Sprintf("%s%s/%d-%013d-%s.pack", chain.ObjectPrefix, now.Format("2006/01/02"), s.cfg.Node,
-		now.UnixMilli(), strings.ToLower(rand.Text()[:16]))
-}
 
 // upload streams the plan into one object and returns what is in it. It adds to skip
 // the partitions that could not be read to the end; what precedes the place is in.

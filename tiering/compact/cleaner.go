@@ -1,0 +1,161 @@
+package compact
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/tiering/batch"
+	"github.com/forebaylog/forebay/tiering/producers"
+)
+
+// Rules are what a Cleaner goes by.
+type Rules struct {
+	Keys *KeyMap   // sealed
+	End  id.Offset // the map holds all keys below it; what lies from there on is kept
+
+	Aborted         []producers.AbortedTxn // all whose markers lie above the log start
+	DeleteRetention time.Duration
+	Now             time.Time // of the pass
+}
+
+// Cleaner takes out of batches what Kafka's log cleaner would. It is given the batches of a partition
+// from the log start on, each once, in order, and keeps track of their transactions.
+type Cleaner struct {
+	rules   Rules
+	txns    *transactions
+	builder *batch.Builder
+	keep    []bool
+	out     batch.View
+	stats   Counts
+}
+
+// Counts of records, batches and bytes, as in Kafka's CleanerStats.
+type Counts struct {
+	MessagesRead, MessagesRetained int64
+	InvalidMessages                int64 // without a key
+	BytesRead, BytesRetained       int64
+}
+
+// NewCleaner returns a Cleaner for one pass.
+func NewCleaner(r Rules) *Cleaner {
+	return &Cleaner{rules: r, txns: newTransactions(r.Aborted)}
+}
+
+// Counts returns what was done so far.
+func (c *Cleaner) Counts() Counts { return c.stats }
+
+// Clean returns what is left of v: v itself, untouched, if nothing has to change, a batch that is
+// valid until the next call, or nil. A marker is kept until all batches of its transaction are gone, and
+// then, as tombstones from the first pass on that goes over them, for the delete retention.
+func (c *Cleaner) Clean(v batch.View) (batch.View, error) {
+	out, err := c.clean(v)
+	if err != nil {
+		return nil, fmt.Errorf("compact the batch at offset %d: %w", v.BaseOffset(), err)
+	}
+	c.stats.BytesRead += int64(len(v))
+	c.stats.MessagesRead += int64(v.Records())
+	if out != nil {
+		c.stats.BytesRetained += int64(len(out))
+		c.stats.MessagesRetained += int64(out.Records())
+	}
+	return out, nil
+}
+
+func (c *Cleaner) clean(v batch.View) (batch.View, error) {
+	discard, err := c.txns.discard(v)
+	if err != nil {
+		return nil, err
+	}
+	horizon, hasHorizon := v.DeleteHorizon()
+	over := hasHorizon && horizon <= c.rules.Now.UnixMilli()
+	needHorizon := false
+	var s sifted
+	switch {
+	case v.IsControl() && !(discard && over): // a marker that stays
+		if s = (sifted{kept: int(v.Records())}); s.kept > 0 {
+			c.keep = append(c.keep[:0], true)
+		}
+		needHorizon = discard && !hasHorizon
+	case !discard:
+		if s, err = c.sift(v, over); err != nil {
+			return nil, err
+		}
+		needHorizon = s.tombstones && !hasHorizon
+	}
+	switch {
+	case s.kept == 0:
+		return nil, nil
+	case s.kept == int(v.Records()) && !needHorizon:
+		return v, nil
+	}
+	return c.rebuild(v, needHorizon)
+}
+
+// sifted says what stays of a batch; which records, keep says.
+type sifted struct {
+	kept       int
+	tombstones bool // among them
+}
+
+// sift decides of each record; over: the tombstones may go.
+func (c *Cleaner) sift(v batch.View, over bool) (s sifted, err error) {
+	c.keep = c.keep[:0]
+	for r, err := range batch.Decode(v, 0) {
+		if err != nil {
+			return s, err
+		}
+		keep, err := c.stays(r, over)
+		if err != nil {
+			return s, err
+		}
+		c.keep = append(c.keep, keep)
+		if keep {
+			s.kept++
+			s.tombstones = s.tombstones || r.Value == nil
+		}
+	}
+	return s, nil
+}
+
+func (c *Cleaner) stays(r batch.Record, over bool) (bool, error) {
+	switch {
+	case r.Offset >= c.rules.End:
+		return true, nil
+	case r.Key == nil:
+		c.stats.InvalidMessages++
+		return false, nil
+	}
+	newest, ok, err := c.rules.Keys.Get(r.Key)
+	if err != nil {
+		return false, err
+	}
+	if ok && newest > r.Offset {
+		return false, nil
+	}
+	return r.Value != nil || !over, nil
+}
+
+// rebuild makes the batch of the records that keep names.
+func (c *Cleaner) rebuild(v batch.View, setHorizon bool) (batch.View, error) {
+	if c.builder == nil {
+		c.builder = batch.Rebuild(v)
+	} else {
+		c.builder.Rebuild(v)
+	}
+	if setHorizon {
+		c.builder.DeleteHorizon(c.rules.Now.Add(c.rules.DeleteRetention).UnixMilli())
+	}
+	i := 0
+	for r, err := range batch.Decode(v, 0) {
+		if err != nil {
+			return nil, err
+		}
+		if c.keep[i] {
+			c.builder.Keep(r)
+		}
+		i++
+	}
+	c.out = c.builder.BuildInto(c.out)
+	return c.out, nil
+}
