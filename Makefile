@@ -22,7 +22,7 @@ functions: ## zips of the Lambda functions for provided.al2023, into ./bin/funct
 	@for name in $(FUNCTIONS); do for arch in arm64 amd64; do \
 		dir="bin/functions/$$name-$$arch"; mkdir -p "$$dir"; \
 		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -tags lambda.norpc -ldflags '-s -w' -o "$$dir/bootstrap" "./functions/$$name"; \
-		go run ./tools/zip "$$dir.zip" "$$dir/bootstrap"; \
+		go -C tools run ./zip "$(CURDIR)/$$dir.zip" "$(CURDIR)/$$dir/bootstrap"; \
 		printf '%-28s %9d bytes, %9d unpacked\n' "$$name-$$arch.zip" "$$(stat -c %s "$$dir.zip")" "$$(stat -c %s "$$dir/bootstrap")"; \
 	done; done
 

@@ -51,9 +51,10 @@ type Config struct {
 	MemoryBytes int64
 	// Scratch is a directory for files that memory has no room for; the system's own.
 	Scratch string
-	// Grace and Rate are the collector's.
+	// Grace, Rate and Alone are the collector's.
 	Grace time.Duration
 	Rate  float64
+	Alone bool
 
 	Now    func() time.Time // default: time.Now
 	Logger *slog.Logger     // nil discards

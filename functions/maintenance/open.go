@@ -19,6 +19,7 @@ const (
 	EnvWAL      = "FOREBAY_WAL_STORE"               // as brokers' --wal-store
 	EnvMetadata = "FOREBAY_METADATA"                // as brokers' --metadata: dynamodb://
 	EnvGrace    = "FOREBAY_COLLECT_GRACE"           // as brokers' --collect-grace, such as 24h
+	EnvAlone    = "FOREBAY_COLLECT_ALONE"           // true: no broker runs while the collector does, and any grace will do
 	EnvMemory   = "FOREBAY_MEMORY_BYTES"            // what the function may take, else half of what Lambda gives
 	envLambda   = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE" // in MiB
 )
@@ -33,6 +34,11 @@ func Open(ctx context.Context, task Task, getenv func(string) string, log *slog.
 	if text := getenv(EnvGrace); text != "" {
 		if cfg.Grace, err = time.ParseDuration(text); err != nil {
 			return nil, fmt.Errorf("read %s: %w", EnvGrace, err)
+		}
+	}
+	if text := getenv(EnvAlone); text != "" {
+		if cfg.Alone, err = strconv.ParseBool(text); err != nil {
+			return nil, fmt.Errorf("read %s: %w", EnvAlone, err)
 		}
 	}
 	if getenv(EnvObjects) == "" || getenv(EnvMetadata) == "" {
