@@ -21,6 +21,10 @@ type task struct {
 
 	segment chain.Segment // to be put in the place of the old ones
 
+	// What was loaded of each old segment; nil if it is streamed.
+	runs   []*pack.Run
+	loaded [][]batch.View
+
 	// Derived from the footers of the old segments.
 	sparse  bool // the new run may leave out offsets
 	epochs  []pack.EpochStart
@@ -67,11 +71,11 @@ func (t *task) copyTo(ctx context.Context, w *packWriter) error {
 	if err := t.readFooters(ctx, w); err != nil {
 		return err
 	}
-	for _, item := range t.Old {
+	for i, item := range t.Old {
 		if item.Empty() {
 			continue
 		}
-		for v, err := range w.cfg.Cold.Batches(ctx, t.Partition, item.Segment, item.Base) {
+		for v, err := range t.batches(ctx, w, i) {
 			if err == nil {
 				err = w.wait(ctx, v.Length())
 			}
@@ -115,13 +119,9 @@ func (t *task) readFooters(ctx context.Context, w *packWriter) error {
 			}
 			continue
 		}
-		footer, err := w.cfg.Cold.Footer(ctx, item.Object, item.ObjectSize)
+		run, err := t.run(ctx, w, i)
 		if err != nil {
 			return err
-		}
-		run, ok := footer.Run(t.Partition)
-		if !ok {
-			return fmt.Errorf("object %s has no run of the partition", item.Object)
 		}
 		for _, e := range run.Epochs {
 			if err := t.addEpoch(e.Epoch, e.Start); err != nil {

@@ -32,17 +32,15 @@ var errUpload = errors.New("upload ended")
 // write writes the runs of the tasks that have not failed and sets the segments of those that
 // do not fail. An error is of the pack as a whole.
 func (w *packWriter) write(ctx context.Context, group []*task) error {
-	for _, t := range group {
-		if t.out.Err != nil || w.err != nil {
-			continue
+	for rest := group; len(rest) > 0 && w.err == nil; {
+		n := window(rest)
+		if n > 1 {
+			w.load(ctx, rest[:n])
 		}
-		if w.err = ctx.Err(); w.err != nil {
-			break
+		for _, t := range rest[:n] {
+			w.copy(ctx, t)
 		}
-		if err := t.copyTo(ctx, w); err != nil {
-			t.fail(fmt.Errorf("rewrite %s from %d to %d: %w", t.Partition, t.base(), t.next(), err))
-			w.giveUp(t)
-		}
+		rest = rest[n:]
 	}
 	if w.pack == nil {
 		return w.err
@@ -66,6 +64,21 @@ func (w *packWriter) write(ctx context.Context, group []*task) error {
 		}
 	}
 	return nil
+}
+
+// copy writes what is left of a task that has not failed.
+func (w *packWriter) copy(ctx context.Context, t *task) {
+	if w.err == nil {
+		w.err = ctx.Err()
+	}
+	if t.out.Err != nil || w.err != nil {
+		return
+	}
+	if err := t.copyTo(ctx, w); err != nil {
+		t.fail(fmt.Errorf("rewrite %s from %d to %d: %w", t.Partition, t.base(), t.next(), err))
+		w.giveUp(t)
+	}
+	t.runs, t.loaded = nil, nil
 }
 
 // begin starts the run of a task, and the object if it is the first.

@@ -1,0 +1,24 @@
+package chain
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/forebaylog/forebay/infra/kv"
+)
+
+func TestUnchanged(t *testing.T) {
+	s := Open(kv.NewMem())
+	p := partition(1)
+	appendAll(t, s, link(p, 0, 10, "packs/a"), link(p, 10, 20, "packs/b"), link(p, 20, 30, "packs/c"))
+	items, err := s.Items(ctx, p)
+	require.NoError(t, err)
+	require.NoError(t, s.Unchanged(ctx, p, nil))
+	require.NoError(t, s.Unchanged(ctx, p, items))
+	require.NoError(t, s.Replace(ctx, p, items[1:2], segment(10, 20, "packs/d")))
+	require.ErrorIs(t, s.Unchanged(ctx, p, items[:2]), ErrChanged)
+	require.NoError(t, s.Unchanged(ctx, p, items[2:]))
+	require.NoError(t, s.Remove(ctx, p, items[2:]))
+	require.ErrorIs(t, s.Unchanged(ctx, p, items[2:]), ErrChanged)
+}
