@@ -77,7 +77,7 @@ func (c *Cleaner) clean(v batch.View) (batch.View, error) {
 	needHorizon := false
 	var s sifted
 	switch {
-	case v.IsControl() && !(discard && over): // a marker that stays
+	case v.IsControl() && (!discard || !over): // a marker that stays
 		if s = (sifted{kept: int(v.Records())}); s.kept > 0 {
 			c.keep = append(c.keep[:0], true)
 		}

@@ -192,7 +192,7 @@ type cursors []*cursor
 
 func (h cursors) Len() int      { return len(h) }
 func (h cursors) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *cursors) Push(x any)   { *h = append(*h, x.(*cursor)) }
+func (h *cursors) Push(x any)   { c, _ := x.(*cursor); *h = append(*h, c) }
 
 func (h cursors) Less(i, j int) bool {
 	return cmp.Or(bytes.Compare(h[i].e.hash(), h[j].e.hash()), cmp.Compare(h[i].run, h[j].run)) < 0

@@ -2,8 +2,10 @@ package compact_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -215,6 +217,7 @@ func (w *world) committed() (lines []string) {
 
 func committed(t tb, vs []batch.View, aborted []producers.AbortedTxn) (lines []string) {
 	t.Helper()
+	slices.SortFunc(aborted, func(a, b producers.AbortedTxn) int { return cmp.Compare(a.First, b.First) })
 	aborting := map[id.Producer]bool{}
 	for _, v := range vs {
 		for len(aborted) > 0 && aborted[0].First <= v.LastOffset() {

@@ -4,8 +4,10 @@ package compaction_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -111,6 +113,7 @@ func (f *forebay) consumed() (lines []string) {
 	f.t.Helper()
 	var aborted []pack.AbortedTxn
 	f.runs(func(run *pack.Run, _ chain.Item) { aborted = append(aborted, run.Aborted...) })
+	slices.SortFunc(aborted, func(a, b pack.AbortedTxn) int { return cmp.Compare(a.First, b.First) })
 	aborting := map[id.Producer]bool{}
 	for _, v := range f.batches() {
 		for len(aborted) > 0 && aborted[0].First <= v.LastOffset() {
