@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/id"
@@ -224,4 +225,38 @@ func TestCompaction(t *testing.T) {
 	require.Positive(t, n.storage.life.keeper.Stats().Compacted)
 	require.Eventually(t, func() bool { return n.storage.life.collect.Stats().Looks > 0 }, 20*time.Second, 5*time.Millisecond)
 	require.Zero(t, n.storage.life.collect.Stats().Errors)
+}
+
+// A topic's lags must not contradict each other, whichever of them is set last.
+func TestCompactionLagsAreConsistent(t *testing.T) {
+	const least, most = "min.compaction.lag.ms", "max.compaction.lag.ms"
+	n := startNode(t)
+	bad := n.create(7, false, wantTopic("bad", 1, 1, with(least, value("6")), with(most, value("5"))))
+	require.ErrorIs(t, kerr.ErrorForCode(bad[0].ErrorCode), kerr.InvalidConfig)
+	n.mustCreate(wantTopic("t", 1, 1, with(most, value("5"))))
+	require.ErrorIs(t, n.change(ofTopic, "t", false, operation(set, least, value("6"))), kerr.InvalidConfig)
+	require.NoError(t, n.change(ofTopic, "t", false, operation(set, least, value("6")), operation(remove, most, nil)))
+	require.ErrorIs(t, n.change(ofTopic, "t", false, operation(set, most, value("5"))), kerr.InvalidConfig)
+}
+
+// A topic of the same name begins anew, with retention of its own, and what the old one had is in nobody's way.
+func TestRetentionOfATopicMadeAnew(t *testing.T) {
+	n := startNode(t, looksOften)
+	n.mustCreate(wantTopic("t", 1, 1, with("retention.ms", value("60000"))))
+	n.mustProduce("t", 0, batchAt(batch.None, 10, 20))
+	n.awaitStart("t", 0, 2)
+	n.mustDelete("t")
+	n.mustCreate(wantTopic("t", 1, 1, with("retention.ms", value("60000"))))
+	require.Zero(t, n.listOffset(7, 0, "t", 0, -1, timeLatest).Offset)
+	n.mustProduce("t", 0, batchOfNow(batch.None, 3))
+	require.NoError(t, n.storage.sealer.SealAll(t.Context()))
+	_, err := n.deleteRecords(2, "t", 0, 1)
+	require.NoError(t, err)
+	require.NoError(t, n.storage.life.retain(t.Context()))
+	require.Equal(t, int64(1), n.listOffset(7, 0, "t", 0, -1, timeEarliest).Offset, "young records stay")
+	_, err = n.admin().CreatePartitions(t.Context(), 1, "t")
+	require.NoError(t, err)
+	n.mustProduce("t", 1, batchAt(batch.None, 10))
+	n.awaitStart("t", 1, 1)
+	require.Equal(t, int64(1), n.listOffset(7, 0, "t", 0, -1, timeEarliest).Offset)
 }
