@@ -2,7 +2,9 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -65,7 +67,7 @@ func (b *Broker) alter(ctx context.Context, keys []resourceKey, only bool,
 			}
 			set, err := decide(i, img, res)
 			if err == nil {
-				err = b.cfg.checkServed(set)
+				err = errors.Join(b.cfg.checkServed(set), consistent(img, res, set))
 			}
 			return metalog.ConfigChanged{Resource: res.Resource, Set: set}, err
 		}}
@@ -77,6 +79,21 @@ func (b *Broker) alter(ctx context.Context, keys []resourceKey, only bool,
 		errs[i] = outcome[i].err
 	}
 	return errs
+}
+
+// consistent checks what a topic's configs come to with the changes of set.
+func consistent(img *metalog.Image, res configResource, set map[string]*string) error {
+	if res.Type != metalog.ResourceTopic {
+		return nil
+	}
+	own := map[string]string{}
+	maps.Copy(own, img.Config(res.Resource))
+	for name, value := range set {
+		if delete(own, name); value != nil {
+			own[name] = *value
+		}
+	}
+	return config.Consistent(own)
 }
 
 // replacement sets what is given and removes the rest.

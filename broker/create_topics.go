@@ -122,7 +122,7 @@ func checkTopicConfigs(configs map[string]string) error {
 			return err
 		}
 	}
-	return nil
+	return config.Consistent(configs)
 }
 
 // creation is the change that creates t.

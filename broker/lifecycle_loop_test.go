@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/id"
@@ -196,4 +197,66 @@ func hotIDs(n *node) (ids []id.Segment) {
 		ids = append(ids, s.ID)
 	}
 	return ids
+}
+
+// Of a compacted topic the newest record of each key is left, in every tier; retention goes on beside it.
+func TestCompaction(t *testing.T) {
+	n := startNode(t, looksOften, func(cfg *Config) {
+		cfg.Defaults.Configs = map[string]string{config.CleanerBackoff: "5", config.MergeInterval: "5"}
+		cfg.Lifecycle.CollectInterval = 5 * time.Millisecond
+	})
+	n.mustCreate(wantTopic("t", 1, 1, with("cleanup.policy", value("compact")), with("min.cleanable.dirty.ratio", value("0.01"))))
+	for range 3 {
+		n.mustProduce("t", 0, batchOfNow(batch.None, 2)) // of one key
+		require.NoError(t, n.storage.sealer.SealAll(t.Context()))
+	}
+	left := func() int {
+		records := 0
+		for raw := n.fetch(n.fetchRequest(12, want{topic: "t"}))[0].RecordBatches; len(raw) > 0; {
+			v, rest, err := batch.Parse(raw)
+			require.NoError(t, err)
+			records, raw = records+int(v.Records()), rest
+		}
+		return records
+	}
+	require.Eventually(t, func() bool { return left() == 1 }, 20*time.Second, 5*time.Millisecond)
+	require.Zero(t, n.listOffset(7, 0, "t", 0, -1, timeEarliest).Offset)
+	require.Equal(t, int64(6), n.listOffset(7, 0, "t", 0, -1, timeLatest).Offset)
+	require.Positive(t, n.storage.life.keeper.Stats().Compacted)
+	require.Eventually(t, func() bool { return n.storage.life.collect.Stats().Looks > 0 }, 20*time.Second, 5*time.Millisecond)
+	require.Zero(t, n.storage.life.collect.Stats().Errors)
+}
+
+// A topic's lags must not contradict each other, whichever of them is set last.
+func TestCompactionLagsAreConsistent(t *testing.T) {
+	const least, most = "min.compaction.lag.ms", "max.compaction.lag.ms"
+	n := startNode(t)
+	bad := n.create(7, false, wantTopic("bad", 1, 1, with(least, value("6")), with(most, value("5"))))
+	require.ErrorIs(t, kerr.ErrorForCode(bad[0].ErrorCode), kerr.InvalidConfig)
+	n.mustCreate(wantTopic("t", 1, 1, with(most, value("5"))))
+	require.ErrorIs(t, n.change(ofTopic, "t", false, operation(set, least, value("6"))), kerr.InvalidConfig)
+	require.NoError(t, n.change(ofTopic, "t", false, operation(set, least, value("6")), operation(remove, most, nil)))
+	require.ErrorIs(t, n.change(ofTopic, "t", false, operation(set, most, value("5"))), kerr.InvalidConfig)
+}
+
+// A topic of the same name begins anew, with retention of its own, and what the old one had is in nobody's way.
+func TestRetentionOfATopicMadeAnew(t *testing.T) {
+	n := startNode(t, looksOften)
+	n.mustCreate(wantTopic("t", 1, 1, with("retention.ms", value("60000"))))
+	n.mustProduce("t", 0, batchAt(batch.None, 10, 20))
+	n.awaitStart("t", 0, 2)
+	n.mustDelete("t")
+	n.mustCreate(wantTopic("t", 1, 1, with("retention.ms", value("60000"))))
+	require.Zero(t, n.listOffset(7, 0, "t", 0, -1, timeLatest).Offset)
+	n.mustProduce("t", 0, batchOfNow(batch.None, 3))
+	require.NoError(t, n.storage.sealer.SealAll(t.Context()))
+	_, err := n.deleteRecords(2, "t", 0, 1)
+	require.NoError(t, err)
+	require.NoError(t, n.storage.life.retain(t.Context()))
+	require.Equal(t, int64(1), n.listOffset(7, 0, "t", 0, -1, timeEarliest).Offset, "young records stay")
+	_, err = n.admin().CreatePartitions(t.Context(), 1, "t")
+	require.NoError(t, err)
+	n.mustProduce("t", 1, batchAt(batch.None, 10))
+	n.awaitStart("t", 1, 1)
+	require.Equal(t, int64(1), n.listOffset(7, 0, "t", 0, -1, timeEarliest).Offset)
 }

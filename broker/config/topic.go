@@ -75,7 +75,7 @@ var topicDefinitions = []Definition{
 	},
 	{
 		Name: "file.delete.delay.ms", Type: Long, Default: "60000", Synonyms: on("log.segment.delete.delay.ms"), check: atLeast(0),
-		Doc: "How long a dropped segment stays before it is deleted.",
+		Doc: "How long a dropped segment stays before it is deleted. The collector has a grace of its own, whatever the value.",
 	},
 	{
 		Name: "flush.messages", Type: Long, Default: never, Synonyms: on("log.flush.interval.messages"), check: atLeast(1),
@@ -103,11 +103,11 @@ var topicDefinitions = []Definition{
 	},
 	{
 		Name: "local.retention.bytes", Type: Long, Default: "-2", Synonyms: on("log.local.retention.bytes"), check: atLeast(-2),
-		Doc: "Bytes of a partition that stay local once they are tiered; -2 takes retention.bytes.",
+		Doc: "Bytes of a partition that stay in hot segments once they are sealed, if the disk budget allows; -2 takes retention.bytes.",
 	},
 	{
 		Name: "local.retention.ms", Type: Long, Default: "-2", Synonyms: on("log.local.retention.ms"), check: atLeast(-2),
-		Doc: "Time that segments stay local once they are tiered; -2 takes retention.ms.",
+		Doc: "Time that records stay in hot segments once they are sealed, if the disk budget allows; -2 takes retention.ms.",
 	},
 	{
 		Name: "max.compaction.lag.ms", Type: Long, Default: never, Synonyms: on("log.cleaner.max.compaction.lag.ms"), check: atLeast(1),
@@ -167,7 +167,7 @@ var topicDefinitions = []Definition{
 	},
 	{
 		Name: "segment.bytes", Type: Int, Default: "1073741824", Synonyms: on("log.segment.bytes"), check: atLeast(1 << 20),
-		Doc: "Bytes of a segment of a partition.",
+		Doc: "Bytes of a segment of a partition: once a partition has as many that are not sealed, the hot segment is rolled; merged and compacted segments have at most as many.",
 	},
 	{
 		Name: "segment.index.bytes", Type: Int, Default: "10485760", Synonyms: on("log.index.size.max.bytes"), check: atLeast(4),
@@ -175,11 +175,11 @@ var topicDefinitions = []Definition{
 	},
 	{
 		Name: "segment.jitter.ms", Type: Long, Default: "0", Synonyms: []Synonym{{"log.roll.jitter.ms", 1}, {"log.roll.jitter.hours", hour}}, check: atLeast(0),
-		Doc: "Largest random part of segment.ms.",
+		Doc: "Largest random part of segment.ms; without effect.",
 	},
 	{
 		Name: "segment.ms", Type: Long, Default: "604800000", Synonyms: []Synonym{{"log.roll.ms", 1}, {"log.roll.hours", hour}}, check: atLeast(1),
-		Doc: "Time after which a segment of a partition is rolled.",
+		Doc: "Time after which records of a partition are sealed, so that they can expire or be compacted.",
 	},
 	{
 		Name: "unclean.leader.election.enable", Type: Boolean, Default: "false", Synonyms: on("unclean.leader.election.enable"),
