@@ -40,7 +40,7 @@ import (
 	"github.com/forebaylog/forebay/tiering/chain"
 )
 
-// ErrInvalid: the configuration is not one to remove things by.
+// ErrInvalid says that the configuration is not one to remove things by.
 var ErrInvalid = errors.New("invalid configuration of the collector")
 
 // Margin is how much longer than chain.CommitWithin the grace must be at least, for the

@@ -19,7 +19,7 @@ import (
 	"github.com/forebaylog/forebay/tiering/wal"
 )
 
-// ErrForeign: the object store and the metadata are of different clusters, or there is no
+// ErrForeign says that the object store and the metadata are of different clusters, or there is no
 // cluster at all.
 var ErrForeign = errors.New("object store and metadata do not belong together")
 
