@@ -37,8 +37,9 @@ type fakeS3 struct {
 }
 
 type fakeUpload struct {
-	Key, UploadId string //nolint:revive // as in the XML
-	Initiated     string
+	Key       string
+	UploadID  string `xml:"UploadId"`
+	Initiated string
 }
 
 type fakeObject struct {
@@ -257,22 +258,22 @@ func (f *fakeS3) listUploads(w http.ResponseWriter, query url.Values) {
 		XMLName            xml.Name `xml:"ListMultipartUploadsResult"`
 		IsTruncated        bool
 		NextKeyMarker      string
-		NextUploadIdMarker string //nolint:revive // as in the XML
+		NextUploadIDMarker string `xml:"NextUploadIdMarker"`
 		Upload             []fakeUpload
 	}
 	var all []fakeUpload
 	for id := range f.uploads {
 		all = append(all, f.begun[id])
 	}
-	slices.SortFunc(all, func(a, b fakeUpload) int { return strings.Compare(a.Key+"\x00"+a.UploadId, b.Key+"\x00"+b.UploadId) })
+	slices.SortFunc(all, func(a, b fakeUpload) int { return strings.Compare(a.Key+"\x00"+a.UploadID, b.Key+"\x00"+b.UploadID) })
 	after := query.Get("key-marker") + "\x00" + query.Get("upload-id-marker")
 	for _, u := range all {
-		if u.Key+"\x00"+u.UploadId <= after {
+		if u.Key+"\x00"+u.UploadID <= after {
 			continue
 		}
 		if len(page.Upload) == 1 {
 			page.IsTruncated = true
-			page.NextKeyMarker, page.NextUploadIdMarker = page.Upload[0].Key, page.Upload[0].UploadId
+			page.NextKeyMarker, page.NextUploadIDMarker = page.Upload[0].Key, page.Upload[0].UploadID
 			break
 		}
 		page.Upload = append(page.Upload, u)

@@ -26,7 +26,7 @@ type Uploads interface {
 	Abort(ctx context.Context, u Upload) error
 }
 
-// ErrUnsupported: the store cannot do that.
+// ErrUnsupported says that the store cannot do that.
 var ErrUnsupported = errors.New("not supported by this object store")
 
 // Unfinished yields the unfinished uploads of a store, none if it cannot tell.

@@ -29,6 +29,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"time"
@@ -39,7 +40,7 @@ import (
 	"github.com/forebaylog/forebay/tiering/chain"
 )
 
-// ErrInvalid: the configuration is not one to remove things by.
+// ErrInvalid says that the configuration is not one to remove things by.
 var ErrInvalid = errors.New("invalid configuration of the collector")
 
 // Margin is how much longer than chain.CommitWithin the grace must be at least, for the
@@ -150,7 +151,7 @@ func (c *Collector) Run(ctx context.Context) (Report, error) {
 	if err := c.cfg.Validate(); err != nil {
 		return Report{}, err
 	}
-	r := &run{c: c, cfg: c.cfg, marks: &marksWriter{max: c.cfg.MaxMarks}}
+	r := &run{c: c, cfg: c.cfg, marks: &marksWriter{max: c.cfg.MaxMarks}, waiting: hashes{seed: maphash.MakeSeed()}}
 	r.report.Damaged = []Damage{}
 	err := r.run(ctx)
 	c.note(r.report, err)

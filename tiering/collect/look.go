@@ -210,7 +210,8 @@ func (r *run) judge(p place, s *state, key string, size int64) error {
 		return nil
 	}
 	tally.Superfluous.add(size)
-	return r.mark(p.kind+key, size)
+	_, err := r.mark(p.kind+key, size)
+	return err
 }
 
 // classify tells by which prefix an object is counted, "" if it is unknown, and whether it is
@@ -237,18 +238,16 @@ func sessionOf(key string) (id.Session, bool) {
 		(strings.HasSuffix(name, ".pack") || strings.HasSuffix(name, ".index"))
 }
 
-// mark writes down that a thing is superfluous.
-func (r *run) mark(key string, size int64) error {
+// mark writes down that a thing is superfluous, and reports whether it will be removed now.
+func (r *run) mark(key string, size int64) (due bool, err error) {
 	m := mark{key: key, since: r.prev.since(key), size: size}
+	if !r.full {
+		err = r.marks.add(m)
+		r.full = errors.Is(err, errFull)
+	}
 	if r.full {
 		r.report.Deferred++
-		return nil
+		return false, nil
 	}
-	err := r.marks.add(m)
-	if errors.Is(err, errFull) {
-		r.full = true
-		r.report.Deferred++
-		return nil
-	}
-	return err
+	return r.isDue(m), err
 }

@@ -66,6 +66,9 @@ func (r *run) isDue(m mark) bool {
 	return m.since != 0 && !time.UnixMilli(m.since).Add(r.cfg.Grace).After(r.began) || r.cfg.Grace < 0
 }
 
+// waits reports whether it is an object that items name which stay for now.
+func (r *run) waits(m mark) bool { return m.key[:1] == kindObject && r.waiting.has(m.key[1:]) }
+
 // remove removes what is due: items of chains, then what stands for the chains of topics that
 // are gone, then objects. If an item cannot be removed, no object is: whoever finds the item
 // finds its records.
@@ -78,12 +81,13 @@ func (r *run) remove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.waiting.finish()
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(removers)
 	rm := &removal{r: r, objects: group, every: interval(r.cfg.Rate)}
 	for err == nil {
 		var m mark
-		if m, err = marks.next(); err == nil && r.isDue(m) {
+		if m, err = marks.next(); err == nil && r.isDue(m) && !r.waits(m) {
 			err = rm.take(groupCtx, m)
 		}
 	}

@@ -33,6 +33,10 @@ type run struct {
 	prev  previous        // the marks of the look before
 	marks *marksWriter    // of this look
 	full  bool            // no more marks have a place
+	// waiting is what superfluous items name that stay for now: a spare item may have been
+	// replaced late, by an object that no look has seen named before. Whoever finds the item
+	// must find its records.
+	waiting hashes
 }
 
 // run does it all.

@@ -58,6 +58,7 @@ func (a *actor) produce(s *session) {
 			return
 		}
 		for err = errBadLuck; err != nil; {
+			time.Sleep(time.Second)
 			if err = wal.Slots(a.table, s.id).AppendOwned(a.w.ctx, s.next, payload); errors.Is(err, slotlog.ErrTaken) || a.isFenced(s) {
 				return
 			}

@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	schedules    = flag.Int("schedules", 3000, "how many schedules to run; 300 at most with -short")
+	schedules    = flag.Int("schedules", 600, "how many schedules to run; 150 at most with -short")
 	scheduleSeed = flag.Uint64("schedule-seed", 0, "run the schedule of this seed alone")
 )
 
@@ -38,7 +38,7 @@ func TestSchedules(t *testing.T) {
 	}
 	n := *schedules
 	if testing.Short() {
-		n = min(n, 300)
+		n = min(n, 150)
 	}
 	var next, removed atomic.Int64
 	t.Run("seeds", func(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 	"github.com/forebaylog/forebay/tiering/wal"
 )
 
-// ErrForeign: the object store and the metadata are of different clusters, or there is no
+// ErrForeign says that the object store and the metadata are of different clusters, or there is no
 // cluster at all.
 var ErrForeign = errors.New("object store and metadata do not belong together")
 
@@ -92,7 +92,7 @@ func (r *run) readChains(ctx context.Context, s *state, w *window, image *metalo
 	}
 	for _, p := range gone {
 		r.report.Chains.Superfluous++
-		if err := r.mark(chainKey(p), 0); err != nil {
+		if _, err := r.mark(chainKey(p), 0); err != nil {
 			return err
 		}
 	}
@@ -163,8 +163,12 @@ func (r *run) markItems(p id.Partition, keep, superfluous []chain.Item) error {
 	r.report.Items.Kept += int64(len(keep))
 	r.report.Items.Superfluous += int64(len(superfluous))
 	for _, item := range superfluous {
-		if err := r.mark(itemKey(p, item), 0); err != nil {
+		due, err := r.mark(itemKey(p, item), 0)
+		if err != nil {
 			return err
+		}
+		if !due && !item.Empty() {
+			r.waiting.add(item.Object)
 		}
 	}
 	return nil

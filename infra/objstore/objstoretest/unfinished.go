@@ -46,7 +46,8 @@ func testUnfinished(t *testing.T, s objstore.Store) {
 		found = unfinished(t, s, keys...)
 		return len(found) == len(keys)
 	}, 30*time.Second, 5*time.Millisecond)
-	for range objstore.Unfinished(t.Context(), s) {
+	for _, err := range objstore.Unfinished(t.Context(), s) {
+		require.NoError(t, err)
 		break // it may be left early
 	}
 	for _, u := range found {
