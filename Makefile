@@ -41,7 +41,7 @@ fuzz: ## every fuzz target for FUZZTIME (default 5s)
 # What the scenarios need, for a recipe that runs them.
 E2E_ENV = FOREBAY_JARS="$$(tools/install java)" FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio"
 # The scenarios that a cluster runs too; all others are about one node or about neither.
-E2E_CLUSTER = ^(TestDescribedWithFullISR|TestEveryClientReadsWhatEveryClientWrote|TestEarthquakes|TestTimesOfEarthquakes|TestGroupOfThreeWithOneKilled|TestKilledWhile.*|TestIndexDeleted|TestAllFromPacks)$$
+E2E_CLUSTER = ^(TestDescribedWithFullISR|TestEveryClientReadsWhatEveryClientWrote|TestEarthquakes|TestTimesOfEarthquakes|TestGroupOfThreeWithOneKilled|TestKilledWhile.*|TestIndexDeleted|TestAllFromPacks|TestVerifyProvesACluster)$$
 
 e2e: ## the built binary with kcat, franz-go and Apache Kafka's own tools, alone and as a cluster; drivers, image and laptop
 	@tools/install system

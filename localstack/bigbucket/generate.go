@@ -25,21 +25,21 @@ import (
 
 // The shape of a bucket.
 const (
-	chainRuns      = 100 // runs of a chain
-	topicChains    = 10  // partitions of a topic
-	packRuns       = 50  // runs of a pack
-	runRecords     = 4
-	recordSize     = 1000 // bytes
-	orphanEvery    = 100  // of so many packs one is there twice, once in no chain
-	replaceEvery   = 20   // of so many chains the first two segments of one were merged
-	walObjects     = 100  // of one stream, each with a run of packRuns partitions
-	groupOffsets   = 1000 // of a group
-	groupShards    = 50
-	commitAtOnce   = 10 // groups
-	markerText     = "Forebay data directory, layout 1\n"
-	groupsTopic    = "__consumer_offsets"
-	node           = id.Broker(1)
-	walSession     = id.Session("AAAAAAAAAAAAAAAAAAAAAA")
+	chainRuns    = 100 // runs of a chain
+	topicChains  = 10  // partitions of a topic
+	packRuns     = 50  // runs of a pack
+	runRecords   = 4
+	recordSize   = 1000 // bytes
+	orphanEvery  = 100  // of so many packs one is there twice, once in no chain
+	replaceEvery = 20   // of so many chains the first two segments of one were merged
+	walObjects   = 100  // of one stream, each with a run of packRuns partitions
+	groupOffsets = 1000 // of a group
+	groupShards  = 50
+	commitAtOnce = 10 // groups
+	markerText   = "Forebay data directory, layout 1\n"
+	groupsTopic  = "__consumer_offsets"
+	node         = id.Broker(1)
+	walSession   = id.Session("AAAAAAAAAAAAAAAAAAAAAA")
 )
 
 // generator makes a bucket.
