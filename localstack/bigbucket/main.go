@@ -15,6 +15,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -61,7 +63,7 @@ func main() {
 type measured struct {
 	name string
 	took time.Duration
-	peak int64 // bytes of resident memory
+	peak int64 // bytes of resident memory that is the process's own; of a broker, once it is ready
 }
 
 func run(ctx context.Context, cfg config) (err error) {
@@ -154,8 +156,7 @@ func sizeOf(dir string) (files int, size int64, err error) {
 // peakEvery is how often the memory of a command is looked at.
 const peakEvery = 10 * time.Millisecond
 
-// command runs a command, which must succeed. What the system says of its peak memory when it
-// has ended includes that of its parent, so it is asked for while it runs.
+// command runs a command, which must succeed, and looks at its memory while it runs.
 func command(ctx context.Context, name string, line []string) (measured, error) {
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
@@ -176,11 +177,27 @@ func command(ctx context.Context, name string, line []string) (measured, error) 
 			}
 			return m, nil
 		case <-tick.C:
-			if u, err := rig.ReadUsage(cmd.Process.Pid); err == nil { // else it has just ended
-				m.peak = max(m.peak, u.PeakRSS)
+			if own, err := ownMemory(cmd.Process.Pid); err == nil { // else it has just ended
+				m.peak = max(m.peak, own)
 			}
 		}
 	}
+}
+
+// ownMemory is what a process has in memory and that is no file: tables are mapped, and what was
+// read of them counts as resident until the system takes it back.
+func ownMemory(pid int) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, fmt.Errorf("read memory of process %d: %w", pid, err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if name, value, _ := strings.Cut(line, ":"); name == "RssAnon" {
+			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, fmt.Errorf("read memory of process %d: it does not say", pid)
 }
 
 // stopLimit is how long the broker may take to end.
@@ -197,9 +214,7 @@ func coldStart(ctx context.Context, cfg config, bucket string, stores []string) 
 		return m, err
 	}
 	m.took = time.Since(began)
-	usage, err := rig.ReadUsage(broker.PID())
-	m.peak = usage.PeakRSS
-	if err != nil {
+	if m.peak, err = ownMemory(broker.PID()); err != nil {
 		return m, errors.Join(err, broker.Kill())
 	}
 	_, err = broker.Stop(stopLimit)

@@ -44,7 +44,8 @@ func TestVerifyProvesACluster(t *testing.T) {
 		Records  int64 `json:"records"`
 		Unsealed int64 `json:"unsealed_records"`
 		Findings []struct{ Check, Object string }
-	}, output string, code int) {
+	}, output string, code int,
+	) {
 		cmd := exec.CommandContext(t.Context(), forebay, append([]string{
 			"verify", "-o", "json", "--object-store", "minio://" + at.Store + "/" + rig.MinIOBucket + "/e2e",
 			"--metadata", "dynamodb://e2e?region=us-east-1&endpoint=http://" + at.Table,

@@ -83,7 +83,8 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 
 func TestFlippedBitOfTheSnapshot(t *testing.T) {
 	w := newWorld(t)
-	for o := range w.objects.List(t.Context(), "metalog/", "") {
+	for o, err := range w.objects.List(t.Context(), "metalog/", "") {
+		require.NoError(t, err)
 		w.flip(t, o.Key, 800)
 	}
 	r := w.run(t)
