@@ -45,6 +45,11 @@ func NewCleaner(r Rules) *Cleaner {
 // Counts returns what was done so far.
 func (c *Cleaner) Counts() Counts { return c.stats }
 
+// clone returns a Cleaner at the same place, which goes on by itself.
+func (c *Cleaner) clone() *Cleaner {
+	return &Cleaner{rules: c.rules, txns: c.txns.clone(), builder: c.builder, stats: c.stats}
+}
+
 // Clean returns what is left of v: v itself, untouched, if nothing has to change, a batch that is
 // valid until the next call, or nil. A marker is kept until all batches of its transaction are gone, and
 // then, as tombstones from the first pass on that goes over them, for the delete retention.

@@ -2,6 +2,7 @@ package compact
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/forebaylog/forebay/infra/id"
@@ -17,8 +18,8 @@ type transactions struct {
 	committed map[id.Producer]bool   // producers of which a batch was seen that was not aborted, and no marker since
 }
 
-// newTransactions starts at the log start; aborted are all transactions that have ended in an
-// abort marker there or later.
+// newTransactions starts at some offset; aborted are all transactions that end in an abort marker
+// there or later, and no others: their producers may have committed since.
 func newTransactions(aborted []producers.AbortedTxn) *transactions {
 	aborted = slices.Clone(aborted)
 	slices.SortFunc(aborted, func(a, b producers.AbortedTxn) int { return cmp.Compare(a.First, b.First) })
@@ -64,4 +65,8 @@ func (t *transactions) marker(v batch.View) (bool, error) {
 	seen := of[v.ProducerID()]
 	delete(of, v.ProducerID())
 	return !seen, nil
+}
+
+func (t *transactions) clone() *transactions {
+	return &transactions{aborted: t.aborted, aborting: maps.Clone(t.aborting), committed: maps.Clone(t.committed)}
 }

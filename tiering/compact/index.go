@@ -1,0 +1,83 @@
+package compact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/tiering/batch"
+	"github.com/forebaylog/forebay/tiering/producers"
+)
+
+// errSmall: not even one batch fits into the map.
+var errSmall = errors.New("the map of keys cannot hold those of one batch: raise log.cleaner.dedupe.buffer.size or give it a directory")
+
+// index makes the map of the dirty part's keys, and sets where it ends. The caller closes it.
+func (r *pass) index(ctx context.Context) (*KeyMap, error) {
+	var records int64
+	for _, item := range r.dirty() {
+		records += item.Records
+	}
+	keys, err := NewKeyMap(r.cfg.Keys, records)
+	if err != nil {
+		return nil, err
+	}
+	err = r.indexInto(ctx, keys)
+	if err == nil {
+		err = keys.Seal()
+	}
+	if err == nil && r.end <= r.stats.Dirty {
+		err = errSmall
+	}
+	if err != nil {
+		return nil, errors.Join(err, keys.Close())
+	}
+	return keys, nil
+}
+
+func (r *pass) indexInto(ctx context.Context, keys *KeyMap) error {
+	r.end = r.stats.Dirty
+	txns := newTransactions(slices.DeleteFunc(slices.Clone(r.aborted), func(a producers.AbortedTxn) bool { return a.Last < r.stats.Dirty }))
+	for _, item := range r.dirty() {
+		for v, err := range r.cfg.Cold.Batches(ctx, r.p, item.Segment, max(item.Base, r.stats.Dirty)) {
+			if err != nil {
+				return err
+			}
+			r.stats.MapBytesRead += int64(len(v))
+			r.stats.MapMessagesRead += int64(v.Records())
+			full, err := indexBatch(keys, txns, v, r.stats.Dirty)
+			if err != nil {
+				return fmt.Errorf("map the keys of the batch at offset %d: %w", v.BaseOffset(), err)
+			}
+			if full {
+				return nil
+			}
+			r.end = v.NextOffset()
+		}
+	}
+	r.end = r.stats.End
+	return nil
+}
+
+// indexBatch puts the keys of a batch into the map, unless it was aborted: full if they do not fit.
+func indexBatch(keys *KeyMap, txns *transactions, v batch.View, from id.Offset) (full bool, err error) {
+	aborted, err := txns.discard(v)
+	if err != nil || aborted || v.IsControl() {
+		return false, err
+	}
+	for rec, err := range batch.Decode(v, 0) {
+		if err != nil {
+			return false, err
+		}
+		if rec.Key == nil || rec.Offset < from {
+			continue
+		}
+		ok, err := keys.Put(rec.Key, rec.Offset)
+		if err != nil || !ok {
+			return !ok, err
+		}
+	}
+	return false, nil
+}
