@@ -7,7 +7,7 @@ FUZZTIME ?= 5s
 TESTFLAGS ?=
 GOBIN_TOOLS = $(shell tools/install go)
 
-.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster faults bench bench-cluster bench-groups bench-life torture torture-seeded cover compat vuln deadcode tools clean functions collector-schedules
+.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster faults bench bench-cluster bench-groups bench-life torture torture-seeded cover compat vuln deadcode tools clean functions collector-schedules bench-life-size
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,7 +52,7 @@ fuzz: ## every fuzz target for FUZZTIME (default 5s)
 # What the scenarios need, for a recipe that runs them.
 E2E_ENV = FOREBAY_JARS="$$(tools/install java)" FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio"
 # The scenarios that a cluster runs too; all others are about one node or about neither.
-E2E_CLUSTER = ^(TestDescribedWithFullISR|TestEveryClientReadsWhatEveryClientWrote|TestEarthquakes|TestTimesOfEarthquakes|TestGroupOfThreeWithOneKilled|TestKilledWhile.*|TestIndexDeleted|TestAllFromPacks)$$
+E2E_CLUSTER = ^(TestDescribedWithFullISR|TestEveryClientReadsWhatEveryClientWrote|TestEarthquakes|TestTimesOfEarthquakes|TestGroupOfThreeWithOneKilled|TestKilledWhile.*|TestIndexDeleted|TestAllFromPacks|TestVerifyProvesACluster)$$
 
 e2e: ## the built binary with kcat, franz-go and Apache Kafka's own tools, alone and as a cluster; drivers, image and laptop
 	@tools/install system
@@ -78,9 +78,13 @@ bench-groups: ## group members by the thousand, commits and transactions, beside
 
 bench-life: ## what the WAL, sealing and merging put to the object store and ask of the table; BENCHFLAGS are handed on
 	go run ./localstack/lifebench $(BENCHFLAGS)
+
 collector-schedules: ## 10,000 schedules of everybody beside two collectors, and of a collector with a planted bug
 	go test -count=1 -timeout 60m -run 'TestSchedules$$' $(TESTFLAGS) ./tiering/collect -schedules 10000
 	go test -count=1 -tags seededbugs -run TestSchedulesFindTheSeededBug $(TESTFLAGS) ./tiering/collect
+
+bench-life-size: ## a large bucket: verify, collector and cold start; BENCHFLAGS are handed on
+	go run ./localstack/bigbucket $(BENCHFLAGS)
 
 faults: ## faults injected into a cluster under load, the short mix; TORTUREFLAGS are handed on
 	@tools/install system

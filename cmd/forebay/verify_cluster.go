@@ -172,9 +172,18 @@ func (v verifiedCluster) objectTable() *table {
 		name  string
 		count audit.Count
 	}{
-		{"packs", o.Packs}, {"spare packs", o.Spare}, {"WAL objects", o.WAL}, {"WAL indexes", o.Indexes}, {"snapshots", o.Snapshots},
-		{"collector's marks", o.Collector}, {"identity", o.Identity}, {"orphans", o.Orphans}, {"unknown", o.Unknown},
-		{"all", o.Stored}, {"damaged", o.Damaged}, {"missing", o.Missing},
+		{"packs", o.Packs},
+		{"spare packs", o.Spare},
+		{"WAL objects", o.WAL},
+		{"WAL indexes", o.Indexes},
+		{"snapshots", o.Snapshots},
+		{"collector's marks", o.Collector},
+		{"identity", o.Identity},
+		{"orphans", o.Orphans},
+		{"unknown", o.Unknown},
+		{"all", o.Stored},
+		{"damaged", o.Damaged},
+		{"missing", o.Missing},
 	} {
 		if row.count.Objects > 0 || row.name == "all" {
 			t.add(row.name, row.count.Objects, humanize.IBytes(uint64(row.count.Bytes)))

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -17,6 +19,9 @@ import (
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/objstore"
 	owner "github.com/forebaylog/forebay/infra/session"
+	"github.com/forebaylog/forebay/tiering/batch"
+	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/pack"
 	"github.com/forebaylog/forebay/tiering/wal"
 )
 
@@ -83,7 +88,8 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 
 func TestFlippedBitOfTheSnapshot(t *testing.T) {
 	w := newWorld(t)
-	for o := range w.objects.List(t.Context(), "metalog/", "") {
+	for o, err := range w.objects.List(t.Context(), "metalog/", "") {
+		require.NoError(t, err)
 		w.flip(t, o.Key, 800)
 	}
 	r := w.run(t)
@@ -275,4 +281,43 @@ func TestAlive(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, alive, 1)
 	require.NoError(t, s.Close(t.Context()))
+}
+
+func TestRewrittenSegments(t *testing.T) {
+	w := newWorld(t)
+	chains := chain.Open(w.control)
+	replace := func(p id.Partition, seg chain.Segment) {
+		t.Helper()
+		items, err := chains.Items(t.Context(), p)
+		require.NoError(t, err)
+		require.NoError(t, chains.Replace(t.Context(), p, items[:1], seg))
+	}
+	replace(w.order(), chain.Segment{Base: 0, Next: 10, CleanedTo: 10}) // nothing is left of it
+
+	var b bytes.Buffer
+	out := pack.NewWriter(&b, pack.Header{Cluster: w.cluster, Node: 1, Created: time.UnixMilli(1)})
+	require.NoError(t, out.BeginSparse(w.event(1), 0, 10))
+	require.NoError(t, out.Append(batch.New(batch.None).Base(3).Add(batch.Record{Value: []byte("what is left")}).Build()))
+	require.NoError(t, out.EndSparse([]pack.EpochStart{{Epoch: 0, Start: 0}}, nil, nil))
+	footer, err := out.Close()
+	require.NoError(t, err)
+	size := int64(b.Len())
+	w.put(t, "packs/sparse.pack", b.Bytes())
+	replace(w.event(1), chain.SegmentOf(&footer.Runs[0], "packs/sparse.pack", size))
+
+	r := w.run(t)
+	require.Empty(t, filter(r.Findings, Damage), "%+v", r.Findings)
+	require.Equal(t, 1, r.EmptySegments)
+	require.Equal(t, int64(21), r.Records)
+	require.Equal(t, 1, r.Objects.Orphans.Objects, "nothing of the first pack is named any more")
+}
+
+// filter returns the findings of a severity.
+func filter(all []Finding, s Severity) (some []Finding) {
+	for _, f := range all {
+		if f.Severity == s {
+			some = append(some, f)
+		}
+	}
+	return some
 }

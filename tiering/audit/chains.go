@@ -23,15 +23,14 @@ func (a *auditor) chains(ctx context.Context) error {
 		}
 	}
 	a.report.Chains = len(partitions)
-	all := map[id.Partition]bool{} // is it listed
+	listed, all := map[id.Partition]bool{}, map[id.Partition]bool{}
 	for _, p := range partitions {
-		all[p] = true
+		listed[p], all[p] = true, true
 	}
 	if a.image != nil {
 		for _, t := range a.image.Topics() {
 			for i := range t.Partitions {
-				p := id.Partition{Topic: t.ID, Index: int32(i)}
-				all[p] = all[p]
+				all[id.Partition{Topic: t.ID, Index: int32(i)}] = true
 			}
 		}
 	}
@@ -43,7 +42,7 @@ func (a *auditor) chains(ctx context.Context) error {
 			return err
 		}
 		a.chain(int32(i), items, damaged)
-		if len(items) > 0 && !all[p] {
+		if len(items) > 0 && !listed[p] {
 			a.find(a.at(Finding{Severity: Damage, Check: "chain", What: "the list of chains does not have it: the collector would take its packs for orphans"}, p, items[0].Base))
 		}
 		return nil

@@ -11,7 +11,7 @@ import (
 	"sync"
 )
 
-// ErrState: a file of notes is not of this program, or of another cluster.
+// ErrState means that a file of notes is not of this program, or of another cluster.
 var ErrState = errors.New("not the notes of this verification")
 
 // State is a file that notes which objects were read to their end and found whole. Objects

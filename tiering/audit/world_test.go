@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	writer  = id.Session("AAAAAAAAAAAAAAAAAAAAAA")
+	writer   = id.Session("AAAAAAAAAAAAAAAAAAAAAA")
 	merged   = "packs/merged.pack"
 	first    = "packs/first.pack"
 	second   = "packs/second.pack"
