@@ -7,13 +7,24 @@ FUZZTIME ?= 5s
 TESTFLAGS ?=
 GOBIN_TOOLS = $(shell tools/install go)
 
-.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster faults bench bench-cluster bench-groups torture torture-seeded cover compat vuln deadcode tools clean
+.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster faults bench bench-cluster bench-groups bench-life torture torture-seeded cover compat vuln deadcode tools clean functions
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## the binary, into ./bin
 	go build -o bin/ ./cmd/...
+
+FUNCTIONS = $(notdir $(patsubst %/main.go,%,$(wildcard functions/*/main.go)))
+
+functions: ## zips of the Lambda functions for provided.al2023, into ./bin/functions: NAME-arm64.zip and NAME-amd64.zip
+	@mkdir -p bin/functions
+	@for name in $(FUNCTIONS); do for arch in arm64 amd64; do \
+		dir="bin/functions/$$name-$$arch"; mkdir -p "$$dir"; \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -tags lambda.norpc -ldflags '-s -w' -o "$$dir/bootstrap" "./functions/$$name"; \
+		go -C tools run ./zip "$(CURDIR)/$$dir.zip" "$(CURDIR)/$$dir/bootstrap"; \
+		printf '%-28s %9d bytes, %9d unpacked\n' "$$name-$$arch.zip" "$$(stat -c %s "$$dir.zip")" "$$(stat -c %s "$$dir/bootstrap")"; \
+	done; done
 
 test: ## everything: tools, lint, unit tests, race detector, fuzzing, end to end, faults; prints a summary
 	@tools/phases tools lint lint-selftest unit race fuzz e2e faults
@@ -64,6 +75,9 @@ bench-cluster: ## three brokers on MinIO and dynalite beside raw requests to the
 bench-groups: ## group members by the thousand, commits and transactions, beside Apache Kafka; BENCHFLAGS are handed on
 	@tools/install system
 	$(E2E_ENV) go run ./localstack/groupbench $(BENCHFLAGS)
+
+bench-life: ## what the WAL, sealing and merging put to the object store and ask of the table; BENCHFLAGS are handed on
+	go run ./localstack/lifebench $(BENCHFLAGS)
 
 faults: ## faults injected into a cluster under load, the short mix; TORTUREFLAGS are handed on
 	@tools/install system

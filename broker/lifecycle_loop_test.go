@@ -158,3 +158,42 @@ func TestSegmentMs(t *testing.T) {
 	n.mustProduce("t", 0, batchOfSize(100))
 	n.awaitSealed("t", 0, 1)
 }
+
+// Hot segments go once they are sealed and nobody wants them locally; the records are read from packs then.
+func TestLocalRetention(t *testing.T) {
+	n := startNode(t)
+	n.mustCreate(wantTopic("age", 1, 1, with("local.retention.ms", value("60000"))), wantTopic("size", 1, 1), wantTopic("deleted", 1, 1),
+		wantTopic("below", 1, 1))
+	n.mustProduce("age", 0, batchAt(batch.None, 10))
+	n.mustProduce("size", 0, batchOfSize(1000))
+	n.mustProduce("deleted", 0, batchOfSize(1000))
+	n.mustProduce("below", 0, batchOfSize(1000))
+	require.NoError(t, n.storage.sealer.SealAll(t.Context()))
+	n.mustProduce("size", 0, batchOfSize(1000)) // into the next segment
+	bytes := strconv.Itoa(len(batchOfSize(1000)))
+
+	unwanted := func() int { return n.storage.unwanted(n.storage.journal.Segments()) }
+	require.Zero(t, unwanted(), "size, deleted and below want it")
+	n.mustDelete("deleted")
+	_, err := n.deleteRecords(2, "below", 0, 1)
+	require.NoError(t, err)
+	require.Zero(t, unwanted())
+	require.NoError(t, n.change(ofTopic, "size", false, operation(set, "local.retention.bytes", value(bytes+"0"))))
+	require.Zero(t, unwanted(), "size wants it")
+	before := n.storage.journal.Segments()
+	require.NoError(t, n.change(ofTopic, "size", false, operation(set, "local.retention.bytes", value(bytes))))
+	require.NoError(t, n.storage.sealer.SealAll(t.Context()))
+	require.NotContains(t, hotIDs(n), before[0].ID)
+	require.Equal(t, int64(1), n.storage.sealer.Stats().Dropped)
+	for _, topic := range []string{"age", "size"} {
+		require.Equal(t, []int64{0}, n.basesOf(n.fetch(n.fetchRequest(12, want{topic: topic}))[0].RecordBatches)[:1], topic)
+	}
+}
+
+// hotIDs are the hot segments there are.
+func hotIDs(n *node) (ids []id.Segment) {
+	for _, s := range n.storage.journal.Segments() {
+		ids = append(ids, s.ID)
+	}
+	return ids
+}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/objstore"
+	open "github.com/forebaylog/forebay/infra/stores"
 )
 
 // storeFlags say where a cluster keeps its log and its metadata.
@@ -68,24 +69,13 @@ func (f storeFlags) open(ctx context.Context, log *slog.Logger, metrics promethe
 	if err = s.openTables(ctx, f.metadata, log, observe); err != nil {
 		return nil, fmt.Errorf("open --metadata %s: %w", f.metadata, err)
 	}
-	if s.objects, err = openObjects(ctx, f.objectStore, "objects", observe); err != nil {
+	if s.objects, err = open.Objects(ctx, f.objectStore, observe.store("objects")); err != nil {
 		return nil, fmt.Errorf("open --object-store: %w", err)
 	}
 	if f.walStore != "" {
-		if s.wal, err = openObjects(ctx, f.walStore, "wal", observe); err != nil {
+		if s.wal, err = open.Objects(ctx, f.walStore, observe.store("wal")); err != nil {
 			return nil, fmt.Errorf("open --wal-store: %w", err)
 		}
-	}
-	return s, nil
-}
-
-func openObjects(ctx context.Context, text, name string, m *storeMetrics) (objstore.Store, error) {
-	s, err := objstore.OpenURL(ctx, text, objstore.URLOptions{Remote: objstore.RemoteConfig{Observe: m.store(name)}})
-	if err != nil {
-		return nil, err
-	}
-	if err := objstore.Probe(ctx, s); err != nil {
-		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
@@ -94,14 +84,8 @@ func (s *stores) openTables(ctx context.Context, text string, log *slog.Logger, 
 	scheme, _, _ := strings.Cut(text, ":")
 	switch scheme {
 	case "dynamodb":
-		cfg, err := kv.ParseDynamoURL(text)
-		if err != nil {
-			return err
-		}
-		cfg.Logger, cfg.Observe = log, m.table
-		if s.control, s.offsets, err = kv.OpenDynamoTables(ctx, cfg); err != nil {
-			return err
-		}
+		s.control, s.offsets, err = open.Tables(ctx, text, log, m.table)
+		return err
 	case "bolt":
 		if s.dir, err = openBoltTables(text); err != nil {
 			return err
@@ -111,12 +95,7 @@ func (s *stores) openTables(ctx context.Context, text string, log *slog.Logger, 
 	default:
 		return unknownTables(scheme)
 	}
-	for _, table := range []kv.Store{s.control, s.offsets} {
-		if err := kv.Probe(ctx, table); err != nil {
-			return err
-		}
-	}
-	return nil
+	return open.Probe(ctx, s.control, s.offsets)
 }
 
 // openBoltTables opens the tables of bolt:///directory, for a cluster of one broker.

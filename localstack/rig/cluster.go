@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -156,6 +157,9 @@ func way(b *Backend, through *faultproxy.Proxy, name string) (string, error) {
 	}
 	return through.Listen(name)
 }
+
+// Env is what a process needs in its environment to use the services, NAME=value.
+func (c *Cluster) Env() []string { return slices.Clone(c.env) }
 
 // Brokers returns the brokers, running or not, in the order of their ids.
 func (c *Cluster) Brokers() []*Broker { return c.brokers }

@@ -211,7 +211,8 @@ func (s *Store) Partitions(ctx context.Context) ([]id.Partition, error) {
 	return ps, nil
 }
 
-// floor returns the last segment that starts at or below off.
+// floor returns the last segment that starts at or below off, or one before it that holds off
+// if that one does not.
 func (s *Store) floor(ctx context.Context, p id.Partition, off id.Offset) (Segment, bool, error) {
 	if off < 0 {
 		return Segment{}, false, nil
@@ -225,7 +226,46 @@ func (s *Store) floor(ctx context.Context, p id.Partition, off id.Offset) (Segme
 		return Segment{}, false, nil
 	}
 	seg, err := decodeItem(p, items[0])
+	if err == nil && seg.Next <= off {
+		seg, err = s.covering(ctx, p, off, seg)
+	}
 	return seg, err == nil, err
+}
+
+// covering returns the segment that holds off where the last one that starts at or below it,
+// below, does not: it may be spare, and what was spare behind it be removed already. If
+// there is none, off is beyond the end of the chain or in a gap, and covering returns below.
+func (s *Store) covering(ctx context.Context, p id.Partition, off id.Offset, below Segment) (Segment, error) {
+	const page = 64
+	fail := func(err error) error {
+		return fmt.Errorf("find offset %d in the chain of %s: %w", off, p, err)
+	}
+	behind, err := s.kv.Query(ctx, partKey(p), kv.Range{From: sortKey(off + 1), Limit: 1})
+	if err != nil {
+		return Segment{}, fail(err)
+	}
+	if len(behind) == 0 {
+		return below, nil // the chain ends there
+	}
+	for to := sortKey(below.Base); ; {
+		items, err := s.kv.Query(ctx, partKey(p), kv.Range{To: to, Limit: page, Reverse: true})
+		if err != nil {
+			return Segment{}, fail(err)
+		}
+		for _, item := range items {
+			seg, err := decodeItem(p, item)
+			if err != nil {
+				return Segment{}, err
+			}
+			if seg.Next > off {
+				return seg, nil
+			}
+			to = item.Key.Sort
+		}
+		if len(items) < page {
+			return below, nil
+		}
+	}
 }
 
 func decodeItem(p id.Partition, item kv.Item) (Segment, error) {

@@ -174,15 +174,19 @@ func (s *Sealer) noteLag() {
 }
 
 // release drops sealed segments, oldest first, until the rest is within the disk
-// budget. Damaged ones are left for an operator to look at.
+// budget and somebody wants the next one. Damaged ones are left for an operator to look at.
 func (s *Sealer) release() error {
 	segs := s.cfg.Journal.Segments()
 	var total int64
 	for _, seg := range segs {
 		total += seg.Size
 	}
-	for _, seg := range segs {
-		if total <= s.DiskBudget() || !s.isSealed(seg) {
+	if len(segs) == 0 || !s.isSealed(segs[0]) {
+		return nil
+	}
+	unwanted := s.cfg.Unwanted(segs)
+	for i, seg := range segs {
+		if total <= s.DiskBudget() && i >= unwanted || !s.isSealed(seg) {
 			return nil
 		}
 		if seg.Damaged {

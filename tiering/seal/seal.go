@@ -106,6 +106,9 @@ type Config struct {
 	Committed func(id.Partition) id.Offset
 	// Sealed is told of each segment that was appended to a chain; nil: nobody is. It must not block.
 	Sealed func(id.Partition, chain.Segment)
+	// Unwanted returns how many of the hot segments, of which the oldest comes first, nobody wants to be kept
+	// hot once they are sealed. They are dropped whatever the disk budget. nil: none.
+	Unwanted func(segs []journal.SegmentInfo) int
 	// AfterPass is called within a round, after it has sealed what it could and unless it was
 	// broken off; nil: nothing is. sealedTo returns an offset up to which the partition's
 	// chain reaches at least: as last seen for those that are live, else read anew.
@@ -143,6 +146,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Held == nil {
 		c.Held = func(id.Partition) bool { return false }
+	}
+	if c.Unwanted == nil {
+		c.Unwanted = func([]journal.SegmentInfo) int { return 0 }
 	}
 	if c.Committed == nil {
 		c.Committed = func(id.Partition) id.Offset { return math.MaxInt64 }

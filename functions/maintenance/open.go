@@ -1,0 +1,102 @@
+package maintenance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/stores"
+)
+
+// Names of the environment.
+const (
+	EnvObjects  = "FOREBAY_OBJECT_STORE"            // as brokers' --object-store
+	EnvWAL      = "FOREBAY_WAL_STORE"               // as brokers' --wal-store
+	EnvMetadata = "FOREBAY_METADATA"                // as brokers' --metadata: dynamodb://
+	EnvGrace    = "FOREBAY_COLLECT_GRACE"           // as brokers' --collect-grace, such as 24h
+	EnvAlone    = "FOREBAY_COLLECT_ALONE"           // true: no broker runs while the collector does, and any grace will do
+	EnvMemory   = "FOREBAY_MEMORY_BYTES"            // what the function may take, else half of what Lambda gives
+	envLambda   = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE" // in MiB
+)
+
+// Open opens the stores that the environment names, and returns a Handler on them for as long as the
+// process lives. getenv returns "" for what is not set. The URL of a WAL store may be left out.
+func Open(ctx context.Context, task Task, getenv func(string) string, log *slog.Logger) (_ *Handler, err error) {
+	cfg := Config{Logger: log}
+	if cfg.MemoryBytes, err = memory(getenv); err != nil {
+		return nil, err
+	}
+	if text := getenv(EnvGrace); text != "" {
+		if cfg.Grace, err = time.ParseDuration(text); err != nil {
+			return nil, fmt.Errorf("read %s: %w", EnvGrace, err)
+		}
+	}
+	if text := getenv(EnvAlone); text != "" {
+		if cfg.Alone, err = strconv.ParseBool(text); err != nil {
+			return nil, fmt.Errorf("read %s: %w", EnvAlone, err)
+		}
+	}
+	if getenv(EnvObjects) == "" || getenv(EnvMetadata) == "" {
+		return nil, fmt.Errorf("%s and %s are needed, as brokers have them", EnvObjects, EnvMetadata)
+	}
+	control, offsets, err := stores.Tables(ctx, getenv(EnvMetadata), log, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", EnvMetadata, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, closers(control, cfg.Objects))
+		}
+	}()
+	if err := offsets.Close(); err != nil { // groups are no concern of functions
+		return nil, err
+	}
+	cfg.Metadata = control
+	if cfg.Objects, err = stores.Objects(ctx, getenv(EnvObjects), nil); err != nil {
+		return nil, fmt.Errorf("open %s: %w", EnvObjects, err)
+	}
+	if url := getenv(EnvWAL); url != "" {
+		if cfg.WAL, err = stores.Objects(ctx, url, nil); err != nil {
+			return nil, fmt.Errorf("open %s: %w", EnvWAL, err)
+		}
+	}
+	return New(cfg, task), nil
+}
+
+// memory is how much a function may hold, in bytes; 0 for the default.
+func memory(getenv func(string) string) (int64, error) {
+	name, scale := EnvMemory, int64(1)
+	if getenv(name) == "" {
+		name, scale = envLambda, 1<<19
+	}
+	if getenv(name) == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(getenv(name), 10, 64)
+	if err != nil || n <= 0 {
+		return 0, fmt.Errorf("read %s %q: want a number above zero", name, getenv(name))
+	}
+	return n * scale, nil
+}
+
+// parsePartition reads what id.Partition's String writes.
+func parsePartition(text string) (id.Partition, error) {
+	at := strings.LastIndexByte(text, '-')
+	if at < 0 {
+		return id.Partition{}, fmt.Errorf("partition %q: want TOPIC-INDEX", text)
+	}
+	topic, err := id.ParseTopic(text[:at])
+	if err != nil {
+		return id.Partition{}, fmt.Errorf("partition %q: %w", text, err)
+	}
+	index, err := strconv.ParseInt(text[at+1:], 10, 32)
+	if err != nil || index < 0 {
+		return id.Partition{}, fmt.Errorf("partition %q: bad index", text)
+	}
+	return id.Partition{Topic: topic, Index: int32(index)}, nil
+}

@@ -1,0 +1,23 @@
+// Command retention is a Lambda function that moves log starts as the retention of topics asks for.
+// Its settings are in the environment: see package maintenance.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"github.com/forebaylog/forebay/functions/maintenance"
+)
+
+func main() {
+	log := slog.New(slog.NewJSONHandler(os.Stdout, nil))
+	h, err := maintenance.Open(context.Background(), maintenance.Retention, os.Getenv, log)
+	if err != nil {
+		log.Error("cannot start", "err", err)
+		os.Exit(1)
+	}
+	lambda.Start(h.Handle)
+}

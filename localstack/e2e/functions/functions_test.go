@@ -1,0 +1,205 @@
+//go:build e2e
+
+package functions
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebaylog/forebay/localstack/rig"
+)
+
+// world is a cluster of two whose brokers do no maintenance, and its clients.
+type world struct {
+	t       *testing.T
+	cluster *rig.Cluster
+	client  *kgo.Client
+	admin   *kadm.Client
+	env     []string // of functions
+}
+
+const prefix = "functions"
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	ctx, dir := t.Context(), t.TempDir()
+	binary, err := rig.BuildForebay(ctx, dir)
+	require.NoError(t, err)
+	minio := rig.MinIOConfig{Binary: os.Getenv("FOREBAY_MINIO")}
+	dynalite := rig.DynaliteConfig{Programs: os.Getenv("FOREBAY_NODE")}
+	base := rig.ForebayConfig{Binary: binary, Args: []string{"--maintenance", "none", "--segment-age", "1h"}}
+	c, err := rig.StartCluster(ctx, rig.ClusterConfig{
+		Dir: dir, Brokers: 2, Launch: rig.LaunchBrokers(base, rig.MinIOBucket, prefix), Store: minio.Backend, Table: dynalite.Backend, Direct: true,
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	w := &world{t: t, cluster: c}
+	w.client, err = kgo.NewClient(kgo.SeedBrokers(c.Addrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	require.NoError(t, err)
+	t.Cleanup(w.client.Close)
+	w.admin = kadm.NewClient(w.client)
+	place := c.Brokers()[0].Place
+	w.env = append(c.Env(),
+		"FOREBAY_OBJECT_STORE=minio://"+place.Store+"/"+rig.MinIOBucket+"/"+prefix,
+		"FOREBAY_METADATA=dynamodb://"+prefix+"?region=us-east-1&endpoint=http://"+place.Table)
+	return w
+}
+
+// function starts a function of this tree.
+func (w *world) function(name string, env ...string) *rig.Lambda {
+	w.t.Helper()
+	bootstrap, err := rig.BuildFunction(w.t.Context(), name, w.t.TempDir())
+	require.NoError(w.t, err)
+	f, err := rig.StartLambda(w.t.Context(), bootstrap, append(w.env, env...)...)
+	require.NoError(w.t, err)
+	w.t.Cleanup(func() {
+		if w.t.Failed() {
+			w.t.Logf("function %s:\n%s", name, f.Output())
+		}
+		require.NoError(w.t, f.Close())
+	})
+	return f
+}
+
+// answer is what functions answer with.
+type answer struct {
+	Partitions int            `json:"partitions"`
+	Done       int            `json:"done"`
+	Complete   bool           `json:"complete"`
+	Result     map[string]any `json:"result"`
+}
+
+func (w *world) invoke(f *rig.Lambda) answer {
+	w.t.Helper()
+	var a answer
+	require.NoError(w.t, f.Invoke(w.t.Context(), time.Minute, map[string]string{}, &a))
+	require.True(w.t, a.Complete)
+	return a
+}
+
+func (w *world) create(topic string, partitions int32, configs map[string]string) {
+	w.t.Helper()
+	set := map[string]*string{}
+	for name, value := range configs {
+		set[name] = &value
+	}
+	r, err := w.admin.CreateTopic(w.t.Context(), partitions, 1, set, topic)
+	require.NoError(w.t, err)
+	require.NoError(w.t, r.Err)
+}
+
+// produce writes count records with the given time to each partition, and has them sealed.
+func (w *world) produce(topic string, partitions int32, count int, at time.Time) {
+	w.t.Helper()
+	var records []*kgo.Record
+	for p := range partitions {
+		for i := range count {
+			records = append(records, &kgo.Record{
+				Topic: topic, Partition: p, Timestamp: at, Key: fmt.Appendf(nil, "key-%d", i%10), Value: fmt.Appendf(nil, "%s %d %d", at.Format(time.RFC3339Nano), p, i),
+			})
+		}
+	}
+	require.NoError(w.t, w.client.ProduceSync(w.t.Context(), records...).FirstErr())
+	w.seal(topic)
+}
+
+// seal forces a seal and waits for it, as an operator does with nothing but Kafka's API.
+func (w *world) seal(topic string) {
+	w.t.Helper()
+	ends, err := w.admin.ListEndOffsets(w.t.Context(), topic)
+	require.NoError(w.t, err)
+	now := strconv.FormatInt(time.Now().UnixMilli()+1, 10)
+	_, err = w.admin.AlterBrokerConfigs(w.t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "forebay.seal.before.ms", Value: &now}})
+	require.NoError(w.t, err)
+	require.Eventually(w.t, func() bool {
+		sealed, err := w.admin.ListOffsetsAfterMilli(w.t.Context(), -5, topic)
+		done := err == nil
+		ends.Each(func(e kadm.ListedOffset) {
+			at, ok := sealed.Lookup(e.Topic, e.Partition)
+			done = done && ok && at.Err == nil && at.Offset+1 >= e.Offset
+		})
+		return done
+	}, 30*time.Second, 50*time.Millisecond)
+}
+
+// starts awaits that the log of each partition starts at the offset.
+func (w *world) starts(topic string, offset int64) {
+	w.t.Helper()
+	require.Eventually(w.t, func() bool {
+		starts, err := w.admin.ListStartOffsets(w.t.Context(), topic)
+		same := err == nil
+		starts.Each(func(s kadm.ListedOffset) { same = same && s.Err == nil && s.Offset == offset })
+		return same
+	}, 20*time.Second, 50*time.Millisecond, "offset %d", offset)
+}
+
+// read returns the records of a topic from its start to its end, by partition.
+func (w *world) read(topic string) map[int32][]*kgo.Record {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	defer cancel()
+	ends, err := w.admin.ListEndOffsets(ctx, topic)
+	require.NoError(w.t, err)
+	require.NoError(w.t, ends.Error())
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.Addrs()...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	require.NoError(w.t, err)
+	defer cl.Close()
+	got, done := map[int32][]*kgo.Record{}, map[int32]bool{}
+	for len(done) < len(ends[topic]) {
+		require.NoError(w.t, ctx.Err())
+		cl.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+			got[r.Partition] = append(got[r.Partition], r)
+			if r.Offset >= ends[topic][r.Partition].Offset-1 {
+				done[r.Partition] = true
+			}
+		})
+	}
+	return got
+}
+
+// TestRetentionAndCollection: functions do it with brokers up and with brokers down, and what clients read is right.
+func TestRetentionAndCollection(t *testing.T) {
+	w := newWorld(t)
+	const topic, partitions = "aging", 4
+	w.create(topic, partitions, map[string]string{"retention.ms": "600000"})
+	now := time.Now()
+	w.produce(topic, partitions, 50, now.Add(-time.Hour))
+	w.produce(topic, partitions, 50, now)
+
+	retention := w.function("retention")
+	a := w.invoke(retention)
+	require.Equal(t, partitions, a.Done)
+	w.starts(topic, 50)
+	for p, records := range w.read(topic) {
+		require.Len(t, records, 50, "partition %d", p)
+		require.Equal(t, int64(50), records[0].Offset)
+	}
+
+	collector := w.function("collector", "FOREBAY_COLLECT_GRACE=41m")
+	w.invoke(collector)
+
+	w.produce(topic, partitions, 50, now.Add(-time.Hour)) // late, and over as soon as the segment is
+	w.produce(topic, partitions, 5, now)
+	require.NoError(t, w.cluster.KillAll())
+	w.invoke(retention)
+	alone := w.function("collector", "FOREBAY_COLLECT_ALONE=true", "FOREBAY_COLLECT_GRACE=1ms")
+	removed := 0.0
+	for range 3 {
+		packs := w.invoke(alone).Result["packs"].(map[string]any)
+		removed += packs["removed"].(map[string]any)["objects"].(float64)
+	}
+	require.Positive(t, removed, "the packs of what retention has passed")
+	require.NoError(t, w.cluster.StartAll(t.Context()))
+	w.starts(topic, 50)
+	for p, records := range w.read(topic) {
+		require.Len(t, records, 105, "partition %d: the segment of now is in front of the old one", p)
+	}
+}
