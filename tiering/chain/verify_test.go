@@ -115,8 +115,9 @@ func TestVerifyFindsEachDamage(t *testing.T) {
 			s.write(t, kv.Write{Key: segmentKey(p, 10), Value: v, Any: true})
 		}, []Kind{BadItem}, "", 10},
 		"missing item": {func(t *testing.T, s *sealed) {
-			s.write(t, kv.Write{Key: segmentKey(p, 0), Delete: true, Any: true})
-		}, []Kind{BadChain}, "", 10},
+			s.pack(t, "packs/c", 20, 1)
+			s.write(t, kv.Write{Key: segmentKey(p, 10), Delete: true, Any: true})
+		}, []Kind{BadChain}, "", 20},
 		"an item that says something else": {func(t *testing.T, s *sealed) {
 			seg := s.links["packs/b"][0].Segment
 			seg.Records--
@@ -167,4 +168,23 @@ func TestVerifyEndsWithItsContext(t *testing.T) {
 	cancel()
 	_, err := Verify(ended, s.table, s.objects, func(Finding) { t.Error("a finding") })
 	require.Error(t, err)
+}
+
+// What was replaced, emptied or collected is no damage.
+func TestVerifyKnowsTheLifeOfAChain(t *testing.T) {
+	s := newSealed(t)
+	p, store := partition(1), Open(s.table)
+	items, err := store.Items(ctx, p)
+	require.NoError(t, err)
+	require.NoError(t, store.Replace(ctx, p, items, Segment{Base: 0, Next: 20, MaxTimestamp: -1}))
+	sum, found := s.verify(t)
+	require.Empty(t, found, "the item at 10 is spare")
+	require.Zero(t, sum.Damage)
+
+	p = partition(2)
+	items, err = store.Items(ctx, p)
+	require.NoError(t, err)
+	require.NoError(t, store.Remove(ctx, p, items[:1]))
+	_, found = s.verify(t)
+	require.Empty(t, found, "the log of partition 2 starts at 10")
 }
