@@ -115,12 +115,10 @@ func (p *part) check(t *rapid.T, w *world, size int) reading {
 	for _, want := range p.log[p.start:] {
 		if next < len(all.records) && all.records[next].offset == want.offset {
 			require.Equal(t, want.seen(), all.records[next], "%s at %d", p.id, want.offset)
-			require.False(t, p.gone[want.offset], "%s at %d was gone and has come back", p.id, want.offset)
 			next++
 			continue
 		}
 		require.NotEmpty(t, p.mayBeGone(want, sealed, w.now.Load()), "%s lacks what must be there (sealed to %d): %+v", p.id, sealed, want)
-		p.gone[want.offset] = true
 	}
 	require.Equal(t, len(all.records), next, "%s has what was never appended", p.id)
 	p.checkMarkers(t, all)
@@ -152,6 +150,15 @@ func (p *part) checkCommitted(t *rapid.T, l *partition.Log, size int, all readin
 	for _, r := range all.records {
 		if was := p.log[r.offset]; r.offset < p.stable() && (was.fate == committed || was.fate == marker) {
 			want = append(want, r)
+		}
+	}
+	values := map[string]record{}
+	for _, r := range want {
+		values[r.key] = r
+	}
+	for _, r := range p.log[p.start:p.stable()] { // a deleted key does not come back with its tombstone gone
+		if last, there := values[r.key]; there && r.fate == committed && r.value == nil && r.offset > last.offset {
+			require.Nil(t, last.value, "%s has key %q at %d, which was deleted at %d", p.id, r.key, last.offset, r.offset)
 		}
 	}
 	got := read(t, l, p.start, size, true)

@@ -60,7 +60,7 @@ func newWorld(t *rapid.T) *world {
 	w := &world{t: t, fs: vfs.NewMem(), memory: kv.NewMem()}
 	w.now.Store(1_700_000_000_000)
 	w.budget = rapid.SampledFrom([]int64{1, 10 << 10, 1 << 30}).Draw(t, "hot budget")
-	w.expiry = rapid.SampledFrom([]time.Duration{forever}).Draw(t, "producers' expiry")
+	w.expiry = rapid.SampledFrom([]time.Duration{forever, 48 * time.Hour}).Draw(t, "producers' expiry")
 	w.table = kv.Inject(w.memory, func(kv.Op) kv.Fault {
 		if w.fuse.blown() {
 			return kv.FaultFail
@@ -105,12 +105,8 @@ func (w *world) start() {
 	})
 	w.keeper = lifecycle.New(lifecycle.Config{
 		Image: w.meta.Image, Update: w.decide, Topic: effective, Chain: w.chains, Cold: w.cold, ProducerExpiry: w.expiry, Now: w.clock,
-		Valid: func() bool { return emptySegments },
 	})
 }
-
-// emptySegments lets the keeper put segments without an object into chains.
-const emptySegments = false
 
 // effective is what counts for a topic.
 func effective(t *metalog.Topic) *config.Effective {
