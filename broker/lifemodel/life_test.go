@@ -39,6 +39,7 @@ func TestLife(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"Append": l.Append, "AppendMore": l.Append, "AppendMost": l.Append, "Repeated": l.Repeated,
 			"Mark": l.Mark, "Seal": l.Seal, "DeleteRecords": l.DeleteRecords, "Restart": l.Restart, "Crash": l.Crash, "Clock": l.Clock, "Retain": l.Retain,
+			"Merge": l.Merge, "MergeStale": l.MergeStale, "Collect": l.Collect, "Compact": l.Compact,
 			"Recreate": l.Recreate, "AddPartition": l.AddPartition, "Read": l.Read,
 		})
 		l.Finish(t)
@@ -236,10 +237,14 @@ func (l *life) Crash(t *rapid.T) {
 
 // someStep is a step that may fail at any place; the node crashes behind it.
 func (l *life) someStep(t *rapid.T) {
+	jobs, p := l.jobs(t), l.part(t)
 	ctx := l.w.fuse.light(rapid.IntRange(0, 12).Draw(t, "operations"))
 	steps := map[string]func(){
-		"seal":   func() { _ = l.w.sealer.SealAll(ctx) },
-		"retain": func() { _ = l.w.keeper.Retain(ctx, l.ids()) },
+		"seal":    func() { _ = l.w.sealer.SealAll(ctx) },
+		"retain":  func() { _ = l.w.keeper.Retain(ctx, l.ids()) },
+		"merge":   func() { _, _ = l.w.engine.Rewrite(ctx, jobs) },
+		"compact": func() { _ = l.compact(ctx, p) },
+		"collect": func() { _, _ = l.w.collector.Run(ctx) },
 	}
 	names := make([]string, 0, len(steps))
 	for name := range steps {
@@ -297,13 +302,14 @@ func (l *life) Finish(t *rapid.T) {
 	l.readAll(t)
 	l.Restart(t)
 	l.readAll(t)
-	l.verify(t)
+	l.noGarbage(t)
+	l.readAll(t)
 }
 
-// verify walks all chains and packs.
-func (l *life) verify(t *rapid.T) {
+// verify walks all chains and packs. With clean there must not be an orphan either.
+func (l *life) verify(t *rapid.T, clean bool) {
 	sum, err := chain.Verify(context.Background(), l.w.table, l.w.objects, func(f chain.Finding) {
-		if f.Kind != chain.OrphanFound {
+		if clean || f.Kind != chain.OrphanFound {
 			t.Errorf("verify: %s", f)
 		}
 	})

@@ -42,17 +42,14 @@ type topic struct {
 
 // part is one partition: all that was ever appended to it, whose index is its offset.
 type part struct {
-	topic     *topic
-	id        id.Partition
-	log       []record
-	start     id.Offset
-	open      map[id.Producer]id.Offset // where open transactions began
-	epoch     map[id.Producer]int16
-	sequence  map[id.Producer]int32
-	last      map[id.Producer]sent // the last batch of an idempotent producer
-	seen      id.Offset            // below it, a look at all of the log found what is in gone
-	gone      map[id.Offset]bool   // what a look missed: it must never come back
-	abortions int
+	topic    *topic
+	id       id.Partition
+	log      []record
+	start    id.Offset
+	open     map[id.Producer]id.Offset // where open transactions began
+	epoch    map[id.Producer]int16
+	sequence map[id.Producer]int32
+	last     map[id.Producer]sent // the last batch of an idempotent producer
 }
 
 // sent is a batch that can be sent again.
@@ -65,7 +62,7 @@ type sent struct {
 func newPart(t *topic, index int32) *part {
 	return &part{
 		topic: t, id: id.Partition{Topic: t.id, Index: index}, open: map[id.Producer]id.Offset{}, epoch: map[id.Producer]int16{},
-		sequence: map[id.Producer]int32{}, last: map[id.Producer]sent{}, gone: map[id.Offset]bool{},
+		sequence: map[id.Producer]int32{}, last: map[id.Producer]sent{},
 	}
 }
 

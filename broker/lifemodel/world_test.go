@@ -22,7 +22,9 @@ import (
 	"github.com/forebaylog/forebay/infra/vfs"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/cold"
+	"github.com/forebaylog/forebay/tiering/collect"
 	"github.com/forebaylog/forebay/tiering/journal"
+	"github.com/forebaylog/forebay/tiering/rewrite"
 	"github.com/forebaylog/forebay/tiering/seal"
 	"github.com/forebaylog/forebay/tiering/wal"
 )
@@ -41,21 +43,24 @@ type world struct {
 	budget  int64         // of the hot tier, in bytes
 	expiry  time.Duration // of silent producers
 
-	meta    *metalog.Log
-	journal *journal.Journal
-	wal     *wal.Group
-	cold    *cold.Reader
-	chains  *chain.Store
-	sealer  *seal.Sealer
-	set     *partition.Set
-	keeper  *lifecycle.Keeper
+	meta      *metalog.Log
+	journal   *journal.Journal
+	wal       *wal.Group
+	cold      *cold.Reader
+	chains    *chain.Store
+	sealer    *seal.Sealer
+	set       *partition.Set
+	keeper    *lifecycle.Keeper
+	engine    *rewrite.Engine
+	collector *collect.Collector
+	rewritten *cold.Reader // of engine
 }
 
 func newWorld(t *rapid.T) *world {
 	w := &world{t: t, fs: vfs.NewMem(), memory: kv.NewMem()}
 	w.now.Store(1_700_000_000_000)
 	w.budget = rapid.SampledFrom([]int64{1, 10 << 10, 1 << 30}).Draw(t, "hot budget")
-	w.expiry = rapid.SampledFrom([]time.Duration{forever}).Draw(t, "producers' expiry")
+	w.expiry = rapid.SampledFrom([]time.Duration{forever, 48 * time.Hour}).Draw(t, "producers' expiry")
 	w.table = kv.Inject(w.memory, func(kv.Op) kv.Fault {
 		if w.fuse.blown() {
 			return kv.FaultFail
@@ -91,14 +96,17 @@ func (w *world) start() {
 		Journal: w.journal, FS: w.fs, Chain: w.chains, Objects: w.objects, Cold: w.cold, DiskBudget: w.budget, MaxPackBytes: 12 << 10,
 		ProducerExpiry: w.expiry, Cluster: cluster, Node: node, Now: w.clock, Live: w.set.Live, AfterPass: w.set.ForgetAborted,
 	})
+	w.rewritten = cold.New(w.objects, cold.Config{CacheBytes: 64 << 10})
+	w.engine = rewrite.New(rewrite.Config{
+		Chain: w.chains, Objects: w.objects, Cold: w.rewritten, Cluster: cluster, Node: node, Now: w.clock, MaxPackBytes: 24 << 10,
+	})
+	w.collector = collect.New(collect.Config{
+		Metadata: w.table, Objects: w.objects, Image: w.freshImage, Grace: grace, Alone: true, Rate: -1, Now: w.clock,
+	})
 	w.keeper = lifecycle.New(lifecycle.Config{
 		Image: w.meta.Image, Update: w.decide, Topic: effective, Chain: w.chains, Cold: w.cold, ProducerExpiry: w.expiry, Now: w.clock,
-		Valid: func() bool { return emptySegments },
 	})
 }
-
-// emptySegments lets the keeper put segments without an object into chains.
-const emptySegments = false
 
 // effective is what counts for a topic.
 func effective(t *metalog.Topic) *config.Effective {
@@ -113,7 +121,7 @@ func (w *world) stop(crashed bool) {
 	ctx := context.Background()
 	errs := []error{w.sealer.Close(ctx)}
 	w.set.Close()
-	errs = append(errs, w.wal.Close(ctx), w.journal.Close(ctx), w.cold.Close(ctx), w.meta.Close(ctx))
+	errs = append(errs, w.wal.Close(ctx), w.journal.Close(ctx), w.cold.Close(ctx), w.rewritten.Close(ctx), w.meta.Close(ctx))
 	for _, err := range errs {
 		if !crashed {
 			require.NoError(w.t, err)
