@@ -30,6 +30,7 @@ import (
 	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/cold"
+	"github.com/forebaylog/forebay/tiering/rewrite"
 	"github.com/forebaylog/forebay/tiering/wal"
 )
 
@@ -49,8 +50,9 @@ type Config struct {
 	Safety time.Duration
 	// MemoryBytes bounds what is held beside the metadata: 256 MiB.
 	MemoryBytes int64
-	// Scratch is a directory for files that memory has no room for; the system's own.
-	Scratch string
+	// Scratch is a directory for the keys that memory has no room for, and ScratchBytes how much of them; "": there is none.
+	Scratch      string
+	ScratchBytes int64
 	// Grace, Rate and Alone are the collector's.
 	Grace time.Duration
 	Rate  float64
@@ -100,6 +102,9 @@ type work struct {
 	chains *chain.Store
 	cold   *cold.Reader
 	keeper *lifecycle.Keeper
+
+	rewriter  *rewrite.Engine
+	rewritten rewritten
 }
 
 // Task is one of the things that Handlers do.
@@ -212,6 +217,9 @@ func (h *Handler) open(ctx context.Context) (_ *work, closeAll func(context.Cont
 	w.cold = cold.New(objects, cold.Config{CacheBytes: h.cfg.MemoryBytes / 8, FooterBytes: h.cfg.MemoryBytes / 8, Logger: h.cfg.Logger})
 	w.keeper = lifecycle.New(lifecycle.Config{
 		Image: w.meta.Image, Update: w.meta.Update, Topic: w.topic, Chain: w.chains, Cold: w.cold, Now: h.cfg.Now, Logger: h.cfg.Logger,
+	})
+	w.rewriter = rewrite.New(rewrite.Config{
+		Chain: w.chains, Objects: h.cfg.Objects, Cold: w.cold, Cluster: img.ClusterID(), Node: metalog.NoBroker, Now: h.cfg.Now, Logger: h.cfg.Logger,
 	})
 	return w, func(ctx context.Context) error { return errors.Join(w.cold.Close(ctx), w.meta.Close(ctx)) }, nil
 }

@@ -203,3 +203,38 @@ func TestRetentionAndCollection(t *testing.T) {
 		require.Len(t, records, 105, "partition %d: the segment of now is in front of the old one", p)
 	}
 }
+
+// TestCompaction: what functions compact, with brokers up and with brokers down, has the newest record of each key
+// where it was.
+func TestCompaction(t *testing.T) {
+	w := newWorld(t)
+	const topic, partitions = "accounts", 3
+	w.create(topic, partitions, map[string]string{"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01"})
+	w.produce(topic, partitions, 100, time.Now())
+	w.produce(topic, partitions, 100, time.Now())
+	compaction := w.function("compaction")
+	require.EqualValues(t, partitions, w.invoke(compaction).Result["compacted"])
+	want := w.read(topic)
+	for p, records := range want {
+		newest := map[string]int64{}
+		for _, r := range records {
+			newest[string(r.Key)] = r.Offset
+		}
+		require.Len(t, newest, 10, "partition %d", p)
+		for key, offset := range newest {
+			require.GreaterOrEqual(t, offset, int64(190), "%s of partition %d", key, p)
+		}
+		require.Len(t, records, 10, "partition %d: nothing but the newest", p)
+	}
+	require.NoError(t, w.cluster.KillAll())
+	w.invoke(compaction) // finds nothing to do
+	require.NoError(t, w.cluster.StartAll(t.Context()))
+	again := w.read(topic)
+	for p, records := range want {
+		require.Len(t, again[p], len(records))
+		for i, r := range records {
+			require.Equal(t, r.Offset, again[p][i].Offset)
+			require.Equal(t, r.Value, again[p][i].Value)
+		}
+	}
+}
