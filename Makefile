@@ -7,7 +7,7 @@ FUZZTIME ?= 5s
 TESTFLAGS ?=
 GOBIN_TOOLS = $(shell tools/install go)
 
-.PHONY: help build functions test fmt lint lint-selftest unit race fuzz e2e e2e-cluster faults bench bench-cluster bench-groups torture torture-seeded cover compat vuln deadcode tools clean
+.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster faults bench bench-cluster bench-groups bench-life torture torture-seeded cover compat vuln deadcode tools clean functions
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ bench-cluster: ## three brokers on MinIO and dynalite beside raw requests to the
 bench-groups: ## group members by the thousand, commits and transactions, beside Apache Kafka; BENCHFLAGS are handed on
 	@tools/install system
 	$(E2E_ENV) go run ./localstack/groupbench $(BENCHFLAGS)
+
+bench-life: ## what the WAL, sealing and merging put to the object store and ask of the table; BENCHFLAGS are handed on
+	go run ./localstack/lifebench $(BENCHFLAGS)
 
 faults: ## faults injected into a cluster under load, the short mix; TORTUREFLAGS are handed on
 	@tools/install system

@@ -95,7 +95,7 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 	if s.logs, err = partition.Open(ctx, pc, hot); err != nil {
 		return nil, fmt.Errorf("recover partitions: %w", err)
 	}
-	sc.Live, sc.AfterPass, sc.Unwanted = s.logs.Live, s.logs.ForgetAborted, s.unwanted
+	sc.Live, sc.Valid, sc.AfterPass, sc.Unwanted = s.logs.Live, b.valid, s.logs.ForgetAborted, s.unwanted
 	if b.cluster != nil {
 		b.cluster.metrics.acquired(s.logs.Len(), time.Since(began))
 		sc.Session, sc.Held, sc.Committed, sc.AfterPass = b.cluster.session.ID().String(), s.logs.Held, s.logs.Committed, b.cluster.afterPass

@@ -72,9 +72,13 @@ func (l *Log) abortedIn(ctx context.Context, from, upto id.Offset) ([]producers.
 
 // sealedAborted is the part of abortedIn that has markers below floor. It looks into the packs
 // from the one that holds from on, as long as a transaction is open at the end of a run that
-// began below upto: the next runs tell how that ended.
+// began below upto: the next runs tell how that ended. A segment without an object tells
+// nothing, and ended none.
 func (l *Log) sealedAborted(ctx context.Context, from, upto, floor id.Offset) (txns []producers.AbortedTxn, err error) {
 	look := func(seg chain.Segment) (more bool, err error) {
+		if seg.Empty() {
+			return seg.Next < floor, nil
+		}
 		run, err := l.sealedRun(ctx, seg)
 		if err != nil {
 			return false, err
@@ -86,25 +90,23 @@ func (l *Log) sealedAborted(ctx context.Context, from, upto, floor id.Offset) (t
 		}
 		return seg.Next < floor && (seg.Next < upto || reaches(run, upto)), nil
 	}
-	seg, ok := l.found.holding(from) // as a rule the read has just been there
-	if !ok {
-		if seg, err = l.tiers.Chain.Find(ctx, l.id, from); err != nil {
-			return nil, err
+	err = l.inSealed(ctx, from, func(seg chain.Segment) error { // as a rule the read has just been there
+		txns = nil
+		more, err := look(seg)
+		if !more {
+			return err
 		}
-		l.found.keep(seg)
-	}
-	if more, err := look(seg); !more {
-		return txns, err
-	}
-	for seg, err := range l.sealed(ctx, seg.Next) {
-		if err != nil {
-			return nil, err
+		for seg, err := range l.sealed(ctx, seg.Next) {
+			if err != nil {
+				return err
+			}
+			if more, err := look(seg); !more {
+				return err
+			}
 		}
-		if more, err := look(seg); !more {
-			return txns, err
-		}
-	}
-	return txns, nil
+		return nil
+	})
+	return txns, err
 }
 
 // reaches reports whether a transaction is open at the end of run that began below upto.

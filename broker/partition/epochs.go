@@ -2,10 +2,12 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/tiering/pack"
 )
 
@@ -62,24 +64,36 @@ func (l *Log) knowEpochs(sealed []pack.EpochStart) []pack.EpochStart {
 	return slices.Clone(l.epochs)
 }
 
-// sealedEpochs reads the epochs of the packs. A segment of one epoch needs no footer.
-func (l *Log) sealedEpochs(ctx context.Context) ([]pack.EpochStart, error) {
+// sealedEpochs reads the epochs of the packs from the log start on. A segment of one epoch needs
+// no footer. Of one of which nothing is left only the first and the last are known: the last then begins, at the
+// latest, behind it, which is right for all who have read what was there.
+func (l *Log) sealedEpochs(ctx context.Context) (all []pack.EpochStart, err error) {
+	for range sealedTries {
+		if all, err = l.epochsOfChain(ctx); !errors.Is(err, objstore.ErrNotFound) {
+			break
+		}
+	}
+	return all, err
+}
+
+func (l *Log) epochsOfChain(ctx context.Context) ([]pack.EpochStart, error) {
 	var all []pack.EpochStart
-	for seg, err := range l.sealed(ctx, 0) {
+	for seg, err := range l.sealed(ctx, l.Watermarks().Start) {
 		if err != nil {
 			return nil, err
 		}
-		if seg.FirstEpoch == seg.LastEpoch {
+		if seg.FirstEpoch == seg.LastEpoch || seg.Empty() {
 			all = append(all, pack.EpochStart{Epoch: seg.FirstEpoch, Start: seg.Base})
+			if seg.FirstEpoch != seg.LastEpoch {
+				all = append(all, pack.EpochStart{Epoch: seg.LastEpoch, Start: seg.Next})
+			}
 			continue
 		}
-		footer, err := l.tiers.Cold.Footer(ctx, seg.Object, seg.ObjectSize)
+		run, err := l.sealedRun(ctx, seg)
 		if err != nil {
 			return nil, err
 		}
-		if run, ok := footer.Run(l.id); ok {
-			all = append(all, run.Epochs...)
-		}
+		all = append(all, run.Epochs...)
 	}
 	return all, nil
 }

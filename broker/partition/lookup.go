@@ -50,7 +50,7 @@ func (l *Log) FindTime(ctx context.Context, ts int64, limit id.Offset) (f Found,
 // FindMaxTime returns the first record that has the greatest timestamp below limit (KIP-734).
 func (l *Log) FindMaxTime(ctx context.Context, limit id.Offset) (f Found, ok bool, err error) {
 	greatest := int64(-1)
-	for m, err := range l.maxTimestamps(ctx) {
+	for m, err := range l.maxTimestamps(ctx, limit) {
 		if err != nil {
 			return Found{}, false, fmt.Errorf("find the greatest timestamp of %s: %w", l.id, err)
 		}
@@ -64,12 +64,15 @@ func (l *Log) FindMaxTime(ctx context.Context, limit id.Offset) (f Found, ok boo
 	return l.FindTime(ctx, greatest, limit)
 }
 
+// whole reports whether every offset of v has a record.
+func whole(v batch.View) bool { return v.Records() == v.LastOffsetDelta()+1 }
+
 // firstAtOrAfter walks the records of a batch that are at or above start.
 func firstAtOrAfter(v batch.View, ts int64, start id.Offset) (Found, bool, error) {
 	if v.NextOffset() <= start {
 		return Found{}, false, nil
 	}
-	if v.LogAppendTime() {
+	if v.LogAppendTime() && whole(v) {
 		return Found{Offset: max(v.BaseOffset(), start), Timestamp: v.MaxTimestamp(), Epoch: v.LeaderEpoch()}, v.MaxTimestamp() >= ts, nil
 	}
 	for r, err := range batch.Decode(v, decodeLimit) {
@@ -115,55 +118,53 @@ func (l *Log) batchesFrom(ctx context.Context, ts int64) iter.Seq2[batch.View, e
 
 // walk visits the sealed segments, those in the WAL objects of earlier leaders behind
 // them, and then the hot batches, until a visit returns false or an error. What is sealed
-// and dropped meanwhile is gone on with in the chain, which was written before: so only
-// several rounds that get nowhere say that it is gone.
+// and dropped meanwhile is gone on with in the chain, which was written before, and so is a
+// segment that was replaced and collected: so only several rounds that get nowhere say that it is gone.
 func (l *Log) walk(ctx context.Context, sealed func(chain.Segment) (bool, error), hot func(journal.Entry) (bool, error)) error {
 	for at, tries := l.Watermarks().Start, 0; at < l.Watermarks().End; tries++ {
 		from := at
-		for seg, err := range l.sealed(ctx, at) {
-			if err != nil {
-				return err
-			}
-			if more, err := sealed(seg); !more {
-				return err
-			}
-			at = seg.Next
-		}
-		var gone error // what was sealed and released, or dropped, since the chain was read
-		for _, seg := range l.adoptedFrom(at) {
-			more, err := sealed(seg)
-			if errors.Is(err, objstore.ErrNotFound) {
-				gone = err
-				break
-			}
-			if !more {
-				return err
-			}
-			at = seg.Next
-		}
-		if gone == nil {
-			for e, err := range l.tiers.Hot.Entries(l.id, at) {
-				if err == nil && e.Base > at && tries < walkTries { // what is between was sealed since
-					err = fmt.Errorf("offset %d of %s: %w", at, l.id, journal.ErrNotHot)
-				}
-				if errors.Is(err, journal.ErrNotHot) {
-					gone = err
-					break
-				}
-				if err != nil {
-					return err
-				}
-				if more, err := hot(e); !more {
-					return err
-				}
-				at = e.Next
-			}
-		}
-		if at == from && tries >= walkTries {
-			return gone
+		more, err := l.look(ctx, &at, tries < walkTries, sealed, hot)
+		gone := errors.Is(err, journal.ErrNotHot) || errors.Is(err, objstore.ErrNotFound)
+		if !gone && (err != nil || !more) || at == from && tries >= walkTries {
+			return err
 		}
 	}
 	return nil
+}
+
+// look is one round of walk, from at on, which it moves along. With strict, offsets missing in
+// the hot tier are an error: what is between was sealed since.
+func (l *Log) look(
+	ctx context.Context, at *id.Offset, strict bool, sealed func(chain.Segment) (bool, error), hot func(journal.Entry) (bool, error),
+) (more bool, err error) {
+	for seg, err := range l.sealed(ctx, *at) {
+		if err != nil {
+			return false, err
+		}
+		if more, err := sealed(seg); !more {
+			return false, err
+		}
+		*at = seg.Next
+	}
+	for _, seg := range l.adoptedFrom(*at) {
+		if more, err := sealed(seg); !more {
+			return false, err
+		}
+		*at = seg.Next
+	}
+	for e, err := range l.tiers.Hot.Entries(l.id, *at) {
+		if err == nil && e.Base > *at && strict {
+			err = fmt.Errorf("offset %d of %s: %w", *at, l.id, journal.ErrNotHot)
+		}
+		if err != nil {
+			return false, err
+		}
+		if more, err := hot(e); !more {
+			return false, err
+		}
+		*at = e.Next
+	}
+	return true, nil
 }
 
 // walkTries is how often a walk looks again that got nowhere.
@@ -196,13 +197,18 @@ type maxTimestamp struct {
 	ts   int64 // ms
 }
 
-// maxTimestamps yields the greatest timestamp of each sealed segment and of each hot batch behind them.
-func (l *Log) maxTimestamps(ctx context.Context) iter.Seq2[maxTimestamp, error] {
+// maxTimestamps yields the greatest timestamp of each sealed segment and of each hot batch behind
+// them, as far as they lie below limit.
+func (l *Log) maxTimestamps(ctx context.Context, limit id.Offset) iter.Seq2[maxTimestamp, error] {
 	return func(yield func(maxTimestamp, error) bool) {
 		err := l.walk(ctx,
 			func(seg chain.Segment) (bool, error) {
-				if start := l.Watermarks().Start; seg.Base < start {
-					m, err := l.maxFrom(ctx, seg, start)
+				start := l.Watermarks().Start
+				if seg.Base >= limit {
+					return false, nil
+				}
+				if seg.Base < start || seg.Next > limit {
+					m, err := l.maxBetween(ctx, seg, start, limit)
 					return err == nil && yield(m, nil), err
 				}
 				return yield(maxTimestamp{seg.Base, seg.MaxTimestamp}, nil), nil

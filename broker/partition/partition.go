@@ -79,6 +79,7 @@ type Log struct {
 	start       id.Offset // log start offset
 	next        id.Offset // log end offset: the next record's
 	committed   id.Offset // high watermark
+	coldBelow   id.Offset // see ColdBelow
 	bytes       int64     // committed since the log was opened, for waits
 	epochs      []pack.EpochStart
 	whole       bool // epochs has those of the packs too

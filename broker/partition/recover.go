@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -12,10 +13,10 @@ import (
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/journal"
-	"github.com/forebaylog/forebay/tiering/producers"
 	"github.com/forebaylog/forebay/tiering/wal"
 )
 
@@ -90,36 +91,35 @@ func (l *Log) recovered() {
 func (s *Set) recover(ctx context.Context, c Claim) (*Log, error) {
 	p := c.Partition
 	l := &Log{id: p, tiers: &s.cfg.Tiers, epoch: c.State.Epoch, start: c.State.Start}
-	end, last, sealed, err := s.cfg.Tiers.Chain.End(ctx, p)
+	var err error
+	for range sealedTries { // an object may go between the look at the chain and the read
+		if err = l.recoverSealed(ctx); !errors.Is(err, objstore.ErrNotFound) {
+			break
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("recover %s: %w", p, err)
 	}
-	if !sealed {
-		return l, nil
-	}
-	l.next = end
-	l.aborted.floor = end
-	if last.Empty() { // which it becomes once no producer has to be known from it
-		return l, nil
-	}
-	states, err := s.sealedProducers(ctx, p, last.Object, last.ObjectSize)
-	if err != nil {
-		return nil, fmt.Errorf("recover the producers of %s: %w", p, err)
-	}
-	l.producers.Restore(states)
 	return l, nil
 }
 
-func (s *Set) sealedProducers(ctx context.Context, p id.Partition, object string, size int64) ([]producers.State, error) {
-	footer, err := s.cfg.Tiers.Cold.Footer(ctx, object, size)
+// recoverSealed begins the recovery of a log with what its chain tells.
+func (l *Log) recoverSealed(ctx context.Context) error {
+	end, last, sealed, err := l.tiers.Chain.End(ctx, l.id)
+	if err != nil || !sealed {
+		return err
+	}
+	l.next, l.aborted.floor = end, end
+	last, filled, err := l.tiers.Chain.Filled(ctx, l.id, last)
+	if err != nil || !filled {
+		return err
+	}
+	run, err := l.sealedRun(ctx, last)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("read the producers: %w", err)
 	}
-	run, ok := footer.Run(p)
-	if !ok {
-		return nil, fmt.Errorf("pack %s has no run of it", object)
-	}
-	return run.Producers, nil
+	l.producers.Restore(run.Producers)
+	return nil
 }
 
 // Claim is a partition that the metadata gives to this broker and that has no log yet.

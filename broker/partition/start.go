@@ -33,13 +33,16 @@ func (l *Log) reach(log *slog.Logger) {
 	l.next = l.start
 }
 
-// maxFrom returns the greatest timestamp at or above start in a sealed segment that the start
-// lies within.
-func (l *Log) maxFrom(ctx context.Context, seg chain.Segment, start id.Offset) (maxTimestamp, error) {
-	m := maxTimestamp{base: start, ts: -1}
+// maxBetween returns the greatest timestamp at or above start of a sealed segment's batches that
+// begin below limit.
+func (l *Log) maxBetween(ctx context.Context, seg chain.Segment, start, limit id.Offset) (maxTimestamp, error) {
+	m := maxTimestamp{base: max(seg.Base, start), ts: -1}
 	for v, err := range l.tiers.Cold.Batches(ctx, l.id, seg, start) {
 		if err != nil {
 			return m, err
+		}
+		if v.BaseOffset() >= limit {
+			break
 		}
 		ts, err := maxInBatch(v, start)
 		if err != nil {
@@ -53,9 +56,9 @@ func (l *Log) maxFrom(ctx context.Context, seg chain.Segment, start id.Offset) (
 // maxInBatch returns the greatest timestamp of a batch at or above start in ms, -1 if there is none.
 func maxInBatch(v batch.View, start id.Offset) (int64, error) {
 	switch {
-	case v.NextOffset() <= start:
+	case v.NextOffset() <= start || v.Records() == 0:
 		return -1, nil
-	case v.BaseOffset() >= start || v.LogAppendTime():
+	case v.BaseOffset() >= start || v.LogAppendTime() && whole(v):
 		return v.MaxTimestamp(), nil
 	}
 	greatest := int64(-1)

@@ -14,10 +14,11 @@ import (
 
 func newVerify() *cobra.Command {
 	var out output
-	var dir string
+	var from source
+	var cluster clusterFlags
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Prove that a data directory is whole",
+		Short: "Prove that a data directory, or the log of a cluster, is whole",
 		Long: `Prove from the data directory alone, while the broker is stopped, that every byte is
 what was written and that no offset of any partition is missing: the tables, the
 metadata log, the hot segments, the chains, the packs and the committed offsets.
@@ -25,12 +26,29 @@ metadata log, the hot segments, the chains, the packs and the committed offsets.
 What is found is either damage, and the exit code is 4, or harmless: an index that
 will be rebuilt, or an object that nothing names. After a crash the torn end of the
 newest hot segment is reported as damage too, for it cannot be told from damage; the
-broker cuts it off when it starts, since none of it was acknowledged.`,
-		Example: "  forebay verify --dir forebay-data\n  forebay verify --dir forebay-data -o json | jq '.findings'",
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runVerify(cmd, out, dir) },
+broker cuts it off when it starts, since none of it was acknowledged.
+
+Of a cluster, whose brokers are all stopped, give the stores instead: the metadata log,
+every chain from its log start, each byte of every pack and WAL object, what the streams
+have beyond the chains, the committed offsets and the transactions. Every object is
+accounted for, and it is said what each topic costs. Nothing is written to the stores.
+With --state an interrupted run goes on where it was.`,
+		Example: `  forebay verify --dir forebay-data
+  forebay verify --dir forebay-data -o json | jq '.findings'
+  forebay verify --object-store s3://my-log/prod?region=eu-central-1 --metadata dynamodb://my-log?region=eu-central-1 --state notes`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cluster.check(cmd, from.stores); err != nil {
+				return err
+			}
+			if from.stores != (storeFlags{}) {
+				return runVerifyCluster(cmd, out, from.stores, cluster)
+			}
+			return runVerify(cmd, out, from.dir)
+		},
 	}
-	registerDir(cmd, &dir)
+	from.register(cmd)
+	cluster.register(cmd.Flags())
 	out.register(cmd.Flags())
 	return cmd
 }

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -66,6 +67,7 @@ func (a *auditor) readObject(ctx context.Context, name string, o *object) error 
 			return err
 		}
 		o.broken = o.size >= 0
+		a.noteRuns(o, footer)
 		f = a.in(f, err)
 		if len(o.links) > 0 && f.Topic == "" {
 			f = a.at(f, a.partitions[o.links[0].partition], o.links[0].base)
@@ -77,17 +79,23 @@ func (a *auditor) readObject(ctx context.Context, name string, o *object) error 
 		f.What = fmt.Sprintf("the object has %d bytes, its slot says %d", o.size, o.named)
 		a.find(f)
 	}
-	if o.kind == walObject {
-		for i := range footer.Runs {
-			r := &footer.Runs[i]
-			o.runs = append(o.runs, span{r.Partition, r.Base, r.Next})
-		}
-	}
+	a.noteRuns(o, footer)
 	if err := a.compare(ctx, f, o, footer); err != nil {
 		return err
 	}
 	a.share(o, footer)
 	return nil
+}
+
+// noteRuns remembers which offsets are in a WAL object, as far as is known.
+func (a *auditor) noteRuns(o *object, footer *pack.Footer) {
+	if o.kind != walObject || footer == nil {
+		return
+	}
+	for i := range footer.Runs {
+		r := &footer.Runs[i]
+		o.runs = append(o.runs, span{r.Partition, r.Base, r.Next})
+	}
 }
 
 // errForeign: an object belongs to another cluster.
@@ -109,7 +117,8 @@ func (a *auditor) matters(o *object) bool {
 	return slices.ContainsFunc(o.links, func(l link) bool { return l.state != gone })
 }
 
-// wholePack reads an object to its end, unless an earlier run has, and returns its footer.
+// wholePack reads an object to its end, unless an earlier run has, and returns its footer, if
+// that can be read also when the rest is damaged.
 func (a *auditor) wholePack(ctx context.Context, name string, o *object) (*pack.Footer, error) {
 	if o.size < 0 { // it may have been stored since they were listed
 		info, err := a.cfg.Objects.Stat(ctx, name)
@@ -123,7 +132,8 @@ func (a *auditor) wholePack(ctx context.Context, name string, o *object) (*pack.
 		err := pack.Verify(ctx, r, o.size)
 		a.read(o.size - r.pos)
 		if err != nil {
-			return nil, err
+			footer, _ := pack.ReadFooter(ctx, r, o.size) // what is wrong is told already
+			return footer, err
 		}
 	}
 	r.pos = -1
@@ -189,8 +199,9 @@ func (a *auditor) share(o *object, footer *pack.Footer) {
 		}
 	}
 	left, leftLive := o.size, total
-	for t, bytes := range byTopic {
-		c := a.topic(t)
+	topics := slices.SortedFunc(maps.Keys(byTopic), func(t, u id.Topic) int { return bytes.Compare(t[:], u[:]) })
+	for _, t := range topics { // in order, for the same rounding each time
+		c, bytes := a.topic(t), byTopic[t]
 		part := int64(float64(left) * (float64(bytes) / float64(leftLive)))
 		if bytes == leftLive {
 			part = left

@@ -157,6 +157,15 @@ func (s *Store) Find(ctx context.Context, p id.Partition, off id.Offset) (Segmen
 	return seg, nil
 }
 
+// Filled returns seg, of the chain of p, or else the last one before it that is not empty: what
+// its object tells of the partition as of its end, as the producers, still holds at the end of seg. There is none if ok is false.
+func (s *Store) Filled(ctx context.Context, p id.Partition, seg Segment) (filled Segment, ok bool, err error) {
+	for ok = true; ok && err == nil && seg.Empty(); {
+		seg, ok, err = s.floor(ctx, p, seg.Base-1)
+	}
+	return seg, ok && err == nil, err
+}
+
 // Segments returns, in order, the segments that hold from or what follows it, of the
 // next limit items of the chain, 0 for all: fewer than limit segments also where some
 // were replaced. There are none if and only if the chain ends at or below from.
@@ -202,7 +211,8 @@ func (s *Store) Partitions(ctx context.Context) ([]id.Partition, error) {
 	return ps, nil
 }
 
-// floor returns the last segment that starts at or below off.
+// floor returns the last segment that starts at or below off, or one before it that holds off
+// if that one does not.
 func (s *Store) floor(ctx context.Context, p id.Partition, off id.Offset) (Segment, bool, error) {
 	if off < 0 {
 		return Segment{}, false, nil
@@ -216,7 +226,46 @@ func (s *Store) floor(ctx context.Context, p id.Partition, off id.Offset) (Segme
 		return Segment{}, false, nil
 	}
 	seg, err := decodeItem(p, items[0])
+	if err == nil && seg.Next <= off {
+		seg, err = s.covering(ctx, p, off, seg)
+	}
 	return seg, err == nil, err
+}
+
+// covering returns the segment that holds off where the last one that starts at or below it,
+// below, does not: it may be spare, and what was spare behind it be removed already. If
+// there is none, off is beyond the end of the chain or in a gap, and covering returns below.
+func (s *Store) covering(ctx context.Context, p id.Partition, off id.Offset, below Segment) (Segment, error) {
+	const page = 64
+	fail := func(err error) error {
+		return fmt.Errorf("find offset %d in the chain of %s: %w", off, p, err)
+	}
+	behind, err := s.kv.Query(ctx, partKey(p), kv.Range{From: sortKey(off + 1), Limit: 1})
+	if err != nil {
+		return Segment{}, fail(err)
+	}
+	if len(behind) == 0 {
+		return below, nil // the chain ends there
+	}
+	for to := sortKey(below.Base); ; {
+		items, err := s.kv.Query(ctx, partKey(p), kv.Range{To: to, Limit: page, Reverse: true})
+		if err != nil {
+			return Segment{}, fail(err)
+		}
+		for _, item := range items {
+			seg, err := decodeItem(p, item)
+			if err != nil {
+				return Segment{}, err
+			}
+			if seg.Next > off {
+				return seg, nil
+			}
+			to = item.Key.Sort
+		}
+		if len(items) < page {
+			return below, nil
+		}
+	}
 }
 
 func decodeItem(p id.Partition, item kv.Item) (Segment, error) {

@@ -2,9 +2,11 @@ package chain
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
@@ -88,16 +90,17 @@ func (s *Store) Replace(ctx context.Context, p id.Partition, old []Item, seg Seg
 }
 
 // Remove removes items, spare ones or those of a topic that is gone, each unless it has changed
-// since it was read. An item that is gone already is no error. The first error is returned,
-// once all were tried.
+// since it was read. An item that is gone already is no error.
+//
+// They go one after the other from the lowest offset on, and an error ends it: what is found at
+// an offset, or as the end, is the last item at or below it, and that must not be one whose end is lower
+// than that of the item that covers both.
 func (s *Store) Remove(ctx context.Context, p id.Partition, items []Item) error {
-	writes := make([]kv.Write, len(items))
+	items = slices.SortedFunc(slices.Values(items), func(a, b Item) int { return cmp.Compare(a.Base, b.Base) })
 	for i, item := range items {
-		writes[i] = kv.Write{Key: segmentKey(p, item.Base), Delete: true, If: item.Version}
-	}
-	for _, r := range s.kv.Write(ctx, writes...) {
-		if r.Err != nil && !errors.Is(r.Err, kv.ErrConflict) {
-			return fmt.Errorf("remove %d items of the chain of %s: %w", len(items), p, r.Err)
+		err := s.kv.Write(ctx, kv.Write{Key: segmentKey(p, item.Base), Delete: true, If: item.Version})[0].Err
+		if err != nil && !errors.Is(err, kv.ErrConflict) {
+			return fmt.Errorf("remove %d items of the chain of %s, after %d: %w", len(items), p, i, err)
 		}
 	}
 	return nil

@@ -192,6 +192,10 @@ func (e *Engine) commit(ctx context.Context, group []*task) error {
 		if t.out.Err != nil {
 			return
 		}
+		if err := ctx.Err(); err != nil {
+			t.fail(err)
+			return
+		}
 		if !e.cfg.Valid() {
 			t.fail(ErrStale)
 			return

@@ -91,13 +91,13 @@ func (s *Sealer) adopt(ctx context.Context, as []Adoption) ([]Adopted, error) {
 // unskip looks again at the partitions that could not be sealed: where the chain has
 // moved since, another sealer has done its work, and may have removed what it read from.
 func (s *Sealer) unskip(ctx context.Context, skip map[id.Partition]error) {
-	again := slices.Collect(maps.Keys(skip))
+	again, at := slices.Collect(maps.Keys(skip)), s.clock()
 	for i, now := range s.cfg.Chain.Ends(ctx, again) {
 		if now.Err != nil {
 			continue
 		}
 		before, seen := s.tails[again[i]]
-		s.tails[again[i]] = tail{now.End, now.Last}
+		s.tails[again[i]] = tail{now.End, now.Last, at}
 		if seen && now.End > before.end {
 			delete(skip, again[i])
 		}
@@ -114,6 +114,10 @@ func (s *Sealer) planAdoption(as []Adoption, src *runReader, skip map[id.Partiti
 			break
 		}
 		if _, skipped := skip[a.Partition]; skipped {
+			continue
+		}
+		if !s.cfg.Live(a.Partition) {
+			skip[a.Partition] = fmt.Errorf("adopt %s: %w", a.Partition, errNotLive)
 			continue
 		}
 		r, err := src.collect(a, s.tails[a.Partition], &pl, s.cfg.MaxPackBytes)

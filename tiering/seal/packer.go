@@ -153,17 +153,9 @@ func (w *packer) append(v batch.View) error {
 
 // beginRun starts the run of p with the producers as the last segment of its chain left them.
 func (w *packer) beginRun(ctx context.Context, p id.Partition) error {
-	var states []producers.State
-	if last := w.s.tails[p].last; last.Object != "" {
-		footer, err := w.s.cfg.Cold.Footer(ctx, last.Object, last.ObjectSize)
-		if err != nil {
-			return fmt.Errorf("read the producers of %s: %w", p, err)
-		}
-		r, ok := footer.Run(p)
-		if !ok {
-			return fmt.Errorf("read the producers of %s: object %s has no run of it", p, last.Object)
-		}
-		states = r.Producers
+	states, err := w.s.producers(ctx, p)
+	if err != nil {
+		return fmt.Errorf("read the producers of %s: %w", p, err)
 	}
 	w.table = producers.Table{}
 	w.table.Restore(states)

@@ -20,8 +20,13 @@ const (
 	maxStalls = 3
 )
 
-// errStalled is returned when other sealers are faster, again and again.
-var errStalled = errors.New("another sealer is always faster")
+var (
+	// errStalled is returned when other sealers are faster, again and again.
+	errStalled = errors.New("another sealer is always faster")
+	// errNotValid is returned when the broker may have lost what it leads.
+	errNotValid = errors.New("the session is not valid: nothing may be sealed")
+	errNotLive  = errors.New("the partition is not led here any more")
+)
 
 // pass is one round: it seals what is rolled and then releases what it may. What
 // cannot be sealed keeps its hot segments and is reported.
@@ -80,6 +85,8 @@ func skipped(skip map[id.Partition]error) error {
 
 // sealOne uploads one pack and commits its runs. It reports whether it got anywhere.
 func (s *Sealer) sealOne(ctx context.Context, src source, pl *plan, skip map[id.Partition]error) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, chain.CommitWithin)
+	defer cancel()
 	known := len(skip)
 	name := chain.NewObjectName(s.cfg.Node, s.cfg.Now())
 	footer, size, err := s.upload(ctx, src, pl, name, skip)
@@ -97,29 +104,50 @@ func (s *Sealer) sealOne(ctx context.Context, src source, pl *plan, skip map[id.
 		seg.Sealed = footer.Created.UnixMilli()
 		links[i] = chain.Link{Partition: footer.Runs[i].Partition, Segment: seg, AtEnd: true}
 	}
-	done := s.commit(ctx, links, skip)
-	return done > 0 || len(skip) > known, nil
+	done, err := s.commit(ctx, links, skip)
+	return done > 0 || len(skip) > known, err
 }
 
 // commit appends links to the chains and returns how many are there now. It adds to skip
 // those that the table failed. That others took a place is no error: the next plan
-// starts from where they ended.
-func (s *Sealer) commit(ctx context.Context, links []chain.Link, skip map[id.Partition]error) (done int) {
+// starts from where they ended. Those that are led by others now are left out, and so are those whose
+// tails were seen too long ago.
+func (s *Sealer) commit(ctx context.Context, links []chain.Link, skip map[id.Partition]error) (done int, err error) {
 	for part := range slices.Chunk(links, commitLinks) {
-		for i, err := range s.cfg.Chain.Append(ctx, part) {
-			p, seg := part[i].Partition, part[i].Segment
-			delete(s.tails, p)
-			switch {
-			case err == nil:
-				s.tails[p] = tail{seg.Next, seg}
-				done++
-				s.cfg.Sealed(p, seg)
-				s.count(func(st *Stats) { st.Segments++; st.Bytes += seg.Length; st.Records += seg.Records })
-			case errors.Is(err, chain.ErrTaken):
-				s.count(func(st *Stats) { st.Taken++ })
-			default:
-				skip[p] = err
+		part = slices.DeleteFunc(part, func(l chain.Link) bool {
+			late := s.old(s.tails[l.Partition], chain.CommitWithin)
+			if late {
+				delete(s.tails, l.Partition)
 			}
+			return late || !s.cfg.Live(l.Partition)
+		})
+		switch now := s.clock(); {
+		case ctx.Err() != nil:
+			return done, fmt.Errorf("append %d segments to their chains: %w", len(part), context.Cause(ctx))
+		case !s.cfg.Valid():
+			return done, errNotValid
+		default:
+			done += s.append(ctx, part, now, skip)
+		}
+	}
+	return done, nil
+}
+
+// append appends links of different partitions.
+func (s *Sealer) append(ctx context.Context, links []chain.Link, now time.Time, skip map[id.Partition]error) (done int) {
+	for i, err := range s.cfg.Chain.Append(ctx, links) {
+		p, seg := links[i].Partition, links[i].Segment
+		delete(s.tails, p)
+		switch {
+		case err == nil:
+			s.tails[p] = tail{seg.Next, seg, now}
+			done++
+			s.cfg.Sealed(p, seg)
+			s.count(func(st *Stats) { st.Segments++; st.Bytes += seg.Length; st.Records += seg.Records })
+		case errors.Is(err, chain.ErrTaken):
+			s.count(func(st *Stats) { st.Taken++ })
+		default:
+			skip[p] = err
 		}
 	}
 	return done

@@ -4,7 +4,8 @@
 // A Sealer gathers the batches of rolled segments, which are durable, from each
 // partition's chain end on, streams them into one pack object with one run for
 // each partition, and then appends the runs to the partitions' chains. Appending
-// an item is the commit point. A crash before it leaves a pack that no chain
+// an item is the commit point; it comes within chain.CommitWithin of the look at the chain and of
+// the begin of the upload, or not at all. A crash before it leaves a pack that no chain
 // names, an orphan; a crash between two items leaves the rest to the next round,
 // which starts again from each chain's end; a crash after it loses nothing.
 // Hot segments are dropped only once all they hold is in the chains, oldest first,
@@ -93,6 +94,9 @@ type Config struct {
 	// Live reports whether there is anything of the partition to be sealed here: it exists
 	// and this broker leads it. What is hot of others may be dropped. nil: all are live.
 	Live func(id.Partition) bool
+	// Valid reports whether what this broker believes to lead it still does; it is asked right before
+	// the chains are written. nil: always.
+	Valid func() bool
 	// Held reports whether what lies below a live partition's hot batches is still to be
 	// adopted. What is hot of it is neither sealed nor dropped. nil: none is held.
 	Held func(id.Partition) bool
@@ -137,6 +141,9 @@ func (c Config) withDefaults() Config {
 	if c.Live == nil {
 		c.Live = func(id.Partition) bool { return true }
 	}
+	if c.Valid == nil {
+		c.Valid = func() bool { return true }
+	}
 	if c.Held == nil {
 		c.Held = func(id.Partition) bool { return false }
 	}
@@ -159,7 +166,8 @@ func (c Config) withDefaults() Config {
 type Sealer struct {
 	cfg      Config
 	controls controls
-	again    chan struct{} // wakes Run after a change of the controls
+	again    chan struct{}    // wakes Run after a change of the controls
+	clock    func() time.Time // monotonic
 
 	// closing ends the calls under way; calls counts them.
 	closing chan struct{}
@@ -179,7 +187,7 @@ type Sealer struct {
 // New returns a Sealer that does nothing until Run, SealAll or Adopt is called.
 func New(cfg Config) *Sealer {
 	s := &Sealer{
-		cfg: cfg.withDefaults(), closing: make(chan struct{}), again: make(chan struct{}, 1),
+		cfg: cfg.withDefaults(), clock: time.Now, closing: make(chan struct{}), again: make(chan struct{}, 1),
 		round: make(chan struct{}, 1), tails: map[id.Partition]tail{}, sealed: map[id.Segment]struct{}{},
 		forgotten: map[id.Partition]struct{}{},
 	}

@@ -2,16 +2,29 @@ package seal
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/producers"
 )
 
 // tail is the end of a chain. It may be behind the table's but is never ahead of it.
 type tail struct {
 	end  id.Offset
-	last chain.Segment // of which Object is empty if the chain is
+	last chain.Segment // the zero Segment if the chain is empty
+	seen time.Time     // before it was read or written, by Sealer.clock
 }
+
+// Who goes by a tail commits within chain.CommitWithin of its being seen: later, what the chain
+// ends with may have been replaced and collected, and the place of an item that is gone taken for the end. So
+// tails are read anew in time for what is based on them, which takes the other half.
+const tailAge = chain.CommitWithin / 2
+
+func (s *Sealer) old(t tail, age time.Duration) bool { return s.clock().Sub(t.seen) > age }
 
 // Forget has the ends of the partitions' chains read anew from the next round on: for
 // those that others have sealed meanwhile. Without it the first pack comes too late.
@@ -38,18 +51,61 @@ func (s *Sealer) forgetTails() {
 func (s *Sealer) seeTails(ctx context.Context, ps []id.Partition, skip map[id.Partition]error) {
 	var unknown []id.Partition
 	for _, p := range ps {
-		_, known := s.tails[p]
-		if _, skipped := skip[p]; !known && !skipped {
+		t, known := s.tails[p]
+		if _, skipped := skip[p]; (!known || s.old(t, tailAge)) && !skipped {
 			unknown = append(unknown, p)
 		}
 	}
+	now := s.clock()
 	for i, t := range s.cfg.Chain.Ends(ctx, unknown) {
 		if t.Err != nil {
 			skip[unknown[i]] = t.Err
 			continue
 		}
-		s.tails[unknown[i]] = tail{t.End, t.Last}
+		s.tails[unknown[i]] = tail{t.End, t.Last, now}
 	}
+}
+
+// tailTries is how often a tail is read whose object has gone: its segment was replaced and
+// collected.
+const tailTries = 3
+
+// producers returns the producers of p as of its tail.
+func (s *Sealer) producers(ctx context.Context, p id.Partition) (states []producers.State, err error) {
+	for range tailTries {
+		states, err = s.producersOf(ctx, p, s.tails[p].last)
+		if !errors.Is(err, objstore.ErrNotFound) {
+			break
+		}
+		now := s.clock()
+		end, last, _, endErr := s.cfg.Chain.End(ctx, p)
+		if endErr != nil {
+			return nil, endErr
+		}
+		if end != s.tails[p].end {
+			s.Forget(p) // another sealer was faster
+			return nil, errors.Join(chain.ErrTaken, err)
+		}
+		s.tails[p] = tail{end, last, now}
+	}
+	return states, err
+}
+
+// producersOf returns the producers of p as of the end of seg, a segment of its chain.
+func (s *Sealer) producersOf(ctx context.Context, p id.Partition, seg chain.Segment) ([]producers.State, error) {
+	seg, ok, err := s.cfg.Chain.Filled(ctx, p, seg)
+	if err != nil || !ok {
+		return nil, err
+	}
+	footer, err := s.cfg.Cold.Footer(ctx, seg.Object, seg.ObjectSize)
+	if err != nil {
+		return nil, err
+	}
+	run, ok := footer.Run(p)
+	if !ok {
+		return nil, fmt.Errorf("object %s has no run of it", seg.Object)
+	}
+	return run.Producers, nil
 }
 
 // sealedTo is what AfterPass gets.
@@ -63,10 +119,11 @@ func (s *Sealer) sealedTo(ctx context.Context, p id.Partition) (id.Offset, error
 			return t.end, nil
 		}
 	}
+	now := s.clock()
 	end, last, _, err := s.cfg.Chain.End(ctx, p)
 	if err == nil && live {
 		s.mu.Lock()
-		s.tails[p] = tail{end, last}
+		s.tails[p] = tail{end, last, now}
 		s.mu.Unlock()
 	}
 	return end, err
