@@ -34,7 +34,7 @@ import (
 	"github.com/forebaylog/forebay/tiering/wal"
 )
 
-// ErrNoCluster: there is no cluster in the stores.
+// ErrNoCluster says that there is no cluster in the stores.
 var ErrNoCluster = errors.New("no cluster in these stores")
 
 // Config of a Handler. Metadata and Objects must be set; the zero value of another field selects its
