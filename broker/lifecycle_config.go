@@ -6,6 +6,7 @@ import (
 
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/collect"
 )
 
 // Lifecycle are the settings of retention, compaction and merging, and of the collector. A
@@ -18,7 +19,7 @@ type Lifecycle struct {
 	NoCleaner      bool          // turns off log.cleaner.enable, which is on by default
 	// CollectInterval is how often what nothing names is looked for: 1 h; negative: never.
 	CollectInterval time.Duration
-	// CollectGrace is how long it is kept: 24 h in a cluster, 1 h on a node alone; more than chain.CommitWithin.
+	// CollectGrace is how long it is kept: 24 h in a cluster, 1 h on a node alone; at least chain.CommitWithin and collect.Margin.
 	CollectGrace time.Duration
 }
 
@@ -34,7 +35,8 @@ func (l Lifecycle) validate(reject func(bad bool, format string, args ...any)) {
 	reject(l.Maintenance != config.MaintenanceBroker && l.Maintenance != config.MaintenanceNone,
 		"maintenance %q: must be %s or %s", l.Maintenance, config.MaintenanceBroker, config.MaintenanceNone)
 	reject(l.RetentionCheck < time.Millisecond, "interval of retention %v: must be at least 1 ms", l.RetentionCheck)
-	reject(l.CollectGrace <= chain.CommitWithin, "grace of the collector %v: must be more than %v", l.CollectGrace, chain.CommitWithin)
+	least := chain.CommitWithin + collect.Margin
+	reject(l.CollectGrace < least, "grace of the collector %v: must be at least %v", l.CollectGrace, least)
 }
 
 // configs are the broker configs that l stands for, by name.

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"path"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/broker/lifecycle"
@@ -15,6 +18,10 @@ import (
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/pause"
 	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/cold"
+	"github.com/forebaylog/forebay/tiering/collect"
+	"github.com/forebaylog/forebay/tiering/compact"
+	"github.com/forebaylog/forebay/tiering/rewrite"
 )
 
 // lifecycleLoops do retention, and what else the life of data needs, of the partitions that
@@ -23,17 +30,49 @@ type lifecycleLoops struct {
 	b        *Broker
 	keeper   *lifecycle.Keeper
 	roller   roller
+	bulk     *cold.Reader // what merging and compaction read would sweep out what consumers read
+	limit    *rate.Limiter
+	collect  *collect.Collector
 	failures *prometheus.CounterVec // by work
 }
+
+// bulkCache is the memory for what merging and compaction read.
+const bulkCache = 8 << 20
+
+// limitBurst is how many bytes merging and compaction may read or write at once.
+const limitBurst = 16 << 20
 
 // newLifecycleLoops makes the loops; nothing runs yet.
 func newLifecycleLoops(s *storage, chains *chain.Store) (*lifecycleLoops, error) {
 	b := s.b
-	l := &lifecycleLoops{b: b, roller: roller{s: s}}
+	l := &lifecycleLoops{
+		b: b, roller: roller{s: s}, limit: rate.NewLimiter(rate.Inf, limitBurst),
+		bulk: cold.New(b.cfg.Objects, cold.Config{CacheBytes: bulkCache, FooterBytes: bulkCache, Logger: b.log}),
+	}
+	spill, err := l.spillDir()
+	if err != nil {
+		return nil, err
+	}
+	cluster, session := b.meta.Image().ClusterID(), ""
+	if b.cluster != nil {
+		session = b.cluster.session.ID().String()
+	}
 	l.keeper = lifecycle.New(lifecycle.Config{
 		Image: b.meta.Image, Update: b.meta.Update, Topic: func(t *metalog.Topic) *config.Effective { return b.topicConfig(t).Effective },
 		Chain: chains, Cold: s.cold, Unsealed: func() func(id.Partition, id.Offset) int64 { return extentsOf(s.journal.Segments()).bytes },
+		Rewriter: rewrite.New(rewrite.Config{
+			Chain: chains, Objects: b.cfg.Objects, Cold: l.bulk, Cluster: cluster, Session: session, Node: b.cfg.NodeID,
+			Now: b.cfg.Now, Limit: l.limit, Valid: b.valid, Logger: b.log,
+		}),
+		Bulk: l.bulk, Keys: func() compact.MapConfig {
+			return compact.MapConfig{Budget: l.settings().CleanerBuffer, Dir: spill, FS: b.cfg.FS}
+		},
+		Cleaned:        s.logs.Cleaned,
 		ProducerExpiry: b.cfg.Storage.ProducerExpiry, Valid: b.valid, Now: b.cfg.Now, Logger: b.log,
+	})
+	l.collect = collect.New(collect.Config{
+		Metadata: b.cfg.Metadata, Chains: b.cfg.Chains, Objects: b.cfg.Objects, Image: b.freshImage, Grace: b.cfg.Lifecycle.CollectGrace,
+		Now: b.cfg.Now, Logger: b.log,
 	})
 	l.failures = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "forebay_lifecycle_failures_total", Help: "Rounds of retention and the like that failed, in part at least, and are tried again.",
@@ -49,10 +88,84 @@ func (l *lifecycleLoops) run(ctx context.Context) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	work.Go(func() { l.repeat(ctx, "roll", fixed(rollInterval), l.roller.roll) })
-	if l.b.cfg.Lifecycle.Maintenance == config.MaintenanceNone {
+	cfg := l.b.cfg.Lifecycle
+	if cfg.CollectInterval > 0 {
+		work.Go(func() { l.repeat(ctx, "collection", fixed(cfg.CollectInterval), l.collectAll) })
+	}
+	if cfg.Maintenance == config.MaintenanceNone {
 		return
 	}
-	work.Go(func() { l.repeat(ctx, "retention", fixed(l.b.cfg.Lifecycle.RetentionCheck), l.retain) })
+	work.Go(func() { l.repeat(ctx, "retention", fixed(cfg.RetentionCheck), l.retain) })
+	work.Go(func() {
+		l.repeat(ctx, "merging", func() time.Duration { return l.settings().MergeInterval }, l.merge)
+	})
+	if !cfg.NoCleaner {
+		work.Go(func() {
+			l.repeat(ctx, "compaction", func() time.Duration { return l.settings().CleanerBackoff }, l.clean)
+		})
+	}
+}
+
+// settings are the broker configs as they are now.
+func (l *lifecycleLoops) settings() config.Lifecycle {
+	return config.ResolveLifecycle(l.b.layers(l.b.meta.Image(), configResource{Resource: l.b.self()}))
+}
+
+// spillDir is where compaction keeps the keys that its memory does not hold, emptied; "" if nothing is on disk.
+func (l *lifecycleLoops) spillDir() (string, error) {
+	cfg := l.b.cfg
+	if cfg.DataDir == "" {
+		return "", nil
+	}
+	dir := path.Join(cfg.DataDir, KeysDir)
+	if err := cfg.FS.RemoveAll(dir); err != nil {
+		return "", fmt.Errorf("empty the directory of compaction: %w", err)
+	}
+	if err := cfg.FS.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("make the directory of compaction: %w", err)
+	}
+	return dir, nil
+}
+
+// close ends the reads of merging and compaction. The loops have ended.
+func (l *lifecycleLoops) close(ctx context.Context) error { return l.bulk.Close(ctx) }
+
+// merge merges small segments.
+func (l *lifecycleLoops) merge(ctx context.Context) error {
+	l.slowDown()
+	return l.keeper.Merge(ctx, l.led())
+}
+
+// clean compacts.
+func (l *lifecycleLoops) clean(ctx context.Context) error {
+	l.slowDown()
+	return l.keeper.Compact(ctx, l.led())
+}
+
+// slowDown sets the rate of what is read and written.
+func (l *lifecycleLoops) slowDown() {
+	bytes := rate.Inf
+	if s := l.settings(); s.CleanerBytes < math.MaxInt64 {
+		bytes = rate.Limit(s.CleanerBytes)
+	}
+	l.limit.SetLimit(bytes)
+}
+
+// collectAll removes what nothing names, if this broker is the one that does it.
+func (l *lifecycleLoops) collectAll(ctx context.Context) error {
+	if l.b.cluster != nil && !l.b.cluster.isPlanner() {
+		return nil
+	}
+	_, err := l.collect.Run(ctx)
+	return err
+}
+
+// freshImage is the metadata as of a moment after the call.
+func (b *Broker) freshImage(ctx context.Context) (*metalog.Image, error) {
+	if err := b.meta.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	return b.meta.Image(), nil
 }
 
 // fixed is an interval that does not change.

@@ -197,3 +197,31 @@ func hotIDs(n *node) (ids []id.Segment) {
 	}
 	return ids
 }
+
+// Of a compacted topic the newest record of each key is left, in every tier; retention goes on beside it.
+func TestCompaction(t *testing.T) {
+	n := startNode(t, looksOften, func(cfg *Config) {
+		cfg.Defaults.Configs = map[string]string{config.CleanerBackoff: "5", config.MergeInterval: "5"}
+		cfg.Lifecycle.CollectInterval = 5 * time.Millisecond
+	})
+	n.mustCreate(wantTopic("t", 1, 1, with("cleanup.policy", value("compact")), with("min.cleanable.dirty.ratio", value("0.01"))))
+	for range 3 {
+		n.mustProduce("t", 0, batchOfNow(batch.None, 2)) // of one key
+		require.NoError(t, n.storage.sealer.SealAll(t.Context()))
+	}
+	left := func() int {
+		records := 0
+		for raw := n.fetch(n.fetchRequest(12, want{topic: "t"}))[0].RecordBatches; len(raw) > 0; {
+			v, rest, err := batch.Parse(raw)
+			require.NoError(t, err)
+			records, raw = records+int(v.Records()), rest
+		}
+		return records
+	}
+	require.Eventually(t, func() bool { return left() == 1 }, 20*time.Second, 5*time.Millisecond)
+	require.Zero(t, n.listOffset(7, 0, "t", 0, -1, timeEarliest).Offset)
+	require.Equal(t, int64(6), n.listOffset(7, 0, "t", 0, -1, timeLatest).Offset)
+	require.Positive(t, n.storage.life.keeper.Stats().Compacted)
+	require.Eventually(t, func() bool { return n.storage.life.collect.Stats().Looks > 0 }, 20*time.Second, 5*time.Millisecond)
+	require.Zero(t, n.storage.life.collect.Stats().Errors)
+}

@@ -26,6 +26,7 @@ import (
 const (
 	HotDir   = "hot"   // hot segments
 	IndexDir = "index" // Badger, derived from the hot segments
+	KeysDir  = "keys"  // what compaction has of keys, while it runs
 )
 
 // storage is the part of a broker that holds records: the tiers, and the logs that
@@ -101,6 +102,9 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 		sc.Session, sc.Held, sc.Committed, sc.AfterPass = b.cluster.session.ID().String(), s.logs.Held, s.logs.Committed, b.cluster.afterPass
 	}
 	s.sealer = seal.New(sc)
+	if s.life, err = newLifecycleLoops(s, chains); err != nil {
+		return nil, err
+	}
 	if err := cfg.Registerer.Register(s); err != nil {
 		return nil, fmt.Errorf("register metrics of the tiers: %w", err)
 	}
@@ -108,9 +112,6 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 		if err := cfg.Registerer.Register(b.cluster); err != nil {
 			return nil, fmt.Errorf("register metrics of the cluster: %w", err)
 		}
-	}
-	if s.life, err = newLifecycleLoops(s, chains); err != nil {
-		return nil, err
 	}
 	s.controls = newTieringControls(s)
 	s.unsub = b.meta.Subscribe(func(_, image *metalog.Image) { s.logs.Apply(image); s.controls.wake.send() })
@@ -222,6 +223,9 @@ func (s *storage) close(ctx context.Context) error {
 	s.idle.Wait()
 	if s.journal != nil {
 		errs = append(errs, s.journal.Close(ctx))
+	}
+	if s.life != nil {
+		errs = append(errs, s.life.close(ctx))
 	}
 	if s.cold != nil {
 		errs = append(errs, s.cold.Close(ctx))

@@ -5,8 +5,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/forebaylog/forebay/broker/lifecycle"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/cold"
+	"github.com/forebaylog/forebay/tiering/collect"
 	"github.com/forebaylog/forebay/tiering/journal"
 	"github.com/forebaylog/forebay/tiering/seal"
 )
@@ -35,6 +37,9 @@ type snapshot struct {
 	hot   journal.Stats
 	seal  seal.Stats
 	cache cold.Stats
+
+	life    lifecycle.Stats
+	collect collect.Stats
 }
 
 func counter(name, help string, value func(*storage, snapshot) float64) storageMetric {
@@ -65,6 +70,17 @@ var storageMetrics = []storageMetric{
 	counter("forebay_pack_requests_total", "Requests to the object store for chunks of packs.", func(_ *storage, v snapshot) float64 { return float64(v.cache.Requests) }),
 	counter("forebay_pack_cache_hits_total", "Reads of chunks that were in memory.", func(_ *storage, v snapshot) float64 { return float64(v.cache.Hits) }),
 	gauge("forebay_pack_cache_bytes", "Bytes of chunks in memory.", func(_ *storage, v snapshot) float64 { return float64(v.cache.CachedBytes) }),
+	counter("forebay_retention_log_starts_moved_total", "Log starts that retention moved.", func(_ *storage, v snapshot) float64 { return float64(v.life.Moved) }),
+	counter("forebay_retention_bytes_total", "Bytes of sealed segments that retention let go.", func(_ *storage, v snapshot) float64 { return float64(v.life.RetainedBytes) }),
+	counter("forebay_retention_records_total", "Records of sealed segments that retention let go.", func(_ *storage, v snapshot) float64 { return float64(v.life.RetainedRecords) }),
+	counter("forebay_merged_segments_total", "Sealed segments that were put together or moved to another pack.", func(_ *storage, v snapshot) float64 { return float64(v.life.Merged) }),
+	counter("forebay_merged_bytes_total", "Bytes of the segments that came of it.", func(_ *storage, v snapshot) float64 { return float64(v.life.MergedBytes) }),
+	counter("forebay_log_cleaner_passes_total", "Passes of compaction over a partition that took something away.", func(_ *storage, v snapshot) float64 { return float64(v.life.Compacted) }),
+	gauge("forebay_log_cleaner_max_dirty_percent", "Kafka's max-dirty-percent: of the dirtiest compacted partition of this broker, what is not compacted.", func(_ *storage, v snapshot) float64 { return 100 * v.life.MaxDirtyRatio }),
+	counter("forebay_collector_looks_total", "Looks of the collector, by this broker.", func(_ *storage, v snapshot) float64 { return float64(v.collect.Looks) }),
+	counter("forebay_collector_errors_total", "Looks of the collector that failed.", func(_ *storage, v snapshot) float64 { return float64(v.collect.Errors) }),
+	counter("forebay_collector_removed_objects_total", "Objects that the collector removed.", func(_ *storage, v snapshot) float64 { return float64(v.collect.Removed.Objects) }),
+	counter("forebay_collector_removed_bytes_total", "Bytes of these.", func(_ *storage, v snapshot) float64 { return float64(v.collect.Removed.Bytes) }),
 	gauge("forebay_partitions", "Partitions led by this broker.", func(s *storage, _ snapshot) float64 { return float64(s.logs.Len()) }),
 }
 
@@ -92,7 +108,7 @@ func (s *storage) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (s *storage) Collect(metrics chan<- prometheus.Metric) {
-	v := snapshot{hot: s.journal.Stats(), seal: s.sealer.Stats(), cache: s.cold.Stats()}
+	v := snapshot{hot: s.journal.Stats(), seal: s.sealer.Stats(), cache: s.cold.Stats(), life: s.life.keeper.Stats(), collect: s.life.collect.Stats()}
 	for _, m := range storageMetrics {
 		metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s, v))
 	}

@@ -22,7 +22,10 @@ import (
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/cold"
+	"github.com/forebaylog/forebay/tiering/compact"
 	"github.com/forebaylog/forebay/tiering/pack"
+	"github.com/forebaylog/forebay/tiering/rewrite"
 )
 
 // Footers reads the footers of packs; *cold.Reader does.
@@ -41,6 +44,16 @@ type Config struct {
 	Chain *chain.Store
 	Cold  Footers
 
+	// Rewriter merges and compacts, and Bulk is the reader that it reads with. Retain needs neither.
+	Rewriter *rewrite.Engine
+	Bulk     *cold.Reader
+	// Move says which packs are mostly dead.
+	Move rewrite.MovePolicy
+	// Keys is how much memory, and which directory, compaction may take for keys now. nil: the defaults.
+	Keys func() compact.MapConfig
+	// Cleaned is told of a partition of which something below upTo was compacted away. nil: nobody is.
+	Cleaned func(p id.Partition, upTo id.Offset)
+
 	// Unsealed returns, as of now, how many bytes of partitions lie at or above an offset, as far as it is known: those
 	// beyond the end of a chain count for retention.bytes. nil: none are known.
 	Unsealed func() func(p id.Partition, from id.Offset) int64
@@ -55,6 +68,12 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Unsealed == nil {
 		c.Unsealed = func() func(id.Partition, id.Offset) int64 { return func(id.Partition, id.Offset) int64 { return 0 } }
+	}
+	if c.Keys == nil {
+		c.Keys = func() compact.MapConfig { return compact.MapConfig{} }
+	}
+	if c.Cleaned == nil {
+		c.Cleaned = func(id.Partition, id.Offset) {}
 	}
 	if c.ProducerExpiry <= 0 {
 		c.ProducerExpiry = 24 * time.Hour
@@ -88,6 +107,11 @@ type Stats struct {
 	RetainedBytes   int64 // of the sealed segments that came to lie below a log start
 	RetainedRecords int64 // likewise, as the chain has them
 	Emptied         int64 // chains of which nothing is left but their end
+	Merged          int64 // segments that were put together, or moved to another pack
+	MergedBytes     int64 // of what came of them
+	Compacted       int64 // passes of compaction that took something away
+	// MaxDirtyRatio is the share of the dirtiest partition that was not compacted, when it was last looked for.
+	MaxDirtyRatio float64
 }
 
 // Stats returns the counts.

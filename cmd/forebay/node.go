@@ -52,7 +52,7 @@ func (f *nodeFlags) register(flags *pflag.FlagSet) {
 	flags.Int64Var(&f.storage.CacheBytes, "cache-bytes", 0, "memory for reads from packs (default 64 MiB)")
 	flags.StringVar(&f.lifecycle.Maintenance, "maintenance", config.MaintenanceBroker, "who does retention, merging and compaction: broker, or none if functions do")
 	flags.DurationVar(&f.lifecycle.CollectInterval, "collect-interval", 0, "how often what nothing names any more is looked for in the object store; negative for never (default 1h)")
-	flags.DurationVar(&f.lifecycle.CollectGrace, "collect-grace", 0, "how long that is kept; more than 30m (default 24h in a cluster, 1h alone)")
+	flags.DurationVar(&f.lifecycle.CollectGrace, "collect-grace", 0, "how long that is kept; at least 40m (default 24h in a cluster, 1h alone)")
 	flags.StringArrayVar(&f.set, "set", nil, "broker setting as name=value, under Kafka's name; may be repeated")
 }
 

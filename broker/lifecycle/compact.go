@@ -1,0 +1,117 @@
+package lifecycle
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/forebaylog/forebay/broker/config"
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/compact"
+)
+
+// dirty is a partition of a compacted topic.
+type dirty struct {
+	p        id.Partition
+	start    id.Offset
+	settings compact.Settings
+	ratio    float64
+	overdue  bool // by max.compaction.lag.ms for certain; it may be so all the same if false
+	due      bool // it is to be cleaned, or may be overdue
+}
+
+// Compact cleans those of ps whose topics have cleanup.policy compact and of which enough is dirty, one after the other, as
+// Kafka's cleaner does: those first that are overdue, then the dirtiest. One that fails does not hold up the
+// others.
+//
+// Commit points: those of compact.Run.
+func (k *Keeper) Compact(ctx context.Context, ps []id.Partition) error {
+	found := make([]*dirty, len(ps))
+	err := each(ctx, "look for partitions to be compacted", ps, func(ctx context.Context, i int, p id.Partition) (err error) {
+		found[i], err = k.dirty(ctx, p)
+		return err
+	})
+	todo := slices.DeleteFunc(found, func(d *dirty) bool { return d == nil })
+	most := 0.0
+	for _, d := range todo {
+		most = max(most, d.ratio)
+	}
+	k.count(func(s *Stats) { s.MaxDirtyRatio = most })
+	todo = slices.DeleteFunc(todo, func(d *dirty) bool { return !d.due })
+	slices.SortStableFunc(todo, func(a, b *dirty) int {
+		if a.overdue != b.overdue {
+			if a.overdue {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(b.ratio, a.ratio)
+	})
+	errs := []error{err}
+	for _, d := range todo {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		errs = append(errs, k.compact(ctx, d))
+	}
+	return errors.Join(errs...)
+}
+
+// dirty looks at p; nil if it is not to be compacted.
+func (k *Keeper) dirty(ctx context.Context, p id.Partition) (*dirty, error) {
+	img := k.cfg.Image()
+	topic, ok := img.TopicByID(p.Topic)
+	if !ok || !k.cfg.Topic(topic).Compact {
+		return nil, nil //nolint:nilnil // nothing to be cleaned is no failure
+	}
+	items, cfg, err := k.items(ctx, p)
+	state, ok := img.Partition(p)
+	if err != nil || !ok || len(items) == 0 {
+		return nil, err
+	}
+	d := &dirty{p: p, start: state.Start, settings: cleanSettings(cfg)}
+	plan := compact.Plan(compact.State{Segments: items, Start: state.Start, Unstable: math.MaxInt64}, d.settings, k.cfg.Now())
+	d.ratio, d.due = plan.Ratio, plan.CleanableBytes > 0 && (plan.Clean || d.settings.MaxLag > 0)
+	d.overdue = d.settings.MaxLag > 0 && olderThan(items, plan.Dirty, k.cfg.Now(), d.settings.MaxLag)
+	return d, nil
+}
+
+// olderThan reports whether all of the first segment that holds from or what follows is older than lag.
+func olderThan(items []chain.Item, from id.Offset, now time.Time, lag time.Duration) bool {
+	for _, item := range items {
+		if item.Next > from && !item.Empty() {
+			return item.MaxTimestamp >= 0 && now.UnixMilli()-item.MaxTimestamp > lag.Milliseconds()
+		}
+	}
+	return false
+}
+
+func cleanSettings(cfg *config.Effective) compact.Settings {
+	s := compact.Settings{
+		MinCleanableRatio: cfg.MinCleanableDirty, MinLag: cfg.MinCompactionLag, MaxLag: cfg.MaxCompactionLag,
+		DeleteRetention: cfg.DeleteRetention, SegmentBytes: int64(cfg.SegmentBytes),
+	}
+	if s.MaxLag == config.Unlimited {
+		s.MaxLag = 0
+	}
+	return s
+}
+
+// compact cleans one partition, as often as the memory for keys asks for.
+func (k *Keeper) compact(ctx context.Context, d *dirty) error {
+	stats, err := compact.Run(ctx, compact.Config{
+		Chain: k.cfg.Chain, Cold: k.cfg.Bulk, Rewriter: k.cfg.Rewriter, Keys: k.cfg.Keys(), Now: k.cfg.Now, Valid: k.cfg.Valid, Logger: k.cfg.Logger,
+	}, d.p, d.start, d.settings)
+	if stats.Rewritten > 0 {
+		k.cfg.Cleaned(d.p, stats.End)
+		k.count(func(s *Stats) { s.Compacted++ })
+	}
+	if errors.Is(err, chain.ErrChanged) {
+		return nil
+	}
+	return err
+}
