@@ -102,9 +102,6 @@ type work struct {
 	chains *chain.Store
 	cold   *cold.Reader
 	keeper *lifecycle.Keeper
-
-	rewriter  *rewrite.Engine
-	rewritten rewritten
 }
 
 // Task is one of the things that Handlers do.
@@ -112,6 +109,8 @@ type Task struct {
 	name string
 	// group works on some partitions; nil: the task is about the stores as a whole.
 	group func(ctx context.Context, w *work, ps []id.Partition) error
+	// whole works on all partitions once each group was worked on; nil: nothing is left to do.
+	whole func(ctx context.Context, w *work, ps []id.Partition) error
 	// result are the counts; of a task about the whole it does the work.
 	result func(ctx context.Context, w *work) (any, error)
 }
@@ -215,11 +214,12 @@ func (h *Handler) open(ctx context.Context) (_ *work, closeAll func(context.Cont
 		objects = objstore.Route(objects, wal.ObjectPrefix, h.cfg.WAL)
 	}
 	w.cold = cold.New(objects, cold.Config{CacheBytes: h.cfg.MemoryBytes / 8, FooterBytes: h.cfg.MemoryBytes / 8, Logger: h.cfg.Logger})
-	w.keeper = lifecycle.New(lifecycle.Config{
-		Image: w.meta.Image, Update: w.meta.Update, Topic: w.topic, Chain: w.chains, Cold: w.cold, Now: h.cfg.Now, Logger: h.cfg.Logger,
-	})
-	w.rewriter = rewrite.New(rewrite.Config{
+	rewriter := rewrite.New(rewrite.Config{
 		Chain: w.chains, Objects: h.cfg.Objects, Cold: w.cold, Cluster: img.ClusterID(), Node: metalog.NoBroker, Now: h.cfg.Now, Logger: h.cfg.Logger,
+	})
+	w.keeper = lifecycle.New(lifecycle.Config{
+		Rewriter: rewriter, Bulk: w.cold, Keys: w.keys,
+		Image: w.meta.Image, Update: w.meta.Update, Topic: w.topic, Chain: w.chains, Cold: w.cold, Now: h.cfg.Now, Logger: h.cfg.Logger,
 	})
 	return w, func(ctx context.Context) error { return errors.Join(w.cold.Close(ctx), w.meta.Close(ctx)) }, nil
 }
@@ -260,6 +260,13 @@ func (h *Handler) groups(ctx context.Context, w *work, req Request, r *Report) e
 		}
 		errs = append(errs, err) // the others are worked on all the same
 		r.Done += len(group)
+	}
+	if h.task.whole != nil {
+		err := h.task.whole(ctx, w, ps)
+		if ctx.Err() != nil {
+			return h.goOn(id.Partition{}, r, errors.Join(append(errs, stopped(ctx, err))...))
+		}
+		errs = append(errs, err)
 	}
 	r.Complete = true
 	return h.goOn(id.Partition{}, r, errors.Join(errs...))
