@@ -30,10 +30,11 @@ import (
 	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/cold"
+	"github.com/forebaylog/forebay/tiering/rewrite"
 	"github.com/forebaylog/forebay/tiering/wal"
 )
 
-// ErrNoCluster: there is no cluster in the stores.
+// ErrNoCluster says that there is no cluster in the stores.
 var ErrNoCluster = errors.New("no cluster in these stores")
 
 // Config of a Handler. Metadata and Objects must be set; the zero value of another field selects its
@@ -49,8 +50,9 @@ type Config struct {
 	Safety time.Duration
 	// MemoryBytes bounds what is held beside the metadata: 256 MiB.
 	MemoryBytes int64
-	// Scratch is a directory for files that memory has no room for; the system's own.
-	Scratch string
+	// Scratch is a directory for the keys that memory has no room for, and ScratchBytes how much of them; "": there is none.
+	Scratch      string
+	ScratchBytes int64
 	// Grace, Rate and Alone are the collector's.
 	Grace time.Duration
 	Rate  float64
@@ -107,6 +109,8 @@ type Task struct {
 	name string
 	// group works on some partitions; nil: the task is about the stores as a whole.
 	group func(ctx context.Context, w *work, ps []id.Partition) error
+	// whole works on all partitions once each group was worked on; nil: nothing is left to do.
+	whole func(ctx context.Context, w *work, ps []id.Partition) error
 	// result are the counts; of a task about the whole it does the work.
 	result func(ctx context.Context, w *work) (any, error)
 }
@@ -210,7 +214,11 @@ func (h *Handler) open(ctx context.Context) (_ *work, closeAll func(context.Cont
 		objects = objstore.Route(objects, wal.ObjectPrefix, h.cfg.WAL)
 	}
 	w.cold = cold.New(objects, cold.Config{CacheBytes: h.cfg.MemoryBytes / 8, FooterBytes: h.cfg.MemoryBytes / 8, Logger: h.cfg.Logger})
+	rewriter := rewrite.New(rewrite.Config{
+		Chain: w.chains, Objects: h.cfg.Objects, Cold: w.cold, Cluster: img.ClusterID(), Node: metalog.NoBroker, Now: h.cfg.Now, Logger: h.cfg.Logger,
+	})
 	w.keeper = lifecycle.New(lifecycle.Config{
+		Rewriter: rewriter, Bulk: w.cold, Keys: w.keys,
 		Image: w.meta.Image, Update: w.meta.Update, Topic: w.topic, Chain: w.chains, Cold: w.cold, Now: h.cfg.Now, Logger: h.cfg.Logger,
 	})
 	return w, func(ctx context.Context) error { return errors.Join(w.cold.Close(ctx), w.meta.Close(ctx)) }, nil
@@ -252,6 +260,13 @@ func (h *Handler) groups(ctx context.Context, w *work, req Request, r *Report) e
 		}
 		errs = append(errs, err) // the others are worked on all the same
 		r.Done += len(group)
+	}
+	if h.task.whole != nil {
+		err := h.task.whole(ctx, w, ps)
+		if ctx.Err() != nil {
+			return h.goOn(id.Partition{}, r, errors.Join(append(errs, stopped(ctx, err))...))
+		}
+		errs = append(errs, err)
 	}
 	r.Complete = true
 	return h.goOn(id.Partition{}, r, errors.Join(errs...))

@@ -1,6 +1,7 @@
 package maintenance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,16 +19,21 @@ const (
 	EnvObjects  = "FOREBAY_OBJECT_STORE"            // as brokers' --object-store
 	EnvWAL      = "FOREBAY_WAL_STORE"               // as brokers' --wal-store
 	EnvMetadata = "FOREBAY_METADATA"                // as brokers' --metadata: dynamodb://
+	EnvScratch  = "FOREBAY_SCRATCH"                 // directory for keys that memory has no room for: /tmp
 	EnvGrace    = "FOREBAY_COLLECT_GRACE"           // as brokers' --collect-grace, such as 24h
 	EnvAlone    = "FOREBAY_COLLECT_ALONE"           // true: no broker runs while the collector does, and any grace will do
 	EnvMemory   = "FOREBAY_MEMORY_BYTES"            // what the function may take, else half of what Lambda gives
 	envLambda   = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE" // in MiB
 )
 
+// scratchBytes is what keys may take of the scratch directory, twice which is used for a while: within the
+// 512 MiB that Lambda gives.
+const scratchBytes = 200 << 20
+
 // Open opens the stores that the environment names, and returns a Handler on them for as long as the
 // process lives. getenv returns "" for what is not set. The URL of a WAL store may be left out.
 func Open(ctx context.Context, task Task, getenv func(string) string, log *slog.Logger) (_ *Handler, err error) {
-	cfg := Config{Logger: log}
+	cfg := Config{Logger: log, Scratch: cmp.Or(getenv(EnvScratch), "/tmp"), ScratchBytes: scratchBytes}
 	if cfg.MemoryBytes, err = memory(getenv); err != nil {
 		return nil, err
 	}

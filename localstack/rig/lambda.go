@@ -41,7 +41,7 @@ type answer struct {
 	failed bool
 }
 
-// ErrFunction: the function has answered with an error.
+// ErrFunction says that the function has answered with an error.
 var ErrFunction = errors.New("function failed")
 
 // BuildFunction builds functions/NAME for this machine into the directory out, and returns the path of

@@ -7,7 +7,7 @@ import (
 	"github.com/forebaylog/forebay/tiering/journal"
 )
 
-// ErrPaused: sealing is paused, so that nothing is adopted either.
+// ErrPaused says that sealing is paused, so that nothing is adopted either.
 var ErrPaused = errors.New("sealing is paused")
 
 // controls are the settings that change while the Sealer runs.

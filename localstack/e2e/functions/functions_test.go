@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,10 +72,17 @@ func (w *world) function(name string, env ...string) *rig.Lambda {
 
 // answer is what functions answer with.
 type answer struct {
-	Partitions int            `json:"partitions"`
-	Done       int            `json:"done"`
-	Complete   bool           `json:"complete"`
-	Result     map[string]any `json:"result"`
+	Partitions int  `json:"partitions"`
+	Done       int  `json:"done"`
+	Complete   bool `json:"complete"`
+	Result     struct {
+		Compacted int `json:"compacted"`
+		Packs     struct {
+			Removed struct {
+				Objects int `json:"objects"`
+			} `json:"removed"`
+		} `json:"packs"`
+	} `json:"result"`
 }
 
 func (w *world) invoke(f *rig.Lambda) answer {
@@ -191,15 +199,37 @@ func TestRetentionAndCollection(t *testing.T) {
 	require.NoError(t, w.cluster.KillAll())
 	w.invoke(retention)
 	alone := w.function("collector", "FOREBAY_COLLECT_ALONE=true", "FOREBAY_COLLECT_GRACE=1ms")
-	removed := 0.0
+	removed := 0
 	for range 3 {
-		packs := w.invoke(alone).Result["packs"].(map[string]any)
-		removed += packs["removed"].(map[string]any)["objects"].(float64)
+		removed += w.invoke(alone).Result.Packs.Removed.Objects
 	}
 	require.Positive(t, removed, "the packs of what retention has passed")
 	require.NoError(t, w.cluster.StartAll(t.Context()))
 	w.starts(topic, 50)
 	for p, records := range w.read(topic) {
 		require.Len(t, records, 105, "partition %d: the segment of now is in front of the old one", p)
+	}
+}
+
+// TestCompaction: what functions compact, with brokers up and with brokers down, has the newest record of each key
+// where it was.
+func TestCompaction(t *testing.T) {
+	w := newWorld(t)
+	const topic, partitions = "accounts", 3
+	w.create(topic, partitions, map[string]string{"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01"})
+	w.produce(topic, partitions, 100, time.Now())
+	w.produce(topic, partitions, 100, time.Now())
+	compaction := w.function("compaction")
+	require.Equal(t, partitions, w.invoke(compaction).Result.Compacted)
+	require.NoError(t, w.cluster.KillAll()) // and with them what they have on their disks
+	w.invoke(compaction)                    // finds nothing to do
+	require.NoError(t, w.cluster.StartAll(t.Context()))
+	for p, records := range w.read(topic) {
+		require.Equal(t, 10, len(records), "partition %d: nothing but the newest", p)
+		for i, r := range records {
+			require.Equal(t, int64(190+i), r.Offset, "partition %d", p)
+			require.Equal(t, fmt.Sprintf("key-%d", i), string(r.Key), "partition %d", p)
+			require.True(t, strings.HasSuffix(string(r.Value), fmt.Sprintf(" %d %d", p, 90+i)), "%s", r.Value)
+		}
 	}
 }
