@@ -82,10 +82,26 @@ func TestGoldenSlots(t *testing.T) {
 	require.Equal(t, Slot{Version: 1, Objects: []ObjectRef{{"a", 1}}}, got)
 }
 
+// goldenIndex is an index of version 1 with footers of packs of version 2.
+const goldenIndex = "v1.packs2.index"
+
+// TestIndexOfOlderPacks: an index that was written when packs were of version 1.
+func TestIndexOfOlderPacks(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("testdata", "v1.index"))
+	require.NoError(t, err)
+	got, err := decodeIndex(b)
+	require.NoError(t, err)
+	require.Len(t, got, 2)
+	f, err := got[1].footer()
+	require.NoError(t, err)
+	require.Equal(t, 1, f.Version)
+	require.Equal(t, id.Offset(10), f.Runs[0].Base)
+}
+
 func TestGoldenIndex(t *testing.T) {
 	entries := goldenEntries(t)
 	b := appendIndex(nil, entries)
-	golden(t, "v1.index", b)
+	golden(t, goldenIndex, b)
 	got, err := decodeIndex(b)
 	require.NoError(t, err)
 	require.Equal(t, entries, got)
@@ -97,7 +113,7 @@ func TestGoldenIndex(t *testing.T) {
 
 // The offset tables of FORMAT.md, read by hand out of the golden index.
 func TestIndexTables(t *testing.T) {
-	b, err := os.ReadFile(filepath.Join("testdata", "v1.index"))
+	b, err := os.ReadFile(filepath.Join("testdata", goldenIndex))
 	require.NoError(t, err)
 	le, end := binary.LittleEndian, len(b)-4
 	require.Equal(t, "FBAYWIDX\x01\x00\x00\x00", string(b[:12]))
