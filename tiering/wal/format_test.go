@@ -94,7 +94,7 @@ func TestIndexOfOlderPacks(t *testing.T) {
 	require.Len(t, got, 2)
 	f, err := got[1].footer()
 	require.NoError(t, err)
-	require.Equal(t, 1, f.Version)
+	require.EqualValues(t, 1, f.Version)
 	require.Equal(t, id.Offset(10), f.Runs[0].Base)
 }
 
