@@ -89,7 +89,7 @@ func auditDir(d *dataDir, broken map[string]error) audit.Dir {
 			offsetsFile: {Store: d.offsets, Err: broken[offsetsFile]},
 		},
 		Control: controlFile, Offsets: offsetsFile, Hot: broker.HotDir, Index: broker.IndexDir, Folder: objectsDir,
-		Known: []string{lockFile, markerTemp},
+		Known: []string{lockFile, markerTemp, broker.KeysDir},
 	}
 }
 
