@@ -87,6 +87,8 @@ type Send struct {
 	Error     string `json:",omitempty"` // if not OK
 	Txn       int    `json:",omitempty"` // its transaction, as History.Txn counts them; 0: none
 	Of        *Value `json:",omitempty"` // the record that it is a copy of
+	Key       string `json:",omitempty"` // for CheckLife: its key
+	Size      int64  `json:",omitempty"` // for CheckLife: what it takes in a log at most, bytes
 }
 
 // Txn is one transaction: the records whose Send names it, and the offsets that were committed in it.
@@ -134,6 +136,7 @@ type Commit struct {
 
 // Read is a whole partition, as a fresh client read it after the faults were healed.
 type Read struct {
+	Span             // for CheckLife
 	Name      string // which of the reads it is; those of one name are one pass over all partitions
 	Partition Partition
 	Start     int64    // log start offset

@@ -22,9 +22,11 @@ type producer struct {
 	rate   int // records per second
 	key    int // most bytes of a key
 	least  int // least bytes of a key
-	quit   func()
-	quits  chan struct{}
-	done   chan struct{}
+	// compose makes the record for a value and notes that it will be sent, as the number returned.
+	compose func(oracle.Value, oracle.Partition) (r *kgo.Record, number int)
+	quit    func()
+	quits   chan struct{}
+	done    chan struct{}
 }
 
 // Sizes of the load, chosen so that a run makes many batches and segments and fits in memory.
@@ -56,6 +58,9 @@ func startRefused(l *load, number int) (*producer, error) {
 }
 
 func (p *producer) start(l *load, opts []kgo.Opt) (err error) {
+	if p.compose == nil {
+		p.compose = p.random
+	}
 	opts = append(l.clientOpts(fmt.Sprintf("producer-%d", p.number)), append([]kgo.Opt{
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerLinger(5 * time.Millisecond), kgo.MaxBufferedRecords(2 * maxBuffered),
@@ -93,18 +98,23 @@ func (p *producer) run() {
 func (p *producer) send(sequence int64) {
 	value := oracle.Value{Producer: p.number, Sequence: sequence}
 	to := p.to[p.rng.IntN(len(p.to))]
-	key := make([]byte, p.least+p.rng.IntN(p.key-p.least))
-	for i := range key {
-		key[i] = byte(p.rng.Uint32())
-	}
-	n := p.rec.send(value, to)
-	r := &kgo.Record{Topic: to.Topic, Partition: to.Index, Key: key, Value: []byte(value.String())}
+	r, n := p.compose(value, to)
 	p.client.Produce(context.Background(), r, func(r *kgo.Record, err error) {
 		p.rec.sent(n, r.Offset, err)
 		if outcomeOf(err) == oracle.Info {
 			p.rec.clientError("producer %d: send %s to %s: %v", p.number, value, to, err)
 		}
 	})
+}
+
+// random makes a record with a random key.
+func (p *producer) random(value oracle.Value, to oracle.Partition) (r *kgo.Record, number int) {
+	key := make([]byte, p.least+p.rng.IntN(p.key-p.least))
+	for i := range key {
+		key[i] = byte(p.rng.Uint32())
+	}
+	number = p.rec.send(value, to)
+	return &kgo.Record{Topic: to.Topic, Partition: to.Index, Key: key, Value: []byte(value.String())}, number
 }
 
 // stop ends the sending and waits until all that was sent is answered, or ctx ends.

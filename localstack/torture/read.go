@@ -17,6 +17,7 @@ import (
 type reader struct {
 	l       *load
 	client  *kgo.Client
+	seen    func(*kgo.Record) oracle.Record
 	last    error // the latest error of a fetch
 	records map[oracle.Partition][]oracle.Record
 	control map[oracle.Partition][]int64
@@ -31,13 +32,13 @@ func newReader(l *load, name string, opts ...kgo.Opt) (*reader, error) {
 			from[topic][int32(index)] = kgo.NewOffset().At(0)
 		}
 	}
-	client, err := kgo.NewClient(append(append(l.clientOpts(name), opts...), kgo.ConsumePartitions(from), kgo.KeepControlRecords(),
-		kgo.DisableFetchCRCValidation(), kgo.FetchMaxWait(500*time.Millisecond), kgo.ConsumeResetOffset(kgo.NoResetOffset()))...)
+	client, err := kgo.NewClient(append(append(l.clientOpts(name), kgo.ConsumePartitions(from), kgo.KeepControlRecords(),
+		kgo.DisableFetchCRCValidation(), kgo.FetchMaxWait(500*time.Millisecond), kgo.ConsumeResetOffset(kgo.NoResetOffset())), opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("start the reader %s: %w", name, err)
 	}
 	return &reader{
-		l: l, client: client, records: map[oracle.Partition][]oracle.Record{},
+		l: l, client: client, seen: seenRecord, records: map[oracle.Partition][]oracle.Record{},
 		control: map[oracle.Partition][]int64{}, next: map[oracle.Partition]int64{},
 	}, nil
 }
@@ -91,7 +92,7 @@ func (r *reader) poll(ctx context.Context, done func() bool) {
 				r.control[p] = append(r.control[p], rec.Offset)
 				return
 			}
-			r.records[p] = append(r.records[p], seenRecord(rec))
+			r.records[p] = append(r.records[p], r.seen(rec))
 		})
 	}
 }

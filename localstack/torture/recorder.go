@@ -73,6 +73,15 @@ func (r *recorder) sendIn(txn int, v oracle.Value, p oracle.Partition, of *oracl
 	return len(r.history.Sends) - 1
 }
 
+// sendKeyed notes that a record with a key is about to be sent, which takes no more than size bytes of a log.
+func (r *recorder) sendKeyed(v oracle.Value, p oracle.Partition, key string, size int64) int {
+	n := r.send(v, p)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.history.Sends[n].Key, r.history.Sends[n].Size = key, size
+	return n
+}
+
 // sent notes what became of a record.
 func (r *recorder) sent(n int, offset int64, err error) {
 	r.mu.Lock()

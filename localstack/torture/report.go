@@ -70,6 +70,9 @@ func (e *env) report(s scenario) report {
 		}
 		p.countFaults(rep.Faults)
 	}
+	if e.life != nil {
+		e.life.judge(e, &rep)
+	}
 	rep.Anomalies = append(e.anomalies, oracle.Check(h)...)
 	rep.Passed = len(rep.Anomalies) == 0
 	rep.Seconds = time.Since(e.began).Seconds()
@@ -175,6 +178,9 @@ func (e *env) keep(rep *report, dir string) error {
 	errs := []error{writeJSON(rep.History, &e.rec.history), writeJSON(filepath.Join(dir, "report.json"), rep)}
 	for name, output := range e.outputs() {
 		errs = append(errs, os.WriteFile(filepath.Join(dir, name+".log"), []byte(output), 0o644))
+	}
+	if e.life != nil {
+		errs = append(errs, writeJSON(filepath.Join(dir, "life.json"), &e.life.load.rec.history))
 	}
 	e.rec.mu.Lock()
 	defer e.rec.mu.Unlock()

@@ -154,6 +154,11 @@ func (e *env) readOnce(ctx context.Context, name string) {
 		}
 		e.rec.read(reads[i])
 	}
+	if e.life != nil {
+		if err := e.life.read(draining, name); err != nil {
+			e.found(oracle.NotDrained, "the read %s of what may go: %v", name, err)
+		}
+	}
 	if err := e.load.noteCopies(draining, name); err != nil {
 		e.found(oracle.NotDrained, "the read %s: %v", name, err)
 	}
@@ -161,6 +166,9 @@ func (e *env) readOnce(ctx context.Context, name string) {
 
 // end ends what begin has started.
 func (e *env) end() error {
+	if e.life != nil {
+		e.life.load.close()
+	}
 	if e.load != nil {
 		e.load.close()
 	}

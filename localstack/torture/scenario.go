@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/forebaylog/forebay/localstack/oracle"
@@ -18,6 +19,8 @@ type scenario struct {
 	machine bool          // it runs on a machine in this process, whatever the target is
 	short   time.Duration // how long it lasts in the short mix
 	rounds  int           // how often it strikes in the long mix; 0: as often as fits
+	args    []string      // added to the brokers' command lines
+	rate    int           // of the ordinary producers; 0: as the command line says
 	fault   func(context.Context, *env) error
 }
 
@@ -38,6 +41,7 @@ var scenarios = []scenario{
 	{name: "rolling", about: "brokers restarted in turn, with no error that a client sees", short: 12 * time.Second, rounds: 50, fault: rolling},
 	{name: "churn", about: "members of groups join, leave and die all the while", short: 12 * time.Second, fault: churn},
 	{name: "coordinators", about: "coordinators of groups and transactions killed, while members come and go", cluster: true, short: 14 * time.Second, fault: coordinators},
+	{name: "life", about: "brokers killed while retention, compaction, merging and the collector work at a high pace", cluster: true, short: 22 * time.Second, args: lifeArgs, rate: 40, fault: lifeOfData},
 }
 
 func findScenario(name string) (scenario, error) {
@@ -57,6 +61,10 @@ func (s scenario) fit(cfg config) config {
 	if cfg.long && s.rounds > 0 {
 		cfg.rounds = s.rounds
 	}
+	if s.rate > 0 {
+		cfg.rate = s.rate
+	}
+	cfg.args = slices.Concat(s.args, cfg.args)
 	return cfg
 }
 
@@ -66,6 +74,7 @@ type env struct {
 	cfg       config
 	rec       *recorder
 	load      *load
+	life      *life // of the scenario life only
 	rng       *rand.Rand
 	anomalies []oracle.Anomaly // found beside the oracle
 	began     time.Time

@@ -36,6 +36,9 @@ type processes struct {
 	done    chan struct{}
 }
 
+// clusterPrefix begins the names of a cluster's tables and objects.
+const clusterPrefix = "torture"
+
 // sampling is how often the memory of brokers is looked at.
 const sampling = 250 * time.Millisecond
 
@@ -52,7 +55,7 @@ func startProcesses(ctx context.Context, cfg config, dir string) (*processes, er
 	base := rig.ForebayConfig{Binary: cfg.binary, Args: append(append([]string{}, brokerArgs...), cfg.args...)}
 	cluster := rig.ClusterConfig{Dir: dir, Brokers: 1, Launch: rig.LaunchDev(base), Seed: cfg.seed}
 	if cfg.target == targetCluster {
-		cluster.Brokers, cluster.Launch = cfg.brokers, rig.LaunchBrokers(base, rig.MinIOBucket, "torture")
+		cluster.Brokers, cluster.Launch = cfg.brokers, rig.LaunchBrokers(base, rig.MinIOBucket, clusterPrefix)
 		cluster.Store, cluster.Table = startStore(cfg.minio), startTable(cfg.node)
 	}
 	if cfg.target == targetKafka {

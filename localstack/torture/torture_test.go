@@ -218,6 +218,32 @@ func TestOnlyRecordsThatWereGivenCanBeLost(t *testing.T) {
 	require.False(t, c.hasAllBefore(io.EOF))
 }
 
+func TestKeyFollowsFromTheValue(t *testing.T) {
+	value := oracle.Value{Producer: lifeFirst, Sequence: 7}
+	p := &producer{rec: newRecorder(), rng: rand.New(rand.NewPCG(1, 1))}
+	r, n := p.keyed(value, oracle.Partition{Topic: "t"})
+	require.Equal(t, string(r.Key), p.rec.history.Sends[n].Key)
+	require.Equal(t, value, keyedRecord(r).Value)
+	r.Key = []byte("another")
+	require.Contains(t, keyedRecord(r).Bad, "with the key another")
+}
+
+func TestLifeGoesByItsRules(t *testing.T) {
+	for _, topic := range lifeTopics {
+		require.Contains(t, lifeRules, topic)
+	}
+	require.Equal(t, "6000", lifeConfigs("life-age", false)["retention.ms"])
+	require.Equal(t, "60000", lifeConfigs("life-size", false)["retention.bytes"])
+	for _, topic := range lifeTopics {
+		require.Equal(t, "-1", lifeConfigs(topic, true)["retention.ms"])
+		require.Equal(t, "-1", lifeConfigs(topic, true)["retention.bytes"])
+	}
+	require.Equal(t, "compact", lifeConfigs("life-compact", true)["cleanup.policy"])
+	s, err := findScenario("life")
+	require.NoError(t, err)
+	require.Equal(t, append(append([]string{}, lifeArgs...), "--x"), s.fit(config{args: []string{"--x"}}).args)
+}
+
 func TestLineLosesRepliesAndIsCut(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+
+	"github.com/forebaylog/forebay/localstack/oracle"
+	"github.com/forebaylog/forebay/localstack/rig"
+	"github.com/forebaylog/forebay/tiering/collect"
+)
+
+// notAlive says that a part of the life of data did nothing, so that the run shows nothing of it.
+const notAlive oracle.Kind = "not-alive"
+
+// The collector of the scenario.
+const (
+	// lifeGrace is shorter than what brokers may take between an upload and the commit that names
+	// it (chain.CommitWithin, 30 min), so the collector must be told that it is alone, which it is not.
+	// That is right as long as no commit of a run takes so long, which the ordinary ones are far from; one
+	// that did would show as a loss.
+	lifeGrace    = 20 * time.Second
+	lifeInterval = 2 * time.Second
+	lifeLimit    = 30 * time.Second // from the end of the fault until something must have been removed
+)
+
+// lifeArgs make brokers look often for what may go, be compacted or merged. Their own
+// collectors look, too, but with the least grace that they take, so they remove nothing.
+var lifeArgs = []string{
+	"--collect-interval", "3s", "--collect-grace", "40m", "--set", "log.retention.check.interval.ms=1000",
+	"--set", "log.cleaner.backoff.ms=1000", "--set", "forebay.merge.interval.ms=1000",
+}
+
+// lifeOfData kills brokers as kill9 does, while records go by retention and compaction, segments
+// are merged, and a collector removes what is left behind. The ordinary load goes on beside.
+func lifeOfData(ctx context.Context, e *env) error {
+	l, err := startLife(ctx, e.cfg, e.addrs())
+	if err != nil {
+		return err
+	}
+	e.life = l
+	c := &collecting{binary: e.cfg.binary, cluster: e.processes().Cluster}
+	var work sync.WaitGroup
+	defer work.Wait()
+	looking, stop := context.WithCancel(ctx)
+	defer stop()
+	work.Go(func() { c.run(looking) })
+	work.Go(func() { l.readOn(looking) })
+	if err := kill9(ctx, e); err != nil {
+		return err
+	}
+	err = l.settle(ctx, e.cfg.patience)
+	awaiting, cancel := context.WithTimeout(ctx, lifeLimit)
+	defer cancel()
+	if !c.removedSome(awaiting) {
+		e.found(notAlive, "the collector has removed nothing by %s after the fault", lifeLimit)
+	}
+	stop()
+	work.Wait()
+	e.rec.struck("objects collected", c.objects)
+	e.rec.struck("items collected", c.items)
+	return errors.Join(err, c.failed)
+}
+
+// collecting runs `forebay collect` again and again. Its counts are for after run.
+type collecting struct {
+	binary  string
+	cluster *rig.Cluster
+
+	mu             sync.Mutex
+	objects, items int64 // removed
+	failed         error // the first failure
+}
+
+func (c *collecting) run(ctx context.Context) {
+	tick := time.NewTicker(lifeInterval)
+	defer tick.Stop()
+	for {
+		r, err := c.look(ctx)
+		c.mu.Lock()
+		c.objects += r.Removed().Objects
+		c.items += r.Items.Removed
+		if ctx.Err() == nil && c.failed == nil {
+			c.failed = err
+		}
+		c.mu.Unlock()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// look looks once.
+func (c *collecting) look(ctx context.Context) (r collect.Report, err error) {
+	at := c.cluster.Brokers()[0].Place // whose ways to the services are there when it is dead, too
+	cmd := exec.CommandContext(ctx, c.binary, "collect", "--alone", "--grace", lifeGrace.String(), "--rate", "-1", "-o", "json",
+		"--object-store", storeURL(at), "--metadata", tableURL(at))
+	cmd.Env = append(os.Environ(), c.cluster.Env()...)
+	out, err := cmd.Output()
+	if err == nil {
+		err = json.Unmarshal(out, &r)
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = fmt.Errorf("%w: %s", err, exit.Stderr)
+	}
+	if err != nil {
+		return r, fmt.Errorf("collect beside brokers: %w", err)
+	}
+	return r, nil
+}
+
+// removedSome waits until something was removed and reports whether it was before ctx ended.
+func (c *collecting) removedSome(ctx context.Context) bool {
+	for {
+		c.mu.Lock()
+		some := c.objects > 0
+		c.mu.Unlock()
+		if some {
+			return true
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// storeURL and tableURL name the services of a cluster as one broker finds them.
+func storeURL(at rig.Place) string {
+	return "minio://" + at.Store + "/" + rig.MinIOBucket + "/" + clusterPrefix
+}
+
+func tableURL(at rig.Place) string {
+	return "dynamodb://" + clusterPrefix + "?region=us-east-1&endpoint=http://" + at.Table
+}
