@@ -58,8 +58,8 @@ func TestCleanLeavesGapsAndTheHistoryOfEpochs(t *testing.T) {
 		w.seal(p)
 	}
 	old := w.items(p)
-	seg := w.do(rewrite.Job{Partition: p, Old: old, Clean: keep(5, 30), CleanedTo: 40}).Segment
-	require.Equal(t, []batch.View{w.want[p][1], w.want[p][6]}, w.read(p))
+	seg := w.do(rewrite.Job{Partition: p, Old: old, Clean: keep(5, 35), CleanedTo: 40}).Segment
+	require.Equal(t, []batch.View{w.want[p][1], w.want[p][7]}, w.read(p))
 	require.Equal(t, id.Offset(40), seg.CleanedTo)
 	require.EqualValues(t, 10, seg.Records)
 	run := w.run(p, seg)
@@ -70,7 +70,7 @@ func TestCleanLeavesGapsAndTheHistoryOfEpochs(t *testing.T) {
 	w.records(p, 3, epoch(9))
 	w.seal(p)
 	merged := w.do(rewrite.Job{Partition: p, Old: w.items(p)}).Segment
-	require.Equal(t, []batch.View{w.want[p][1], w.want[p][6], w.want[p][8]}, w.read(p))
+	require.Equal(t, []batch.View{w.want[p][1], w.want[p][7], w.want[p][8]}, w.read(p))
 	require.Zero(t, merged.CleanedTo)
 	require.True(t, w.run(p, merged).Sparse)
 	require.Len(t, w.run(p, merged).Epochs, 5)
@@ -97,8 +97,34 @@ func TestNothingIsLeft(t *testing.T) {
 	merged := w.do(rewrite.Job{Partition: p, Old: w.items(p)}).Segment
 	require.False(t, merged.Empty())
 	require.Equal(t, w.want[p][2:], w.read(p))
-	require.True(t, w.do(rewrite.Job{Partition: p, Old: w.items(p), Clean: keep()}).Segment.Empty())
-	require.True(t, w.do(rewrite.Job{Partition: p, Old: w.items(p)}).Segment.Empty())
+	w.records(p, 1)
+	w.seal(p)
+	require.True(t, w.do(rewrite.Job{Partition: p, Old: w.items(p)[:1], Clean: keep()}).Segment.Empty())
+	require.True(t, w.do(rewrite.Job{Partition: p, Old: w.items(p)[:1]}).Segment.Empty())
+}
+
+// TestTheEndKeepsItsPlace: a consumer comes to the end of the chain whatever is gone there, so that its lag is 0.
+func TestTheEndKeepsItsPlace(t *testing.T) {
+	w := newWorld(t)
+	p := partition(1)
+	w.records(p, 5)
+	w.records(p, 5)
+	v := w.records(p, 5)
+	w.seal(p)
+	for range 2 { // the second time it is there already
+		w.do(rewrite.Job{Partition: p, Old: w.items(p), Clean: keep(5), CleanedTo: 15})
+		require.Equal(t, []batch.View{w.want[p][1], v.Hollow()}, w.read(p))
+	}
+	w.do(rewrite.Job{Partition: p, Old: w.items(p), Clean: keep(), CleanedTo: 15})
+	require.Equal(t, []batch.View{v.Hollow()}, w.read(p))
+	w.do(rewrite.Job{Partition: p, Old: w.items(p)})
+	require.Equal(t, []batch.View{v.Hollow()}, w.read(p))
+
+	// Once the chain goes on it goes, too.
+	w.records(p, 1)
+	w.seal(p)
+	w.do(rewrite.Job{Partition: p, Old: w.items(p), Clean: keep(15), CleanedTo: 16})
+	require.Equal(t, w.want[p][3:], w.read(p))
 }
 
 // TestTheEndKeepsTheProducers: whoever goes on with the chain takes them from its last segment.

@@ -34,6 +34,7 @@ type task struct {
 	kept  []pack.AbortedTxn      // whose markers are in the run
 	begun bool                   // the run has
 	last  [batch.HeaderSize]byte // of the last batch that was read
+	gone  bool                   // nothing is left of it
 }
 
 func (t *task) base() id.Offset { return t.Old[0].Base }
@@ -88,20 +89,29 @@ func (t *task) copyTo(ctx context.Context, w *packWriter) error {
 			}
 		}
 	}
+	if err := t.keepEnd(ctx, w); err != nil {
+		return err
+	}
 	if !t.begun {
-		needed, err := t.needed(ctx, w)
-		if err != nil {
-			return err
-		}
-		if !needed {
-			t.segment = t.empty()
-			return nil
-		}
-		if err := t.append(ctx, w, batch.View(t.last[:]).Hollow()); err != nil {
-			return err
-		}
+		t.segment = t.empty()
+		return nil
 	}
 	return w.end(t, t.states, t.kept)
+}
+
+// keepEnd leaves a batch without records where the chain ends if all of its last one is gone: consumers
+// come as far as the last batch that they are given, and their lag would stay above 0. The run that it
+// is in also has the producers, for those who seal what follows and for those who take the
+// partition over.
+func (t *task) keepEnd(ctx context.Context, w *packWriter) error {
+	if !t.gone {
+		return nil
+	}
+	end, _, _, err := w.cfg.Chain.End(ctx, t.Partition)
+	if err != nil || end > t.next() {
+		return err
+	}
+	return t.append(ctx, w, batch.View(t.last[:]).Hollow())
 }
 
 // readFooters reads what the old runs tell beside their batches.
@@ -156,7 +166,7 @@ func (t *task) add(ctx context.Context, w *packWriter, v batch.View) error {
 		if err != nil {
 			return fmt.Errorf("clean the batch at offset %d: %w", v.BaseOffset(), err)
 		}
-		if left == nil {
+		if t.gone = left == nil; t.gone {
 			return nil
 		}
 		if err := sameplace(v, left); err != nil {
@@ -205,16 +215,6 @@ func (t *task) keepAborted(v batch.View) {
 		}
 		t.aborted = t.aborted[1:]
 	}
-}
-
-// needed reports whether something of the old segments must stay: the end of the chain has the producers, for
-// those who seal what follows and for those who take the partition over.
-func (t *task) needed(ctx context.Context, w *packWriter) (bool, error) {
-	if len(t.states) == 0 {
-		return false, nil
-	}
-	end, _, _, err := w.cfg.Chain.End(ctx, t.Partition)
-	return end <= t.next(), err
 }
 
 // empty is the segment of a task of which nothing is left.

@@ -88,6 +88,13 @@ func (k *kafka) alter(topic, name, value string) {
 func (k *kafka) clean(topic string, end id.Offset) {
 	k.t.Helper()
 	k.alter(topic, "min.cleanable.dirty.ratio", "0")
+	k.awaitCleaned(topic, end)
+	k.alter(topic, "min.cleanable.dirty.ratio", "1")
+}
+
+// awaitCleaned waits until the cleaner has been everywhere below end.
+func (k *kafka) awaitCleaned(topic string, end id.Offset) {
+	k.t.Helper()
 	want := fmt.Sprintf("%s 0 %d", topic, end)
 	file := filepath.Join(k.node.Dir, "logs", "cleaner-offset-checkpoint")
 	require.Eventually(k.t, func() bool {
@@ -98,7 +105,6 @@ func (k *kafka) clean(topic string, end id.Offset) {
 		require.NoError(k.t, err)
 		return strings.Contains("\n"+string(b)+"\n", "\n"+want+"\n")
 	}, step, 50*time.Millisecond, "the cleaner's checkpoint does not say %q", want)
-	k.alter(topic, "min.cleanable.dirty.ratio", "1")
 }
 
 // awaitMarkers waits until no transaction is open: markers are written after the producer's request is answered.
@@ -152,8 +158,15 @@ func (k *kafka) batches(topic string, from id.Offset) (vs []batch.View) {
 // consumed is what a new read_committed consumer is given below end.
 func (k *kafka) consumed(topic string, end id.Offset) (lines []string) {
 	k.t.Helper()
-	c := k.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	return k.consumedAt(topic, end, kgo.ReadCommitted())
+}
+
+func (k *kafka) consumedAt(topic string, end id.Offset, level kgo.IsolationLevel) (lines []string) {
+	k.t.Helper()
+	c, err := kgo.NewClient(kgo.SeedBrokers(k.node.Addr), kgo.FetchIsolationLevel(level),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}))
+	require.NoError(k.t, err)
+	defer c.Close()
 	ctx := k.within()
 	for {
 		fetches := c.PollFetches(ctx)
