@@ -1,13 +1,21 @@
 package collect
 
 import (
+	"bytes"
+	"compress/gzip"
+	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
+
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func encodeMarks(t testing.TB, marks ...mark) []byte {
 	w := &marksWriter{max: 1 << 20}
@@ -48,6 +56,48 @@ func TestMarksComeBack(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
+// TestMarksGolden: what an earlier build has written is read. What is written is compared decompressed
+// only: how well gzip compresses is its own affair.
+func TestMarksGolden(t *testing.T) {
+	const file = "testdata/marks_v1.hex"
+	want := goldenMarks()
+	if *update {
+		require.NoError(t, os.WriteFile(file, []byte(hex.EncodeToString(encodeMarks(t, want...))+"\n"), 0o644))
+	}
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	stored, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	require.NoError(t, err)
+	got, err := decodeMarks(stored)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+
+	written := encodeMarks(t, want...)
+	require.Equal(t, stored[:marksHead], written[:marksHead])
+	require.Equal(t, stored[len(stored)-marksTail:len(stored)-4], written[len(written)-marksTail:len(written)-4])
+	require.Equal(t, inflate(t, stored), inflate(t, written))
+}
+
+// goldenMarks has one of each kind, and since and size at their bounds.
+func goldenMarks() []mark {
+	topic := "00112233-4455-6677-8899-aabbccddeeff"
+	return []mark{
+		{key: kindItem + topic + "/0000000003/00000000000000000010/v1", since: 1767225600000},
+		{key: kindItem + topic + "/0000000003/00000000000000000020/v2"},
+		{key: kindChain + topic + "/0000000003", since: 1},
+		{key: kindObject + "packs/2026/01/02/1-1767312000000-abcdefghijklmnop.pack", since: 1767225600000, size: 1<<63 - 1},
+		{key: kindWAL + "wal/session/1.pack", since: 1<<63 - 1, size: 1 << 20},
+	}
+}
+
+func inflate(t *testing.T, encoded []byte) []byte {
+	zip, err := gzip.NewReader(bytes.NewReader(encoded[marksHead : len(encoded)-marksTail]))
+	require.NoError(t, err)
+	b, err := io.ReadAll(zip)
+	require.NoError(t, err)
+	return b
+}
+
 func TestMarksMustBeInOrder(t *testing.T) {
 	w := &marksWriter{max: 1 << 20}
 	require.NoError(t, w.add(mark{key: "b"}))
@@ -75,6 +125,7 @@ func TestEveryDamageToMarksIsFound(t *testing.T) {
 // what decodes to the same.
 func FuzzMarks(f *testing.F) {
 	f.Add(encodeMarks(f, someMarks()[:5]...))
+	f.Add(encodeMarks(f, goldenMarks()...))
 	f.Add([]byte(marksMagic))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		marks, err := decodeMarks(b)
