@@ -3,12 +3,15 @@ package collect
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,7 +93,7 @@ func goldenMarks() []mark {
 	}
 }
 
-func inflate(t *testing.T, encoded []byte) []byte {
+func inflate(t testing.TB, encoded []byte) []byte {
 	zip, err := gzip.NewReader(bytes.NewReader(encoded[marksHead : len(encoded)-marksTail]))
 	require.NoError(t, err)
 	b, err := io.ReadAll(zip)
@@ -121,19 +124,53 @@ func TestEveryDamageToMarksIsFound(t *testing.T) {
 	require.ErrorIs(t, err, ErrVersion)
 }
 
-// FuzzMarks: whatever the bytes, decoding ends; what it returns is in order and is encoded to
-// what decodes to the same.
+// FuzzMarks: whatever the bytes, also with a checksum that is right, decoding ends; what it returns
+// is in order and is encoded to what decodes to the same.
 func FuzzMarks(f *testing.F) {
 	f.Add(encodeMarks(f, someMarks()[:5]...))
 	f.Add(encodeMarks(f, goldenMarks()...))
 	f.Add([]byte(marksMagic))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		marks, err := decodeMarks(b)
-		if err != nil || len(marks) == 0 {
-			return
+		comesBack(t, b)
+		if len(b) > 4 {
+			comesBack(t, checked(b[:len(b)-4]))
 		}
-		again, err := decodeMarks(encodeMarks(t, marks...))
-		require.NoError(t, err)
-		require.Equal(t, marks, again)
 	})
+}
+
+// FuzzMarkEntries does so behind the compression and the checksum.
+func FuzzMarkEntries(f *testing.F) {
+	add := func(marks ...mark) { f.Add(inflate(f, encodeMarks(f, marks...)), uint64(len(marks))) }
+	add(someMarks()[:5]...)
+	add(goldenMarks()...)
+	f.Fuzz(func(t *testing.T, entries []byte, count uint64) {
+		var b bytes.Buffer
+		b.WriteString(marksMagic)
+		b.Write([]byte{marksVersion, 0, 0, 0})
+		zip, err := gzip.NewWriterLevel(&b, gzip.NoCompression)
+		require.NoError(t, err)
+		_, err = zip.Write(entries)
+		require.NoError(t, errors.Join(err, zip.Close()))
+		comesBack(t, checked(binary.LittleEndian.AppendUint64(b.Bytes(), count)))
+	})
+}
+
+// checked returns b with its checksum behind it.
+func checked(b []byte) []byte {
+	b = slices.Clip(b)
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func comesBack(t *testing.T, b []byte) {
+	marks, err := decodeMarks(b)
+	if err != nil {
+		require.True(t, errors.Is(err, ErrCorrupt) || errors.Is(err, ErrVersion), "%v", err)
+		return
+	}
+	if len(marks) == 0 {
+		return
+	}
+	again, err := decodeMarks(encodeMarks(t, marks...))
+	require.NoError(t, err)
+	require.Equal(t, marks, again)
 }
