@@ -142,6 +142,9 @@ func collectedTables(r collect.Report, dryRun bool) []*table {
 	t := newTable("KIND", "KEPT", "SIZE", "SUPERFLUOUS", "SIZE", "REMOVED", "SIZE")
 	t.title = fmt.Sprintf("removed %d objects of %s and %d items of chains",
 		r.Removed().Objects, humanize.IBytes(uint64(r.Removed().Bytes)), r.Items.Removed)
+	if r.Late {
+		t.title += "; time was over before all was removed that is due: run it again"
+	}
 	if dryRun {
 		t.title = fmt.Sprintf("%d items and objects would be removed", r.Due)
 	}

@@ -13,11 +13,21 @@
 // Why nothing is removed that is named: a name is given to an object within
 // chain.CommitWithin from the beginning of its upload, once and to that upload alone. Who was
 // found without a name a grace ago, which is longer, and again since, will have none. The
-// same holds for items that are built on. WAL objects have no such bound while their stream
+// same holds for items that are built on: who has read a chain in which an item counted did so
+// before the first of these looks, and is done within chain.CommitWithin, so before the last one
+// began and whatever time its removals take; who reads it later finds that the item does not count,
+// and items that are fully covered, or below the log start, never count again as they are. So the
+// grace must exceed chain.CommitWithin, and Margin is for clocks and for writes that
+// arrive late. WAL objects have no such bound while their stream
 // is open, so those of an open stream are kept. No clock counts but the object store's, and
 // both times are given to objects that are written for it, so that a look may be paused
 // wherever it is: an earlier begin and later marks only make it more careful. For the same
 // reason looks may run beside each other.
+//
+// Even so nobody removes by an old look. The removals end chain.CommitWithin after the look began, by
+// the monotonic clock, which is read right before each of them; the next look goes on (Report.Late).
+// A look that takes longer than that removes nothing. The items of a partition go in the order of their
+// bases, and a failure ends all removals.
 //
 // Commit points: each removal on its own, with the item's version as a condition; it is right
 // whether or not others follow. A crash leaves what the next look finds, and marks that it

@@ -23,8 +23,8 @@ import (
 // removers is how many objects are removed at once.
 const removers = 16
 
-// itemsAtOnce is how many items of a chain are removed in one write.
-const itemsAtOnce = 100
+// errLate: the look is too long ago to remove anything because of it.
+var errLate = errors.New("the look is too long ago")
 
 func chainKey(p id.Partition) string {
 	return fmt.Sprintf("%s%s/%010d", kindChain, p.Topic, p.Index)
@@ -70,8 +70,9 @@ func (r *run) isDue(m mark) bool {
 func (r *run) waits(m mark) bool { return m.key[:1] == kindObject && r.waiting.has(m.key[1:]) }
 
 // remove removes what is due: items of chains, then what stands for the chains of topics that
-// are gone, then objects. If an item cannot be removed, no object is: whoever finds the item
-// finds its records.
+// are gone, then objects. If an item cannot be removed, no object is, nor an item behind it:
+// whoever finds the item finds its records. When the time for removals is over it ends as if all
+// were done; the next look goes on.
 func (r *run) remove(ctx context.Context) error {
 	encoded, err := r.marks.finish()
 	if err != nil || encoded == nil {
@@ -82,7 +83,9 @@ func (r *run) remove(ctx context.Context) error {
 		return err
 	}
 	r.waiting.finish()
-	group, groupCtx := errgroup.WithContext(ctx)
+	removing, cancel := context.WithDeadlineCause(ctx, r.until, errLate)
+	defer cancel()
+	group, groupCtx := errgroup.WithContext(removing)
 	group.SetLimit(removers)
 	rm := &removal{r: r, objects: group, every: interval(r.cfg.Rate)}
 	for err == nil {
@@ -92,21 +95,33 @@ func (r *run) remove(ctx context.Context) error {
 		}
 	}
 	if errors.Is(err, io.EOF) {
-		err = rm.flush(groupCtx)
+		err = nil
 	}
 	if failed := group.Wait(); failed != nil { // it has ended groupCtx
-		return failed
+		err = failed
+	}
+	if err != nil && ctx.Err() == nil && (errors.Is(err, errLate) || errors.Is(context.Cause(removing), errLate)) {
+		r.report.Late = true
+		r.cfg.Logger.Warn("the collector had no time to remove all that is due; a later look goes on",
+			"look", r.report.Look, "due", r.report.Due, "removed", rm.done.Load(), "within", chain.CommitWithin, "error", err)
+		return nil
 	}
 	return err
+}
+
+// inTime fails with errLate if nothing may be removed any more: the end of a context may be noticed
+// late by a process that was stopped.
+func (r *run) inTime() error {
+	if !time.Now().Before(r.until) {
+		return errLate
+	}
+	return nil
 }
 
 // removal is the removals under way.
 type removal struct {
 	r       *run
 	objects *errgroup.Group
-
-	partition id.Partition
-	items     []chain.Item // of partition, to be removed
 
 	every time.Duration // from one removal to the next
 	next  time.Time
@@ -123,8 +138,8 @@ func interval(rate float64) time.Duration {
 	return time.Duration(float64(time.Second) / rate)
 }
 
-// wait waits for the turn of n removals.
-func (rm *removal) wait(ctx context.Context, n int) error {
+// wait waits for the turn of a removal.
+func (rm *removal) wait(ctx context.Context) error {
 	if rm.every == 0 {
 		return ctx.Err()
 	}
@@ -133,56 +148,46 @@ func (rm *removal) wait(ctx context.Context, n int) error {
 		rm.next = now
 	}
 	wait := rm.next.Sub(now)
-	rm.next = rm.next.Add(time.Duration(n) * rm.every)
+	rm.next = rm.next.Add(rm.every)
 	return pause.For(ctx, wait)
 }
 
-// take removes what is marked, or puts it among what is removed together.
+// take removes what is marked; objects at the same time as others.
 func (rm *removal) take(ctx context.Context, m mark) error {
 	rm.r.report.Due++
 	if rm.r.cfg.DryRun {
 		return nil
 	}
 	if strings.HasPrefix(m.key, kindItem) {
-		p, item, err := parseItem(m.key)
-		if err != nil {
-			return err
-		}
-		if p != rm.partition || len(rm.items) == itemsAtOnce {
-			if err := rm.flush(ctx); err != nil {
-				return err
-			}
-		}
-		rm.partition, rm.items = p, append(rm.items, item)
-		return nil
-	}
-	if err := rm.flush(ctx); err != nil {
-		return err
+		return rm.item(ctx, m.key)
 	}
 	if strings.HasPrefix(m.key, kindChain) {
 		return rm.forget(ctx, m.key)
 	}
-	if err := rm.wait(ctx, 1); err != nil {
+	if err := rm.wait(ctx); err != nil {
 		return err
 	}
 	rm.objects.Go(func() error { return rm.object(ctx, m) })
 	return nil
 }
 
-// flush removes the items that are together.
-func (rm *removal) flush(ctx context.Context) error {
-	if len(rm.items) == 0 {
-		return nil
-	}
-	if err := rm.wait(ctx, len(rm.items)); err != nil {
+// item removes an item of a chain, after those below it: marks come in the order of their keys.
+func (rm *removal) item(ctx context.Context, key string) error {
+	p, item, err := parseItem(key)
+	if err != nil {
 		return err
 	}
-	if err := rm.r.c.chains.Remove(ctx, rm.partition, rm.items); err != nil {
+	if err := rm.wait(ctx); err != nil {
 		return err
 	}
-	rm.r.report.Items.Removed += int64(len(rm.items))
-	rm.r.cfg.Progress("items and objects removed", rm.done.Add(int64(len(rm.items))))
-	rm.items = rm.items[:0]
+	if err := rm.r.inTime(); err != nil {
+		return err
+	}
+	if err := rm.r.c.chains.Remove(ctx, p, []chain.Item{item}); err != nil {
+		return err
+	}
+	rm.r.report.Items.Removed++
+	rm.r.cfg.Progress("items and objects removed", rm.done.Add(1))
 	return nil
 }
 
@@ -197,7 +202,10 @@ func (rm *removal) forget(ctx context.Context, key string) error {
 	} else if err != nil {
 		return nil //nolint:nilerr // it was reported; what stands for it stays
 	}
-	if err := rm.wait(ctx, 1); err != nil {
+	if err := rm.wait(ctx); err != nil {
+		return err
+	}
+	if err := rm.r.inTime(); err != nil {
 		return err
 	}
 	if err := rm.r.c.chains.Forget(ctx, p); err != nil {
@@ -214,6 +222,9 @@ func (rm *removal) object(ctx context.Context, m mark) error {
 		store = rm.r.cfg.WAL
 	}
 	key := m.key[1:]
+	if err := rm.r.inTime(); err != nil {
+		return err
+	}
 	if err := store.Delete(ctx, key); err != nil {
 		return err
 	}

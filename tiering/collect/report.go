@@ -59,8 +59,11 @@ type Report struct {
 	Chains    Items     `json:"chains"`  // of topics that are gone
 	Uploads   Items     `json:"uploads"` // unfinished; Superfluous are those that are old enough
 	// Due is how many items, chains and objects have been superfluous for the grace; without
-	// a failure, and but for a dry run, all of them were removed.
+	// a failure, and but for a dry run or if Late, all of them were removed.
 	Due int64 `json:"due"`
+	// Late tells that the time for removals was over before all that is due was removed. Due then
+	// counts what the run has come to.
+	Late bool `json:"late"`
 	// Deferred is how many superfluous things found no place in the marks.
 	Deferred int64    `json:"deferred"`
 	Damaged  []Damage `json:"damaged"`

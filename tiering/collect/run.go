@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/tiering/chain"
 )
 
 // ObjectPrefix begins the names of the collector's own objects.
@@ -28,6 +29,7 @@ type run struct {
 	cfg    Config
 	report Report
 
+	until time.Time       // when the time for removals is over, by the monotonic clock
 	began time.Time       // by the object store; by Config.Now in a dry run
 	own   []objstore.Info // of the collector's objects, as there were when the look began
 	prev  previous        // the marks of the look before
@@ -41,6 +43,7 @@ type run struct {
 
 // run does it all.
 func (r *run) run(ctx context.Context) error {
+	r.until = time.Now().Add(chain.CommitWithin) // before anything is looked at
 	if err := r.begin(ctx); err != nil {
 		return err
 	}

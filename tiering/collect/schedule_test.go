@@ -18,6 +18,7 @@ import (
 
 var (
 	schedules    = flag.Int("schedules", 600, "how many schedules to run; 150 at most with -short")
+	scheduleFrom = flag.Uint64("schedules-from", 1, "the seed of the first of them")
 	scheduleSeed = flag.Uint64("schedule-seed", 0, "run the schedule of this seed alone")
 )
 
@@ -45,8 +46,9 @@ func TestSchedules(t *testing.T) {
 		for range 4 {
 			t.Run("", func(t *testing.T) {
 				t.Parallel()
-				for seed := next.Add(1); seed <= int64(n); seed = next.Add(1) {
-					w, err := runSchedule(t, uint64(seed))
+				for i := next.Add(1); i <= int64(n); i = next.Add(1) {
+					seed := *scheduleFrom + uint64(i-1)
+					w, err := runSchedule(t, seed)
 					if err != nil {
 						t.Fatalf("schedule %d: %v\nto run it alone: go test ./tiering/collect -run TestSchedules -schedule-seed %d", seed, err, seed)
 					}
@@ -56,7 +58,7 @@ func TestSchedules(t *testing.T) {
 		}
 	})
 	require.Greater(t, removed.Load(), int64(n), "collectors that remove nothing prove nothing")
-	t.Logf("%d objects and items removed in %d schedules", removed.Load(), n)
+	t.Logf("%d objects and items removed in %d schedules from %d on", removed.Load(), n, *scheduleFrom)
 }
 
 func schedule(t *testing.T, seed uint64) error {

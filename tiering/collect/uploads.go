@@ -8,7 +8,8 @@ import (
 )
 
 // uploads ends the unfinished uploads that have begun a grace before this look. An upload that is
-// still under way then fails and is begun anew: its object is not there before it has ended.
+// still under way then fails and is begun anew: its object is not there before it has ended. There is
+// no bound as for removals: one that is old enough stays so.
 func (r *run) uploads(ctx context.Context) error {
 	for _, p := range r.places() {
 		for u, err := range objstore.Unfinished(ctx, p.store) {
