@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sort"
@@ -41,23 +42,31 @@ func (s *Store) Items(ctx context.Context, p id.Partition) ([]Item, error) {
 // as they were before they were rewritten. It goes when no one can find it any more.
 //
 // What holds start is the first item that was rewritten and holds it, or else the last that
-// begins at or below it. A chain with a gap is damaged: the error wraps ErrGap, all items
-// count, and nothing may be removed of it.
+// begins at or below it. Of overlapping ones it is the first behind which there is no gap: what
+// began where one ends may be gone, covered by another since before the start moved into both.
+// A chain with a gap behind each is damaged: the error wraps ErrGap, all items count, and
+// nothing may be removed of it.
 func Canonical(items []Item, start id.Offset) (canonical, spare []Item, err error) {
 	if len(items) == 0 {
 		return nil, nil, nil
 	}
-	last := len(items) - 1
-	first := max(sort.Search(len(items), func(i int) bool { return items[i].Base > start })-1, 0)
-	for i := range first {
+	last := sort.Search(len(items), func(i int) bool { return items[i].Base > start }) - 1 // that begins at or below start
+	for i := range max(last, 0) {
 		if items[i].Rewritten && items[i].Next > start {
-			first = i
-			break
+			if canonical, spare, err = follow(items, i); err == nil {
+				return canonical, spare, nil
+			}
 		}
 	}
-	if items[first].Next <= start && first < last || items[first].Base > start {
-		return items, nil, fmt.Errorf("%w: nothing holds the log start %d", ErrGap, start)
+	if last < 0 || items[last].Next <= start && last < len(items)-1 {
+		err = cmp.Or(err, fmt.Errorf("%w: nothing holds the log start %d", ErrGap, start))
+		return items, nil, err
 	}
+	return follow(items, last)
+}
+
+// follow tells the items that count, if the one at first is the first of them.
+func follow(items []Item, first int) (canonical, spare []Item, err error) {
 	spare = append(spare, items[:first]...)
 	end := items[first].Base
 	for _, item := range items[first:] {

@@ -48,6 +48,8 @@ func TestCanonical(t *testing.T) {
 		"overlapping, the first counts":  {itemsOf(0, -20, 10, -30, 20, 30, 30, 40), 0, []id.Offset{0, 20, 30}, []id.Offset{10}},
 		"overlapping, start in both":     {itemsOf(0, -20, 10, -30, 20, 30, 30, 40), 15, []id.Offset{0, 20, 30}, []id.Offset{10}},
 		"overlapping, start in the last": {itemsOf(0, -20, 10, -30, 20, 30, 30, 40), 25, []id.Offset{10, 30}, []id.Offset{0, 20}},
+		"overlapping, one has a gap":     {itemsOf(0, -20, 10, -30, 20, -40, 40, 50), 25, []id.Offset{20, 40}, []id.Offset{0, 10}},
+		"overlapping, in the last of 3":  {itemsOf(0, -20, 10, -30, 20, -40, 30, 40, 40, 50), 25, []id.Offset{10, 30, 40}, []id.Offset{0, 20}},
 		"stale below the start":          {itemsOf(0, -10, 5, 10, 10, 20, 20, 30), 10, []id.Offset{10, 20}, []id.Offset{0, 5}},
 		"all replaced":                   {itemsOf(0, -30, 10, 20, 20, 30), 0, []id.Offset{0}, []id.Offset{10, 20}},
 	} {

@@ -84,7 +84,8 @@ func New(cfg Config) *Engine { return &Engine{cfg: cfg.withDefaults(), turn: mak
 // it concerns is in the results too.
 //
 // Each pack is looked at, written and put into the chains within chain.CommitWithin: right before it
-// is begun, the items of its jobs are read again, and those that have changed since are left out.
+// is begun, the items of its jobs are read again, and those that have changed since are left out; and
+// so are those that have changed when it is put into the chains.
 func (e *Engine) Rewrite(ctx context.Context, jobs []Job) ([]Result, error) {
 	results := make([]Result, len(jobs))
 	tasks := make([]*task, len(jobs))
@@ -190,6 +191,12 @@ func (e *Engine) look(ctx context.Context, group []*task) {
 func (e *Engine) commit(ctx context.Context, group []*task) error {
 	each(group, func(t *task) {
 		if t.out.Err != nil {
+			return
+		}
+		// The condition is only on the first item: if another has cleaned one of the others since, what is
+		// gone would come back.
+		if err := e.cfg.Chain.Unchanged(ctx, t.Partition, t.Old[1:]); err != nil {
+			t.fail(err)
 			return
 		}
 		if err := ctx.Err(); err != nil {

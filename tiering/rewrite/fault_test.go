@@ -15,6 +15,7 @@ import (
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/rewrite"
 )
@@ -236,4 +237,26 @@ func TestLimit(t *testing.T) {
 		bytes := float64(2*results[0].Segment.Length - 100)
 		require.InDelta(t, bytes/1000, time.Since(before).Seconds(), 0.01)
 	})
+}
+
+// TestNothingOldComesBack: while one engine copies segments, another has cleaned one that is not the
+// first of them. What it has removed must not come back with the copies.
+func TestNothingOldComesBack(t *testing.T) {
+	w := newWorld(t)
+	p := partition(1)
+	for range 3 {
+		w.records(p, 3)
+		w.seal(p)
+	}
+	old := w.items(p)
+	merging := cleaner(func(v batch.View) (batch.View, error) {
+		if v.BaseOffset() == 3 {
+			w.do(rewrite.Job{Partition: p, Old: old[1:2], Clean: keep()})
+		}
+		return v, nil
+	})
+	results, err := w.engine(w.table, w.objects).Rewrite(ctx, []rewrite.Job{{Partition: p, Old: old[:2], Clean: merging}})
+	require.NoError(t, err)
+	require.ErrorIs(t, results[0].Err, chain.ErrChanged)
+	require.Len(t, w.read(p), 2)
 }
