@@ -110,9 +110,10 @@ func (l *Log) recoverSealed(ctx context.Context) error {
 		return err
 	}
 	l.next, l.aborted.floor = end, end
-	last, filled, err := l.tiers.Chain.Filled(ctx, l.id, last)
-	if err != nil || !filled {
-		return err
+	if last.Empty() {
+		// The last segment is emptied once no producer has to be known from it. Those before may tell
+		// of transactions that have ended since.
+		return nil
 	}
 	run, err := l.sealedRun(ctx, last)
 	if err != nil {

@@ -93,9 +93,8 @@ func (s *Sealer) producers(ctx context.Context, p id.Partition) (states []produc
 
 // producersOf returns the producers of p as of the end of seg, a segment of its chain.
 func (s *Sealer) producersOf(ctx context.Context, p id.Partition, seg chain.Segment) ([]producers.State, error) {
-	seg, ok, err := s.cfg.Chain.Filled(ctx, p, seg)
-	if err != nil || !ok {
-		return nil, err
+	if seg.Empty() { // none, or one that became empty at the end: then nobody is known any more
+		return nil, nil
 	}
 	footer, err := s.cfg.Cold.Footer(ctx, seg.Object, seg.ObjectSize)
 	if err != nil {
