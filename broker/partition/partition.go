@@ -80,6 +80,7 @@ type Log struct {
 	next        id.Offset // log end offset: the next record's
 	committed   id.Offset // high watermark
 	coldBelow   id.Offset // see ColdBelow
+	unlearned   id.Offset // the chain's end at the recovery, until learnCleaned; then 0
 	bytes       int64     // committed since the log was opened, for waits
 	epochs      []pack.EpochStart
 	whole       bool // epochs has those of the packs too

@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/forebaylog/forebay/infra/id"
@@ -98,12 +99,41 @@ func (l *Log) ColdBelow() id.Offset {
 	return l.coldBelow
 }
 
-// cleaned raises ColdBelow.
+// cleaned raises ColdBelow. Of what is read from the chain its footers tell which transactions were
+// aborted: those in memory may have been compacted away.
 func (l *Log) cleaned(upTo id.Offset) {
 	l.mu.Lock()
 	l.coldBelow = max(l.coldBelow, upTo)
+	l.aborted.raise(upTo)
 	l.mu.Unlock()
 	l.found.forget()
+}
+
+// learnCleaned finds out, once after a recovery and not before a read of from needs it, below
+// which offset the chain lacks records that are still hot: they were compacted away before it.
+func (l *Log) learnCleaned(ctx context.Context, from id.Offset) error {
+	l.mu.Lock()
+	end := l.unlearned
+	l.mu.Unlock()
+	if from >= end {
+		return nil
+	}
+	upTo := id.Offset(0)
+	if hot, ok := l.tiers.Hot.HotStart(l.id); ok && hot < end {
+		for seg, err := range l.sealed(ctx, hot) {
+			switch {
+			case err != nil:
+				return fmt.Errorf("find out how far the chain was compacted: %w", err)
+			case seg.Rewritten && seg.Records < int64(seg.Next-seg.Base):
+				upTo = seg.Next
+			}
+		}
+	}
+	l.cleaned(upTo)
+	l.mu.Lock()
+	l.unlearned = 0
+	l.mu.Unlock()
+	return nil
 }
 
 // Cleaned says that the chain of a partition was compacted, up to an offset. From then on readers
