@@ -299,6 +299,33 @@ func TestAbortedCompactedAway(t *testing.T) {
 	}
 }
 
+// A read may begin where a segment began that was replaced by one from further below, and whose
+// item is still there: it is given what was left of it, not what was in it. Else a deleted key would come back
+// once its tombstone is gone.
+func TestSpareSegmentsOfCleanedAreNotRead(t *testing.T) {
+	r := newRig(t)
+	p := id.Partition{Topic: topic}
+	for i := range int64(4) {
+		r.putPlain(r.log(0), i)
+		r.seal()
+	}
+	items, err := chain.Open(r.table).Items(context.Background(), p)
+	require.NoError(t, err)
+	require.Len(t, items, 4)
+	kept := r.compacted(p, items, func(v batch.View) bool { return v.BaseOffset() == 3 })
+	r.set.Cleaned(p, 4)
+	for _, restarted := range []bool{false, true} {
+		if restarted {
+			r.restart()
+		}
+		for from := id.Offset(2); from >= 0; from-- {
+			f, err := r.log(0).Read(context.Background(), from, 1, false)
+			require.NoError(t, err)
+			require.Equal(t, [][]byte{kept[0]}, f.Batches, "from %d", from)
+		}
+	}
+}
+
 // An epoch is told of although nothing of it is left, and the producers of before are known when
 // the last segment has none.
 func TestEmptySegmentsAtRecovery(t *testing.T) {

@@ -109,7 +109,8 @@ func (l *Log) recoverSealed(ctx context.Context) error {
 	if err != nil || !sealed {
 		return err
 	}
-	l.next, l.aborted.floor, l.unlearned = end, end, end
+	l.next, l.aborted.floor = end, end
+	l.unlearn(end)
 	last, filled, err := l.tiers.Chain.Filled(ctx, l.id, last)
 	if err != nil || !filled {
 		return err

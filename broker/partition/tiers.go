@@ -3,7 +3,6 @@ package partition
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 
 	"github.com/forebaylog/forebay/infra/id"
@@ -76,7 +75,13 @@ func (l *Log) readSealed(ctx context.Context, from, limit id.Offset, maxBytes in
 // object has gone. It fails with chain.ErrNotSealed, or as f does.
 func (l *Log) inSealed(ctx context.Context, off id.Offset, f func(chain.Segment) error) (err error) {
 	for range sealedTries {
-		seg, ok := l.found.holding(off)
+		if err = l.learnCleaned(ctx, off); err != nil {
+			return err
+		}
+		seg, ok := l.cleanedAt(off)
+		if !ok {
+			seg, ok = l.found.holding(off)
+		}
 		if !ok {
 			if seg, err = l.tiers.Chain.Find(ctx, l.id, off); err != nil {
 				return err
@@ -86,66 +91,9 @@ func (l *Log) inSealed(ctx context.Context, off id.Offset, f func(chain.Segment)
 		if err = f(seg); !errors.Is(err, objstore.ErrNotFound) {
 			return err
 		}
-		l.found.forget()
+		l.unlearn(off + 1)
 	}
 	return err
-}
-
-// ColdBelow is the offset below which reads ask the chain before the hot tier, because the chain
-// was compacted since.
-func (l *Log) ColdBelow() id.Offset {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.coldBelow
-}
-
-// cleaned raises ColdBelow. Of what is read from the chain its footers tell which transactions were
-// aborted: those in memory may have been compacted away.
-func (l *Log) cleaned(upTo id.Offset) {
-	l.mu.Lock()
-	l.coldBelow = max(l.coldBelow, upTo)
-	l.aborted.raise(upTo)
-	l.mu.Unlock()
-	l.found.forget()
-}
-
-// learnCleaned finds out, once after a recovery and not before a read of from needs it, below
-// which offset the chain lacks records that are still hot: they were compacted away before it.
-func (l *Log) learnCleaned(ctx context.Context, from id.Offset) error {
-	l.mu.Lock()
-	end := l.unlearned
-	l.mu.Unlock()
-	if from >= end {
-		return nil
-	}
-	upTo := id.Offset(0)
-	if hot, ok := l.tiers.Hot.HotStart(l.id); ok && hot < end {
-		for seg, err := range l.sealed(ctx, hot) {
-			switch {
-			case err != nil:
-				return fmt.Errorf("find out how far the chain was compacted: %w", err)
-			case seg.Rewritten && seg.Records < int64(seg.Next-seg.Base):
-				upTo = seg.Next
-			}
-		}
-	}
-	l.cleaned(upTo)
-	l.mu.Lock()
-	l.unlearned = 0
-	l.mu.Unlock()
-	return nil
-}
-
-// Cleaned says that the chain of a partition was compacted, up to an offset. From then on readers
-// are not given the records from the hot tier that are gone from the chain. It may be called again
-// and again.
-func (s *Set) Cleaned(p id.Partition, upTo id.Offset) {
-	s.mu.RLock()
-	l, ok := s.logs[p]
-	s.mu.RUnlock()
-	if ok {
-		l.cleaned(upTo)
-	}
 }
 
 // segments remembers the segments of a chain that were found last, so that a reader who goes
