@@ -16,6 +16,10 @@ import (
 // maxMoves is how many log starts one record moves: below what a slot of the metadata log holds.
 const maxMoves = 1000
 
+// moveTime bounds the writing of one record: the metadata log, which goes on trying as long as it is let, lets
+// nobody else write meanwhile, and a broker that stops or whose table is away must not wait for it.
+const moveTime = 30 * time.Second
+
 // looked is what retention has found of a partition.
 type looked struct {
 	epoch id.Epoch // of the leader, as the decision was made
@@ -47,7 +51,10 @@ func (k *Keeper) Retain(ctx context.Context, ps []id.Partition) error {
 		}
 	}
 	for part := range slices.Chunk(moves, maxMoves) {
-		err = errors.Join(err, k.move(ctx, part))
+		moveErr := k.move(ctx, part)
+		if err = errors.Join(err, moveErr); moveErr != nil {
+			break // those that follow would wait as long
+		}
 	}
 	k.tell(ps, found)
 	return errors.Join(err, each(ctx, "empty chains", ps, func(ctx context.Context, i int, p id.Partition) error {
@@ -87,6 +94,8 @@ func (k *Keeper) look(ctx context.Context, p id.Partition, unsealed func(id.Part
 
 // move appends one record with those moves that still count.
 func (k *Keeper) move(ctx context.Context, moves []metalog.StartMove) error {
+	ctx, cancel := context.WithTimeout(ctx, moveTime)
+	defer cancel()
 	_, err := k.cfg.Update(ctx, func(img *metalog.Image) ([]metalog.Record, error) {
 		var still []metalog.StartMove
 		for _, m := range moves {

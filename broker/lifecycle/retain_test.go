@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -221,6 +222,27 @@ func TestRetainGoesOnAfterAnError(t *testing.T) {
 	delete(w.fail, "chain/"+topic.String()+"/1")
 	require.NoError(t, w.keeper.Retain(ctx, parts(3)))
 	require.Equal(t, id.Offset(10), w.start(part(1)))
+}
+
+// TestRetainOfATableThatIsAway: it does not hold the metadata log for as long as chains may be changed.
+func TestRetainOfATableThatIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		w := newWorld(t, 2*maxMoves, func(c *Config) {
+			c.Update = func(ctx context.Context, _ func(*metalog.Image) ([]metalog.Record, error)) (*metalog.Image, error) {
+				calls++
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+		})
+		for _, p := range parts(2 * maxMoves) {
+			w.seal(p, row{}.at(1, 99_500))
+		}
+		began := time.Now()
+		require.ErrorIs(t, w.keeper.Retain(t.Context(), parts(2*maxMoves)), context.DeadlineExceeded)
+		require.LessOrEqual(t, time.Since(began), time.Minute)
+		require.Equal(t, 1, calls)
+	})
 }
 
 func TestRetainEmptiesChains(t *testing.T) {

@@ -115,10 +115,12 @@ func (p *part) check(t *rapid.T, w *world, size int) reading {
 	for _, want := range p.log[p.start:] {
 		if next < len(all.records) && all.records[next].offset == want.offset {
 			require.Equal(t, want.seen(), all.records[next], "%s at %d", p.id, want.offset)
+			require.False(t, p.gone[want.offset], "%s at %d was gone and has come back", p.id, want.offset)
 			next++
 			continue
 		}
 		require.NotEmpty(t, p.mayBeGone(want, sealed, w.now.Load()), "%s lacks what must be there (sealed to %d): %+v", p.id, sealed, want)
+		p.gone[want.offset] = true
 	}
 	require.Equal(t, len(all.records), next, "%s has what was never appended", p.id)
 	p.checkMarkers(t, all)

@@ -50,6 +50,7 @@ type part struct {
 	epoch    map[id.Producer]int16
 	sequence map[id.Producer]int32
 	last     map[id.Producer]sent // the last batch of an idempotent producer
+	gone     map[id.Offset]bool   // what a reader has found removed
 }
 
 // sent is a batch that can be sent again.
@@ -62,7 +63,7 @@ type sent struct {
 func newPart(t *topic, index int32) *part {
 	return &part{
 		topic: t, id: id.Partition{Topic: t.id, Index: index}, open: map[id.Producer]id.Offset{}, epoch: map[id.Producer]int16{},
-		sequence: map[id.Producer]int32{}, last: map[id.Producer]sent{},
+		sequence: map[id.Producer]int32{}, last: map[id.Producer]sent{}, gone: map[id.Offset]bool{},
 	}
 }
 

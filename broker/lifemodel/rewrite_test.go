@@ -74,9 +74,12 @@ func (l *life) compact(ctx context.Context, p *part) error {
 	if !p.topic.compact {
 		return nil
 	}
-	_, err := compact.Run(ctx, compact.Config{Chain: l.w.chains, Cold: l.w.rewritten, Rewriter: l.w.engine, Now: l.w.clock}, p.id, p.start, compact.Settings{
+	stats, err := compact.Run(ctx, compact.Config{Chain: l.w.chains, Cold: l.w.rewritten, Rewriter: l.w.engine, Now: l.w.clock}, p.id, p.start, compact.Settings{
 		DeleteRetention: time.Duration(p.topic.tombstones) * time.Millisecond, SegmentBytes: 16 << 10,
 	})
+	if stats.Rewritten > 0 {
+		l.w.set.Cleaned(p.id, stats.End)
+	}
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -46,6 +47,9 @@ func (r *rig) compacted(p id.Partition, items []chain.Item, keep func(batch.View
 			aborted, states = append(aborted, run.Aborted...), run.Producers
 		}
 	}
+	aborted = slices.DeleteFunc(aborted, func(a pack.AbortedTxn) bool { // nobody hears of one whose marker is gone
+		return !slices.ContainsFunc(kept, func(v batch.View) bool { return v.BaseOffset() == a.Last })
+	})
 	chains := chain.Open(r.table)
 	if len(kept) > 0 {
 		var b bytes.Buffer
@@ -254,6 +258,72 @@ func TestCleaned(t *testing.T) {
 	f, err = l.Read(context.Background(), 3, 1<<20, false)
 	require.NoError(t, err)
 	require.Equal(t, id.Offset(4), batch.View(f.Batches[0]).BaseOffset())
+}
+
+// An aborted transaction and its marker are compacted away while both are still hot: a read of what is
+// committed gives neither its records nor word of it, which would hide what its producer committed afterwards.
+func TestAbortedCompactedAway(t *testing.T) {
+	for name, learn := range map[string]func(*rig){
+		"told of it":          func(r *rig) { r.set.Cleaned(id.Partition{Topic: topic}, 4) },
+		"restarted":           (*rig).restart,
+		"restarted, and told": func(r *rig) { r.restart(); r.set.Cleaned(id.Partition{Topic: topic}, 4) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.stop()
+			r.budget = 1 << 30
+			r.start()
+			p := id.Partition{Topic: topic}
+			for i, commit := range []bool{false, true} {
+				l := r.log(0)
+				g, _ := l.Verify(txnBatch(0, int32(i)), r.now, false)
+				require.NoError(t, tryAppend(l, txnBatch(0, int32(i)), g))
+				mark(t, l, 0, commit, false)
+			}
+			r.seal()
+			r.putPlain(r.log(0), 4)
+			items, err := chain.Open(r.table).Items(context.Background(), p)
+			require.NoError(t, err)
+			r.compacted(p, items, func(v batch.View) bool { return v.BaseOffset() >= 2 })
+			learn(r)
+			l := r.log(0)
+			require.Equal(t, id.Offset(0), l.HotStart(), "all is hot")
+			f, err := l.Read(context.Background(), 0, 1<<20, true)
+			require.NoError(t, err)
+			require.Equal(t, id.Offset(2), batch.View(f.Batches[0]).BaseOffset())
+			require.Empty(t, f.Aborted)
+			f, err = l.Read(context.Background(), 4, 1<<20, true)
+			require.NoError(t, err)
+			require.Equal(t, id.Offset(4), batch.View(f.Batches[0]).BaseOffset())
+		})
+	}
+}
+
+// A read may begin where a segment began that was replaced by one from further below, and whose
+// item is still there: it is given what was left of it, not what was in it. Else a deleted key would come back
+// once its tombstone is gone.
+func TestSpareSegmentsOfCleanedAreNotRead(t *testing.T) {
+	r := newRig(t)
+	p := id.Partition{Topic: topic}
+	for i := range int64(4) {
+		r.putPlain(r.log(0), i)
+		r.seal()
+	}
+	items, err := chain.Open(r.table).Items(context.Background(), p)
+	require.NoError(t, err)
+	require.Len(t, items, 4)
+	kept := r.compacted(p, items, func(v batch.View) bool { return v.BaseOffset() == 3 })
+	r.set.Cleaned(p, 4)
+	for _, restarted := range []bool{false, true} {
+		if restarted {
+			r.restart()
+		}
+		for from := id.Offset(2); from >= 0; from-- {
+			f, err := r.log(0).Read(context.Background(), from, 1, false)
+			require.NoError(t, err)
+			require.Equal(t, [][]byte{kept[0]}, f.Batches, "from %d", from)
+		}
+	}
 }
 
 // An epoch is told of although nothing of it is left. The producers of before do not come back: the

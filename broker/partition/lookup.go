@@ -122,9 +122,15 @@ func (l *Log) batchesFrom(ctx context.Context, ts int64) iter.Seq2[batch.View, e
 // segment that was replaced and collected: so only several rounds that get nowhere say that it is gone.
 func (l *Log) walk(ctx context.Context, sealed func(chain.Segment) (bool, error), hot func(journal.Entry) (bool, error)) error {
 	for at, tries := l.Watermarks().Start, 0; at < l.Watermarks().End; tries++ {
+		if err := l.learnCleaned(ctx, at); err != nil {
+			return err
+		}
 		from := at
 		more, err := l.look(ctx, &at, tries < walkTries, sealed, hot)
 		gone := errors.Is(err, journal.ErrNotHot) || errors.Is(err, objstore.ErrNotFound)
+		if errors.Is(err, objstore.ErrNotFound) {
+			l.unlearn(at + 1)
+		}
 		if !gone && (err != nil || !more) || at == from && tries >= walkTries {
 			return err
 		}
@@ -173,6 +179,12 @@ const walkTries = 3
 // sealed yields the segments of the chain from the one that holds offset from on.
 func (l *Log) sealed(ctx context.Context, from id.Offset) iter.Seq2[chain.Segment, error] {
 	return func(yield func(chain.Segment, error) bool) {
+		if seg, ok := l.cleanedAt(from); ok {
+			if !yield(seg, nil) {
+				return
+			}
+			from = seg.Next
+		}
 		for {
 			page, err := l.tiers.Chain.Segments(ctx, l.id, from, chainPage)
 			if err != nil {

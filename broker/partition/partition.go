@@ -69,9 +69,10 @@ type Tiers struct {
 
 // Log is one partition.
 type Log struct {
-	id    id.Partition
-	tiers *Tiers
-	found segments
+	id      id.Partition
+	tiers   *Tiers
+	found   segments
+	cleaned cleaned
 
 	mu          sync.Mutex
 	closed      bool
@@ -79,7 +80,6 @@ type Log struct {
 	start       id.Offset // log start offset
 	next        id.Offset // log end offset: the next record's
 	committed   id.Offset // high watermark
-	coldBelow   id.Offset // see ColdBelow
 	bytes       int64     // committed since the log was opened, for waits
 	epochs      []pack.EpochStart
 	whole       bool // epochs has those of the packs too

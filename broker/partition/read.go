@@ -41,6 +41,10 @@ func (l *Log) Read(ctx context.Context, from id.Offset, maxBytes int, committed 
 	if from >= limit {
 		return f, nil
 	}
+	if err := l.learnCleaned(ctx, from); err != nil {
+		return f, fmt.Errorf("read %s at %d: %w", l.id, from, err)
+	}
+	below := l.ColdBelow()
 	batches, err := l.readOn(ctx, from, limit, maxBytes)
 	if err != nil {
 		return f, fmt.Errorf("read %s at %d: %w", l.id, from, err)
@@ -61,6 +65,9 @@ func (l *Log) Read(ctx context.Context, from id.Offset, maxBytes int, committed 
 		if err != nil {
 			return Fetched{Watermarks: w}, fmt.Errorf("read %s at %d: %w", l.id, from, err)
 		}
+	}
+	if now := l.ColdBelow(); committed && now != below && from < now { // what is told of transactions is not of these batches
+		return l.Read(ctx, from, maxBytes, committed)
 	}
 	return f, nil
 }

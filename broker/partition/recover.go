@@ -110,6 +110,7 @@ func (l *Log) recoverSealed(ctx context.Context) error {
 		return err
 	}
 	l.next, l.aborted.floor = end, end
+	l.unlearn(end)
 	if last.Empty() {
 		// The last segment is emptied once no producer has to be known from it. Those before may tell
 		// of transactions that have ended since.

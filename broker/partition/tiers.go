@@ -75,7 +75,13 @@ func (l *Log) readSealed(ctx context.Context, from, limit id.Offset, maxBytes in
 // object has gone. It fails with chain.ErrNotSealed, or as f does.
 func (l *Log) inSealed(ctx context.Context, off id.Offset, f func(chain.Segment) error) (err error) {
 	for range sealedTries {
-		seg, ok := l.found.holding(off)
+		if err = l.learnCleaned(ctx, off); err != nil {
+			return err
+		}
+		seg, ok := l.cleanedAt(off)
+		if !ok {
+			seg, ok = l.found.holding(off)
+		}
 		if !ok {
 			if seg, err = l.tiers.Chain.Find(ctx, l.id, off); err != nil {
 				return err
@@ -85,37 +91,9 @@ func (l *Log) inSealed(ctx context.Context, off id.Offset, f func(chain.Segment)
 		if err = f(seg); !errors.Is(err, objstore.ErrNotFound) {
 			return err
 		}
-		l.found.forget()
+		l.unlearn(off + 1)
 	}
 	return err
-}
-
-// ColdBelow is the offset below which reads ask the chain before the hot tier, because the chain
-// was compacted since.
-func (l *Log) ColdBelow() id.Offset {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.coldBelow
-}
-
-// cleaned raises ColdBelow.
-func (l *Log) cleaned(upTo id.Offset) {
-	l.mu.Lock()
-	l.coldBelow = max(l.coldBelow, upTo)
-	l.mu.Unlock()
-	l.found.forget()
-}
-
-// Cleaned says that the chain of a partition was compacted, up to an offset. From then on readers
-// are not given the records from the hot tier that are gone from the chain. It may be called again
-// and again.
-func (s *Set) Cleaned(p id.Partition, upTo id.Offset) {
-	s.mu.RLock()
-	l, ok := s.logs[p]
-	s.mu.RUnlock()
-	if ok {
-		l.cleaned(upTo)
-	}
 }
 
 // segments remembers the segments of a chain that were found last, so that a reader who goes

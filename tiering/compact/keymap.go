@@ -92,7 +92,7 @@ func NewKeyMap(cfg MapConfig, keys int64) (*KeyMap, error) {
 	if keys > 0 {
 		n = min(n, max(minSlots, int64(float64(keys)/cfg.Load)+1))
 	}
-	return &KeyMap{cfg: cfg, slots: make([]entry, n), most: int(cfg.Load * float64(n))}, nil
+	return &KeyMap{cfg: cfg, slots: make([]entry, n), most: min(int(cfg.Load*float64(n)), int(n)-1)}, nil // one slot stays free, for find to end
 }
 
 // Put remembers o as the newest offset of key; it is above those that were put before. ok is

@@ -129,3 +129,20 @@ func TestKeyMapNeedsMemory(t *testing.T) {
 	_, err := compact.NewKeyMap(compact.MapConfig{Budget: 100}, 0)
 	require.ErrorContains(t, err, "log.cleaner.dedupe.buffer.size")
 }
+
+// TestKeyMapFilled: a look-up ends also in a map of which all may be used.
+func TestKeyMapFilled(t *testing.T) {
+	const slots = 64
+	m, err := compact.NewKeyMap(compact.MapConfig{Budget: slots * 24, Load: 1}, 0)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, m.Close()) }()
+	put := 0
+	for ok := true; ok; put++ {
+		ok, err = m.Put([]byte{byte(put)}, id.Offset(put))
+		require.NoError(t, err)
+	}
+	require.Equal(t, slots, put, "the last of them did not fit")
+	_, ok, err := m.Get([]byte("another"))
+	require.NoError(t, err)
+	require.False(t, ok)
+}
