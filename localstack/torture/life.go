@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,10 +31,11 @@ const (
 	lifeLimit    = 30 * time.Second // from the end of the fault until something must have been removed
 )
 
-// lifeArgs make brokers look often for what may go, be compacted or merged. Their own
+// lifeArgs make brokers seal often, so that there is something to be merged, and look often for what
+// may go, be compacted or merged. Their own
 // collectors look, too, but with the least grace that they take, so they remove nothing.
 var lifeArgs = []string{
-	"--collect-interval", "3s", "--collect-grace", "40m", "--set", "log.retention.check.interval.ms=1000",
+	"--segment-age", "1s", "--collect-interval", "3s", "--collect-grace", "40m", "--set", "log.retention.check.interval.ms=1000",
 	"--set", "log.cleaner.backoff.ms=1000", "--set", "forebay.merge.interval.ms=1000",
 }
 
@@ -57,11 +60,13 @@ func lifeOfData(ctx context.Context, e *env) error {
 	err = l.settle(ctx, e.cfg.patience)
 	awaiting, cancel := context.WithTimeout(ctx, lifeLimit)
 	defer cancel()
-	if !c.removedSome(awaiting) {
-		e.found(notAlive, "the collector has removed nothing by %s after the fault", lifeLimit)
+	merged, alive := c.awaitLife(awaiting)
+	if !alive {
+		e.found(notAlive, "%s after the fault, %d segments were merged by the brokers that run, and this many objects collected: %d", lifeLimit, merged, c.collected())
 	}
 	stop()
 	work.Wait()
+	e.rec.struck("segments merged", merged)
 	e.rec.struck("objects collected", c.objects)
 	e.rec.struck("items collected", c.items)
 	return errors.Join(err, c.failed)
@@ -117,21 +122,54 @@ func (c *collecting) look(ctx context.Context) (r collect.Report, err error) {
 	return r, nil
 }
 
-// removedSome waits until something was removed and reports whether it was before ctx ended.
-func (c *collecting) removedSome(ctx context.Context) bool {
+// collected is how many objects were removed so far.
+func (c *collecting) collected() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.objects
+}
+
+// awaitLife waits until objects were removed and segments merged, and reports whether both were before
+// ctx ended, and how many segments those brokers have merged that run.
+func (c *collecting) awaitLife(ctx context.Context) (merged int64, alive bool) {
 	for {
-		c.mu.Lock()
-		some := c.objects > 0
-		c.mu.Unlock()
-		if some {
-			return true
+		if n := c.merged(ctx); n > 0 {
+			merged = n
+		}
+		if merged > 0 && c.collected() > 0 {
+			return merged, true
 		}
 		select {
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(200 * time.Millisecond):
 		case <-ctx.Done():
-			return false
+			return merged, false
 		}
 	}
+}
+
+// merged is how many segments brokers say that they have merged since they were started; those
+// that do not answer count as none.
+func (c *collecting) merged(ctx context.Context) (sum int64) {
+	for _, b := range c.cluster.Brokers() {
+		text, err := b.Node().Metrics(ctx)
+		if err == nil {
+			sum += mergedOf(text)
+		}
+	}
+	return sum
+}
+
+// mergedOf finds the number of merged segments in a broker's metrics, 0 if it is not there.
+func mergedOf(metrics string) int64 {
+	for line := range strings.Lines(metrics) {
+		if number, ok := strings.CutPrefix(line, "forebay_merged_segments_total "); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+			if err == nil {
+				return int64(n)
+			}
+		}
+	}
+	return 0
 }
 
 // storeURL and tableURL name the services of a cluster as one broker finds them.

@@ -244,6 +244,11 @@ func TestLifeGoesByItsRules(t *testing.T) {
 	require.Equal(t, append(append([]string{}, lifeArgs...), "--x"), s.fit(config{args: []string{"--x"}}).args)
 }
 
+func TestMergedIsFoundInMetrics(t *testing.T) {
+	require.EqualValues(t, 12, mergedOf("# TYPE forebay_merged_segments_total counter\nforebay_merged_segments_total 12\nforebay_merged_bytes_total 5\n"))
+	require.Zero(t, mergedOf("forebay_merged_bytes_total 5\n"))
+}
+
 func TestLineLosesRepliesAndIsCut(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
