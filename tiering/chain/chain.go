@@ -157,15 +157,6 @@ func (s *Store) Find(ctx context.Context, p id.Partition, off id.Offset) (Segmen
 	return seg, nil
 }
 
-// Filled returns seg, of the chain of p, or else the last one before it that is not empty: what
-// its object tells of the partition as of its end, as the producers, still holds at the end of seg. There is none if ok is false.
-func (s *Store) Filled(ctx context.Context, p id.Partition, seg Segment) (filled Segment, ok bool, err error) {
-	for ok = true; ok && err == nil && seg.Empty(); {
-		seg, ok, err = s.floor(ctx, p, seg.Base-1)
-	}
-	return seg, ok && err == nil, err
-}
-
 // Segments returns, in order, the segments that hold from or what follows it, of the
 // next limit items of the chain, 0 for all: fewer than limit segments also where some
 // were replaced. There are none if and only if the chain ends at or below from.

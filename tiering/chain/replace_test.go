@@ -51,29 +51,10 @@ func TestReplaceByNothing(t *testing.T) {
 	seg, err := s.Find(ctx, p, 5)
 	require.NoError(t, err)
 	require.True(t, seg.Empty())
-	_, ok, err := s.Filled(ctx, p, seg)
-	require.NoError(t, err)
-	require.False(t, ok)
 	appendAll(t, s, link(p, 30, 40, "packs/e"))
 	seg, err = s.Find(ctx, p, 35)
 	require.NoError(t, err)
-	filled, ok, err := s.Filled(ctx, p, seg)
-	require.NoError(t, err)
-	require.True(t, ok)
-	require.Equal(t, seg, filled)
-}
-
-func TestFilledLooksBehindEmptySegments(t *testing.T) {
-	s, p, items := threeItems(t, kv.NewMem())
-	for _, item := range items[1:] {
-		require.NoError(t, s.Replace(ctx, p, []Item{item}, Segment{Base: item.Base, Next: item.Next, MaxTimestamp: -1}))
-	}
-	_, last, _, err := s.End(ctx, p)
-	require.NoError(t, err)
-	seg, ok, err := s.Filled(ctx, p, last)
-	require.NoError(t, err)
-	require.True(t, ok)
-	require.Equal(t, "packs/a", seg.Object)
+	require.Equal(t, "packs/e", seg.Object)
 }
 
 func TestReplaceRefuses(t *testing.T) {
