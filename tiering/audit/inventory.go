@@ -8,6 +8,7 @@ import (
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/collect"
 	"github.com/forebaylog/forebay/tiering/wal"
 )
 
@@ -55,17 +56,15 @@ const (
 
 // Names of objects that no other package tells.
 const (
-	identityName  = "cluster-id"
-	marksPrefix   = "collector/"
-	metalogPrefix = "metalog/"
-	probePrefix   = "probe/"
-	packSuffix    = ".pack"
-	indexSuffix   = ".index"
+	identityName = "cluster-id"
+	probePrefix  = "probe/"
+	packSuffix   = ".pack"
+	indexSuffix  = ".index"
 )
 
 // list notes which objects there are, and what those are there for that no chain or stream names.
 func (a *auditor) list(ctx context.Context) error {
-	snapshots, err := metalog.SnapshotObjects(ctx, a.cfg.Control)
+	snapshots, err := metalog.ReadSnapshots(ctx, a.cfg.Control)
 	if err != nil {
 		if err := a.damaged(ctx, "metadata", err); err != nil {
 			return err
@@ -77,7 +76,7 @@ func (a *auditor) list(ctx context.Context) error {
 		}
 		a.objects[info.Key] = &object{size: info.Size, kind: kindByName(info.Key)}
 	}
-	for _, name := range snapshots {
+	for _, name := range snapshots.Objects() {
 		if o := a.object(name); o.size >= 0 {
 			o.kind = snapshot
 		}
@@ -90,11 +89,11 @@ func kindByName(name string) kind {
 	switch {
 	case name == identityName, name == wal.ObjectPrefix+identityName:
 		return identity
-	case strings.HasPrefix(name, marksPrefix):
+	case strings.HasPrefix(name, collect.ObjectPrefix):
 		return marks
 	case strings.HasPrefix(name, chain.ObjectPrefix) && strings.HasSuffix(name, packSuffix),
 		strings.HasPrefix(name, wal.ObjectPrefix) && (strings.HasSuffix(name, packSuffix) || strings.HasSuffix(name, indexSuffix)),
-		strings.HasPrefix(name, metalogPrefix), strings.HasPrefix(name, probePrefix):
+		strings.HasPrefix(name, metalog.SnapshotPrefix), strings.HasPrefix(name, probePrefix):
 		return orphan
 	}
 	return unknown

@@ -20,6 +20,18 @@ func ReadSnapshots(ctx context.Context, store kv.Store) (Snapshots, error) {
 	return Snapshots{p}, err
 }
 
+// Objects returns the names of the snapshots in use: that which counts and the one before, as far as
+// there are any.
+func (s Snapshots) Objects() []string {
+	var names []string
+	for _, ref := range []snapshotRef{s.pointer.Current, s.pointer.Previous} {
+		if ref.Object != "" {
+			names = append(names, ref.Object)
+		}
+	}
+	return names
+}
+
 // Superfluous reports whether nobody uses the snapshot and nobody ever will: what is newer
 // than the current one may be about to become it.
 func (s Snapshots) Superfluous(object string) bool {
