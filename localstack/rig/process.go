@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"sync"
@@ -173,16 +172,6 @@ func (p *Process) Await(ctx context.Context, ready func(context.Context) error) 
 			return fmt.Errorf("await %s: %w; last: %w; output:\n%s", p.name, ctx.Err(), err, p.Output())
 		}
 	}
-}
-
-// FreeAddr returns a loopback address whose port was free a moment ago.
-func FreeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 // logLimit bounds the captured output of a process, in bytes.
