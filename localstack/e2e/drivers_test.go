@@ -189,9 +189,9 @@ func (java) offsetsForTime(ctx context.Context, addr, topic string, partitions i
 
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
-// stream starts a consumer and reads what it prints into the history. The process has
+// stream starts a consumer and reads what it prints into a history. The process has
 // ended, and all of its output is read, when read is closed.
-func stream(name string, cmd *exec.Cmd, h *history, lines func(n int)) (p *rig.Process, read <-chan struct{}, err error) {
+func stream(name string, cmd *exec.Cmd, to sink, lines func(n int)) (p *rig.Process, read <-chan struct{}, err error) {
 	in, out := io.Pipe()
 	cmd.Stdout = out
 	p, err = rig.StartProcess(name, cmd)
@@ -201,7 +201,7 @@ func stream(name string, cmd *exec.Cmd, h *history, lines func(n int)) (p *rig.P
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		h.read(in, lines)
+		readLines(in, to, lines)
 	}()
 	go func() {
 		<-p.Done()
