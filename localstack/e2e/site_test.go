@@ -92,8 +92,9 @@ func (s *site) close() error {
 	return s.cluster.Stop(leaveLimit)
 }
 
-// leaveLimit is how long a broker of a cluster may take to end: it gives its partitions away first.
-const leaveLimit = 25 * time.Second
+// leaveLimit is how long a broker of a cluster may take to end: it gives its partitions away first. It
+// is more than the broker allows itself, so that what a broker says of a late end is seen.
+const leaveLimit = 35 * time.Second
 
 func (s *site) output() string {
 	if s.node != nil {
