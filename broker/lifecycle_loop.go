@@ -64,7 +64,7 @@ func newLifecycleLoops(s *storage, chains *chain.Store) (*lifecycleLoops, error)
 			Chain: chains, Objects: b.cfg.Objects, Cold: l.bulk, Cluster: cluster, Session: session, Node: b.cfg.NodeID,
 			Now: b.cfg.Now, Limit: l.limit, Valid: b.valid, Logger: b.log,
 		}),
-		Bulk: l.bulk, Keys: func() compact.MapConfig {
+		Alone: b.cluster == nil, Bulk: l.bulk, Keys: func() compact.MapConfig {
 			return compact.MapConfig{Budget: l.settings().CleanerBuffer, Dir: spill, FS: b.cfg.FS}
 		},
 		ProducerExpiry: b.cfg.Storage.ProducerExpiry, Valid: b.valid, Now: b.cfg.Now, Logger: b.log,

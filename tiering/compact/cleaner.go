@@ -11,12 +11,14 @@ import (
 
 // Rules are what a Cleaner goes by.
 type Rules struct {
-	Keys *KeyMap   // sealed
-	End  id.Offset // the map holds all keys below it; what lies from there on is kept
+	Keys  *KeyMap   // sealed
+	Dirty id.Offset // the map begins here: what lies below has lost all that has a newer record below
+	End   id.Offset // the map holds all keys below it; what lies from there on is kept
 
-	Aborted         []producers.AbortedTxn // all whose markers lie above the log start
-	DeleteRetention time.Duration
-	Now             time.Time // of the pass
+	Aborted []producers.AbortedTxn // all whose markers lie above the log start
+	Now     time.Time              // of the pass
+	// Horizon is when a tombstone may go that is gone over now.
+	Horizon func() time.Time
 }
 
 // Cleaner takes out of batches what Kafka's log cleaner would. It is given the batches of a partition
@@ -52,7 +54,8 @@ func (c *Cleaner) clone() *Cleaner {
 
 // Clean returns what is left of v: v itself, untouched, if nothing has to change, a batch that is
 // valid until the next call, or nil. A marker is kept until all batches of its transaction are gone, and
-// then, as tombstones from the first pass on that goes over them, for the delete retention.
+// then, as tombstones from the first pass on that goes over them, up to its horizon. That counts in the
+// clean part only, and is set anew in the dirty one: there this pass may find what they hide.
 func (c *Cleaner) Clean(v batch.View) (batch.View, error) {
 	out, err := c.clean(v)
 	if err != nil {
@@ -73,6 +76,7 @@ func (c *Cleaner) clean(v batch.View) (batch.View, error) {
 		return nil, err
 	}
 	horizon, hasHorizon := v.DeleteHorizon()
+	hasHorizon = hasHorizon && v.LastOffset() < c.rules.Dirty
 	over := hasHorizon && horizon <= c.rules.Now.UnixMilli()
 	needHorizon := false
 	var s sifted
@@ -149,7 +153,7 @@ func (c *Cleaner) rebuild(v batch.View, setHorizon bool) (batch.View, error) {
 		c.builder.Rebuild(v)
 	}
 	if setHorizon {
-		c.builder.DeleteHorizon(c.rules.Now.Add(c.rules.DeleteRetention).UnixMilli())
+		c.builder.DeleteHorizon(c.rules.Horizon().UnixMilli())
 	}
 	i := 0
 	for r, err := range batch.Decode(v, 0) {
