@@ -1,11 +1,13 @@
 package broker
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/forebaylog/forebay/broker/lifecycle"
+	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/cold"
 	"github.com/forebaylog/forebay/tiering/collect"
@@ -13,16 +15,62 @@ import (
 	"github.com/forebaylog/forebay/tiering/seal"
 )
 
-// traffic counts records on their way in and out.
+// traffic counts records on their way in and out, in all and by topic.
 type traffic struct {
+	topicTraffic
+	topics sync.Map // id.Topic to *topicTraffic
+}
+
+// topicTraffic counts records on their way in and out.
+type topicTraffic struct {
 	producedRecords atomic.Int64
 	producedBytes   atomic.Int64 // of batches, as compressed
+	fetchedRecords  atomic.Int64
 	fetchedBytes    atomic.Int64
 }
 
-func (t *traffic) produced(v batch.View) {
-	t.producedRecords.Add(int64(v.Records()))
-	t.producedBytes.Add(int64(v.Length()))
+func (t *traffic) produced(topic id.Topic, v batch.View) {
+	for _, one := range []*topicTraffic{&t.topicTraffic, t.of(topic)} {
+		one.producedRecords.Add(int64(v.Records()))
+		one.producedBytes.Add(int64(v.Length()))
+	}
+}
+
+func (t *traffic) fetched(topic id.Topic, batches [][]byte, bytes int) {
+	records := int64(0)
+	for _, v := range batches {
+		records += int64(batch.View(v).Records())
+	}
+	for _, one := range []*topicTraffic{&t.topicTraffic, t.of(topic)} {
+		one.fetchedRecords.Add(records)
+		one.fetchedBytes.Add(int64(bytes))
+	}
+}
+
+// of returns the counts of a topic.
+func (t *traffic) of(topic id.Topic) *topicTraffic {
+	if known := t.peek(topic); known != nil {
+		return known
+	}
+	made, _ := t.topics.LoadOrStore(topic, &topicTraffic{})
+	return made.(*topicTraffic) //nolint:errcheck // nothing else is stored
+}
+
+// peek is of for a look: it returns nil for a topic without traffic.
+func (t *traffic) peek(topic id.Topic) *topicTraffic {
+	known, _ := t.topics.Load(topic)
+	counts, _ := known.(*topicTraffic)
+	return counts
+}
+
+// keep forgets the counts of the topics that are not to be kept.
+func (t *traffic) keep(kept func(id.Topic) bool) {
+	t.topics.Range(func(topic, _ any) bool {
+		if !kept(topic.(id.Topic)) { //nolint:errcheck // nothing else is stored
+			t.topics.Delete(topic)
+		}
+		return true
+	})
 }
 
 // storageMetric is one value that is read when metrics are collected.
@@ -56,6 +104,7 @@ var storageMetrics = []storageMetric{
 	counter("forebay_produced_records_total", "Records appended.", func(s *storage, _ snapshot) float64 { return float64(s.traffic.producedRecords.Load()) }),
 	counter("forebay_produced_bytes_total", "Bytes of record batches appended, as compressed.", func(s *storage, _ snapshot) float64 { return float64(s.traffic.producedBytes.Load()) }),
 	counter("forebay_fetched_bytes_total", "Bytes of record batches answered to fetches.", func(s *storage, _ snapshot) float64 { return float64(s.traffic.fetchedBytes.Load()) }),
+	counter("forebay_fetched_records_total", "Records answered to fetches, counted by whole batches.", func(s *storage, _ snapshot) float64 { return float64(s.traffic.fetchedRecords.Load()) }),
 	gauge("forebay_hot_segments", "Hot segments on disk.", func(_ *storage, v snapshot) float64 { return float64(v.hot.Segments) }),
 	gauge("forebay_hot_bytes", "Bytes of the hot segments.", func(_ *storage, v snapshot) float64 { return float64(v.hot.Bytes) }),
 	gauge("forebay_tail_bytes", "Bytes of the newest records held in memory.", func(_ *storage, v snapshot) float64 { return float64(v.hot.TailBytes) }),

@@ -36,12 +36,14 @@ type nodeFlags struct {
 	rack                string
 	storage             broker.Storage
 	lifecycle           broker.Lifecycle
+	metricsLimit        int
 	set                 []string
 }
 
 func (f *nodeFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.kafkaAddr, "kafka-addr", "127.0.0.1:9092", "address for Kafka clients, unless --listeners is given")
-	flags.StringVar(&f.adminAddr, "admin-addr", defaultAdmin, "address of /healthz, /readyz and /metrics; empty for none")
+	flags.StringVar(&f.adminAddr, "admin-addr", defaultAdmin, "address of /healthz, /readyz, /metrics and /metrics/detailed; empty for none")
+	flags.IntVar(&f.metricsLimit, "metrics-limit", 0, "how many partitions, topics, groups and offsets of groups, each, /metrics/detailed tells of (default 10000)")
 	flags.StringSliceVar(&f.listeners, "listeners", nil, "listeners as NAME://host:port, as Kafka's listeners")
 	flags.StringSliceVar(&f.advertisedListeners, "advertised-listeners", nil, "what clients are told, as NAME://host:port, as Kafka's advertised.listeners")
 	flags.Int32Var(&f.nodeID, "node-id", 1, "Kafka's node id")
@@ -97,7 +99,7 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 	if err != nil {
 		return err
 	}
-	cfg := broker.Config{NodeID: id.Broker(r.flags.nodeID), Rack: r.flags.rack, Storage: r.flags.storage, Lifecycle: r.flags.lifecycle, Logger: log}
+	cfg := broker.Config{NodeID: id.Broker(r.flags.nodeID), Rack: r.flags.rack, Storage: r.flags.storage, Lifecycle: r.flags.lifecycle, Logger: log, DetailedLimit: r.flags.metricsLimit}
 	if cfg.Listeners, err = parseListeners(r.flags); err != nil {
 		return err
 	}
