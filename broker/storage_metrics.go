@@ -1,13 +1,16 @@
 package broker
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/forebaylog/forebay/broker/lifecycle"
+	"github.com/forebaylog/forebay/broker/placement"
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/cold"
 	"github.com/forebaylog/forebay/tiering/collect"
@@ -88,6 +91,9 @@ type snapshot struct {
 
 	life    lifecycle.Stats
 	collect collect.Stats
+
+	img                 *metalog.Image
+	diskTotal, diskFree int64
 }
 
 func counter(name, help string, value func(*storage, snapshot) float64) storageMetric {
@@ -114,7 +120,7 @@ var storageMetrics = []storageMetric{
 	counter("forebay_sealed_packs_total", "Packs written.", func(_ *storage, v snapshot) float64 { return float64(v.seal.Packs) }),
 	gauge("forebay_seal_lag_bytes", "Bytes of rolled hot segments that are not sealed yet.", func(_ *storage, v snapshot) float64 { return float64(v.seal.LagBytes) }),
 	gauge("forebay_seal_lag_seconds", "Time since the oldest hot segment that is not sealed was begun.", sealLag),
-	gauge("forebay_seal_paused", "1 while sealing is paused (forebay.seal.enable).", func(s *storage, _ snapshot) float64 { return paused(s.sealer) }),
+	gauge("forebay_seal_paused", "1 while sealing is paused (forebay.seal.enable).", func(s *storage, _ snapshot) float64 { return truth(s.sealer.Paused()) }),
 	gauge("forebay_hot_budget_bytes", "Bytes of hot segments above which sealed ones are dropped.", func(s *storage, _ snapshot) float64 { return float64(s.sealer.DiskBudget()) }),
 	counter("forebay_pack_requests_total", "Requests to the object store for chunks of packs.", func(_ *storage, v snapshot) float64 { return float64(v.cache.Requests) }),
 	counter("forebay_pack_cache_hits_total", "Reads of chunks that were in memory.", func(_ *storage, v snapshot) float64 { return float64(v.cache.Hits) }),
@@ -131,6 +137,27 @@ var storageMetrics = []storageMetric{
 	counter("forebay_collector_removed_objects_total", "Objects that the collector removed.", func(_ *storage, v snapshot) float64 { return float64(v.collect.Removed.Objects) }),
 	counter("forebay_collector_removed_bytes_total", "Bytes of these.", func(_ *storage, v snapshot) float64 { return float64(v.collect.Removed.Bytes) }),
 	gauge("forebay_partitions", "Partitions led by this broker.", func(s *storage, _ snapshot) float64 { return float64(s.logs.Len()) }),
+	gauge("forebay_partitions_awaited", "Partitions that have come to this broker and are not served yet.", func(s *storage, _ snapshot) float64 { return float64(len(s.logs.Missing())) }),
+	gauge("forebay_partitions_leaderless", "Partitions without a live leader, as this broker sees it.", func(_ *storage, v snapshot) float64 { return float64(leaderless(v.img)) }),
+	gauge("forebay_brokers_live", "Live brokers, as this one sees them.", func(_ *storage, v snapshot) float64 { return float64(len(placement.Live(v.img))) }),
+	gauge("forebay_brokers_fenced", "Registered brokers that are dead or have left.", func(_ *storage, v snapshot) float64 {
+		return float64(len(v.img.Brokers()) - len(placement.Live(v.img)))
+	}),
+	gauge("forebay_seal_failures", "Rounds of sealing that failed in a row; 0 after one that succeeded.", func(_ *storage, v snapshot) float64 { return float64(v.seal.FailureStreak) }),
+	counter("forebay_corrupt_reads_total", "Batches and footers of packs that were found damaged and not served.", func(_ *storage, v snapshot) float64 { return float64(v.cache.Corrupt) }),
+	gauge("forebay_disk_bytes", "Size of the file system of the data directory; -1 if unknown.", func(_ *storage, v snapshot) float64 { return float64(v.diskTotal) }),
+	gauge("forebay_disk_free_bytes", "Bytes that are free there; -1 if unknown.", func(_ *storage, v snapshot) float64 { return float64(v.diskFree) }),
+}
+
+// newCommitTime registers the histogram of the group commit.
+func newCommitTime(reg prometheus.Registerer) (prometheus.Histogram, error) {
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "forebay_commit_seconds", Help: "Time from the append of a group's first batch until the group was durable.", Buckets: latencyBuckets,
+	})
+	if err := reg.Register(h); err != nil {
+		return nil, fmt.Errorf("register metrics of the group commit: %w", err)
+	}
+	return h, nil
 }
 
 // sealLag is in seconds.
@@ -139,13 +166,6 @@ func sealLag(s *storage, v snapshot) float64 {
 		return 0
 	}
 	return max(0, s.b.cfg.Now().Sub(v.seal.Oldest).Seconds())
-}
-
-func paused(s *seal.Sealer) float64 {
-	if s.Paused() {
-		return 1
-	}
-	return 0
 }
 
 // Describe implements prometheus.Collector.
@@ -157,7 +177,8 @@ func (s *storage) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (s *storage) Collect(metrics chan<- prometheus.Metric) {
-	v := snapshot{hot: s.journal.Stats(), seal: s.sealer.Stats(), cache: s.cold.Stats(), life: s.life.keeper.Stats(), collect: s.life.collect.Stats()}
+	v := snapshot{hot: s.journal.Stats(), seal: s.sealer.Stats(), cache: s.cold.Stats(), life: s.life.keeper.Stats(), collect: s.life.collect.Stats(), img: s.b.meta.Image()}
+	v.diskTotal, v.diskFree = volume(s.b.cfg.DataDir)
 	for _, m := range storageMetrics {
 		metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s, v))
 	}

@@ -112,7 +112,9 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 	defer func() { err = errors.Join(err, r.admin.close()) }()
 	registry := prometheus.NewRegistry()
 	losses := prometheus.NewCounter(prometheus.CounterOpts{Name: "forebay_session_losses_total", Help: "Times that this broker was declared dead by others and opened anew."})
-	registry.MustRegister(losses, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "forebay_build_info", Help: "1.", ConstLabels: prometheus.Labels{"version": versionString(), "go": runtime.Version()}})
+	build.Set(1)
+	registry.MustRegister(build, losses, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	parts, err := open(ctx, log, registry)
 	if err != nil {
