@@ -94,7 +94,9 @@ func (r *pass) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.cleaner = NewCleaner(Rules{Keys: keys, End: r.end, Aborted: r.aborted, DeleteRetention: r.set.DeleteRetention, Now: now})
+	r.cleaner = NewCleaner(Rules{
+		Keys: keys, End: r.end, Last: r.items[len(r.items)-1].Next - 1, Aborted: r.aborted, DeleteRetention: r.set.DeleteRetention, Now: now,
+	})
 	err = r.cleanAll(ctx)
 	r.stats.SpilledBytes = keys.Spilled()
 	return errors.Join(err, keys.Close())
