@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/txn"
 	"github.com/forebaylog/forebay/infra/id"
 )
@@ -39,7 +40,7 @@ func (b *Broker) groupShard(ctx context.Context, groupID string) (id.Partition, 
 	if err := b.createShards(ctx); err != nil {
 		return id.Partition{}, fmt.Errorf("find the shard of group %q: %w: %w", groupID, kerr.CoordinatorNotAvailable, err)
 	}
-	topic, ok := b.meta.Image().Topic(offsetsTopic)
+	topic, ok := b.meta.Image().Topic(admin.OffsetsTopic)
 	if !ok {
 		return id.Partition{}, fmt.Errorf("find the shard of group %q: %w", groupID, kerr.CoordinatorNotAvailable)
 	}

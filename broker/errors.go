@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"reflect"
@@ -10,11 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/forebaylog/forebay/broker/config"
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/partition"
-	"github.com/forebaylog/forebay/broker/placement"
-	"github.com/forebaylog/forebay/infra/kv"
-	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/infra/session"
 	"github.com/forebaylog/forebay/tiering/batch"
@@ -23,23 +19,13 @@ import (
 	"github.com/forebaylog/forebay/tiering/wal"
 )
 
-// translation maps the errors of the packages below to Kafka's. The first one that
-// errors.Is reports wins. An error of this package that means one Kafka error wraps
+// translation maps the errors of the packages below to Kafka's, after admin.KafkaError. The first
+// one that errors.Is reports wins. An error of this package that means one Kafka error wraps
 // that *kerr.Error and needs no line.
 var translation = []struct {
 	err   error
 	kafka *kerr.Error
 }{
-	{context.DeadlineExceeded, kerr.RequestTimedOut},
-	{context.Canceled, kerr.RequestTimedOut},
-	{kv.ErrUnknown, kerr.RequestTimedOut},
-	{kv.ErrTooLarge, kerr.InvalidRequest},
-	{metalog.ErrClosed, kerr.BrokerNotAvailable},
-	{config.ErrUnknown, kerr.InvalidConfig},
-	{config.ErrInvalid, kerr.InvalidConfig},
-	{config.ErrNotList, kerr.InvalidConfig},
-	{config.ErrReadOnly, kerr.InvalidRequest},
-	{placement.ErrTooFewBrokers, kerr.InvalidReplicationFactor},
 	{objstore.ErrNotFound, kerr.KafkaStorageError},
 
 	{batch.ErrTooLarge, kerr.MessageTooLarge},
@@ -84,7 +70,7 @@ func (b *Broker) kafkaError(err error, attrs ...any) *kerr.Error {
 
 // translate returns the Kafka error that stands for err, or nil.
 func translate(err error) *kerr.Error {
-	if ke := (*kerr.Error)(nil); errors.As(err, &ke) {
+	if ke := admin.KafkaError(err); ke != nil {
 		return ke
 	}
 	for _, t := range translation {

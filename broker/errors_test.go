@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/kv"
 )
 
@@ -49,12 +50,12 @@ func TestMessage(t *testing.T) {
 // As many partitions as one request may create fit into the metadata log.
 func TestMostPartitions(t *testing.T) {
 	n := startNode(t)
-	n.mustCreate(wantTopic("t", maxPartitions, 1))
+	n.mustCreate(wantTopic("t", admin.MaxPartitions, 1))
 	topic, ok := n.meta.Image().Topic("t")
 	require.True(t, ok)
-	require.Len(t, topic.Partitions, maxPartitions)
+	require.Len(t, topic.Partitions, admin.MaxPartitions)
 	req := kmsg.NewPtrCreatePartitionsRequest()
 	req.SetVersion(3)
-	req.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: "t", Count: 2 * maxPartitions}}
+	req.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: "t", Count: 2 * admin.MaxPartitions}}
 	require.NoError(t, kerr.ErrorForCode(ask(n, req, kmsg.NewPtrCreatePartitionsResponse()).Topics[0].ErrorCode))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/offsets"
@@ -54,7 +55,7 @@ type pendingWrite struct {
 
 // shardPartition is the partition of the shards' topic that a group hashes to.
 func (m *groups) shardPartition(groupID string) id.Partition {
-	t, ok := m.cfg.Image().Topic(offsetsTopic)
+	t, ok := m.cfg.Image().Topic(admin.OffsetsTopic)
 	if !ok {
 		return id.Partition{Index: -1}
 	}
