@@ -264,7 +264,7 @@ func (c *cluster) balance(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, tableTime)
 	defer cancel()
 	_, err := c.b.meta.Update(ctx, func(img *metalog.Image) ([]metalog.Record, error) {
-		records := placement.Records(img, placement.Rebalance(img, maxMoves))
+		records := placement.Records(img, append(placement.Drained(img, maxMoves), placement.Rebalance(img, maxMoves)...))
 		if changes := placement.Leaderless(img); len(changes) > 0 {
 			records = append(records, metalog.LeadersChanged{Changes: changes[:min(len(changes), takeover.MaxChanges)]})
 		}
