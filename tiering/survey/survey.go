@@ -173,7 +173,7 @@ func (v *View) Of(p id.Partition) (Position, bool) {
 	return at, ok
 }
 
-// ErrBeyond: the partition has no such offset.
+// ErrBeyond says that the partition has no such offset.
 var ErrBeyond = errors.New("offset out of range")
 
 // parallel calls f with each number below n, readers at a time.

@@ -163,4 +163,3 @@ func (v *View) Times(ctx context.Context, ps []id.Partition, at []id.Offset) ([]
 	})
 	return times, errors.Join(errs...)
 }
-
