@@ -73,7 +73,8 @@ func newLifecycleLoops(s *storage, chains *chain.Store) (*lifecycleLoops, error)
 	})
 	l.collect = collect.New(collect.Config{
 		Metadata: b.cfg.Metadata, Chains: b.cfg.Chains, Objects: b.cfg.Objects, Image: b.freshImage, Grace: b.cfg.Lifecycle.CollectGrace,
-		Now: b.cfg.Now, Logger: b.log,
+		AuditKept: func(*metalog.Image) time.Duration { return l.settings().AuditKept },
+		Now:       b.cfg.Now, Logger: b.log,
 	})
 	l.failures = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "forebay_lifecycle_failures_total", Help: "Rounds of retention and the like that failed, in part at least, and are tried again.",

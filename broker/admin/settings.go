@@ -2,6 +2,7 @@ package admin
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -82,4 +83,10 @@ func (s Settings) TopicLayers(img *metalog.Image, own map[string]string) config.
 		Resource: own, Source: config.DynamicTopic,
 		Broker: img.Config(s.node()), Cluster: img.Config(AllBrokers), Static: s.Static,
 	}
+}
+
+// AuditKept is how long it is kept who changed what, as the configs of all brokers have it: for those
+// who are no broker. What is negative is for ever.
+func AuditKept(img *metalog.Image) time.Duration {
+	return config.ResolveLifecycle(config.Layers{Source: config.DynamicBroker, Cluster: img.Config(AllBrokers)}).AuditKept
 }

@@ -61,6 +61,7 @@ func TestModel(t *testing.T) {
 				m, err := Load(ctx, c.store, c.objects)
 				require.NoError(rt, err)
 				requireEqualImages(t, model, m)
+				requireWholeHistory(rt, c, model.Version())
 				for _, l := range logs {
 					require.LessOrEqual(rt, l.Image().Version(), model.Version())
 				}
