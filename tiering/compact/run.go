@@ -43,6 +43,8 @@ func (c Config) withDefaults() Config {
 // Stats of a pass, named as those of Kafka's CleanerStats.
 type Stats struct {
 	Decision
+	Unstable   id.Offset // of the State that was decided by
+	FirstDirty int64     // likewise
 	Counts                                  // of the segments that were gone over
 	MapMessagesRead, MapBytesRead     int64 // of the dirty part, for the map
 	SpilledBytes                      int64 // of the map
@@ -120,6 +122,7 @@ func (r *pass) plan(ctx context.Context, now time.Time) error {
 		}
 		r.stats.Decision = Plan(state, r.set, now)
 	}
+	r.stats.Unstable, r.stats.FirstDirty = state.Unstable, state.FirstDirty
 	return nil
 }
 
