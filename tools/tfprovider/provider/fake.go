@@ -147,7 +147,7 @@ var formulas = map[string]map[string]string{
 	"aws_lambda_function":         {"id": "{function_name}", "arn": "arn:aws:lambda:{region}:{account}:function:{function_name}", "qualified_arn": "arn:aws:lambda:{region}:{account}:function:{function_name}:1"},
 	"aws_lambda_function_url":     {"id": "{function_name}", "function_url": "https://{#}.lambda-url.{region}.on.aws/"},
 	"aws_launch_template":         {"id": "lt-{#}", "arn": "arn:aws:ec2:{region}:{account}:launch-template/lt-{#}"},
-	"aws_lb":                      {"id": "{arn}", "arn": "arn:aws:elasticloadbalancing:{region}:{account}:loadbalancer/net/{name}/{#}", "dns_name": "{name}-{#}.elb.{region}.amazonaws.com", "zone_id": "Z{#}"},
+	"aws_lb":                      {"id": "{arn}", "arn": "arn:aws:elasticloadbalancing:{region}:{account}:loadbalancer/net/{name}/{#}", "arn_suffix": "net/{name}/{#}", "dns_name": "{name}-{#}.elb.{region}.amazonaws.com", "zone_id": "Z{#}"},
 	"aws_lb_listener":             {"id": "{arn}"},
 	"aws_lb_target_group":         {"id": "{arn}", "arn": "arn:aws:elasticloadbalancing:{region}:{account}:targetgroup/{name}/{#}", "arn_suffix": "targetgroup/{name}/{#}"},
 	"aws_network_interface":       {"id": "eni-{#}"},
