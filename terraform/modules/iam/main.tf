@@ -49,15 +49,19 @@ locals {
       { Sid = "CollectWAL", Action = ["s3:AbortMultipartUpload", "s3:DeleteObject"], Resource = local.wal },
       local.find_uploads,
     ]
+    sweep = [{ Sid = "ReleaseWAL", Action = ["s3:DeleteObject"], Resource = local.wal }]
+    api   = []
   }
 
-  # The tables of each job: group offsets are the brokers'.
+  # The tables of each job: group offsets are the brokers', and the API's, which resets them.
   tables = {
     broker     = ["control", "offsets"]
     node       = ["control", "offsets"]
     retention  = ["control"]
     compaction = ["control"]
     collector  = ["control"]
+    sweep      = ["control"]
+    api        = ["control", "offsets"]
   }
 
   common = concat(

@@ -152,7 +152,7 @@ resource "aws_lb_target_group" "any" {
   health_check {
     protocol            = "HTTP"
     port                = var.admin_port
-    path                = "/readyz"
+    path                = var.target_type == "ip" ? "/healthz" : "/readyz" # ECS ends tasks that fail here, also those that wait for their stores
     interval            = 10
     healthy_threshold   = 2
     unhealthy_threshold = 2

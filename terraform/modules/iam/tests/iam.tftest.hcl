@@ -27,8 +27,8 @@ run "only_the_collector_removes_packs" {
     error_message = "A right is given on everything."
   }
   assert {
-    condition     = alltrue([for job, p in output.policies : job == "broker" || job == "node" || !strcontains(p, "events-offsets")])
-    error_message = "Group offsets are the brokers'."
+    condition     = alltrue([for job, p in output.policies : contains(["broker", "node", "api"], job) || !strcontains(p, "events-offsets")])
+    error_message = "Group offsets are the brokers' and the API's."
   }
   assert {
     condition     = alltrue([for p in output.policies : !strcontains(p, "kms:")])

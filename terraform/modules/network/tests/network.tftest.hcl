@@ -33,6 +33,10 @@ run "each_broker_has_an_address" {
     error_message = "With the client's address kept a broker could not be led to itself."
   }
   assert {
+    condition     = aws_lb_target_group.any.health_check[0].path == "/readyz" && aws_lb_target_group.any.health_check[0].port == "8080"
+    error_message = "The first port leads to brokers that are ready."
+  }
+  assert {
     condition     = aws_lb.this.internal && aws_lb.this.enable_deletion_protection
     error_message = "Internal and protected unless told otherwise."
   }
@@ -61,12 +65,17 @@ run "nothing_is_open" {
 run "a_zone_of_ones_own" {
   variables {
     zone_id         = "Z123"
+    target_type     = "ip"
     route_table_ids = []
   }
 
   assert {
     condition     = output.bootstrap == "kafka.example.internal:9092" && output.advertised["2"] == "kafka.example.internal:9094"
     error_message = "Addresses are in the zone: ${output.bootstrap}"
+  }
+  assert {
+    condition     = aws_lb_target_group.any.health_check[0].path == "/healthz"
+    error_message = "ECS would end brokers that wait for their stores."
   }
   assert {
     condition     = aws_route53_record.this[0].name == "kafka.example.internal" && length(aws_vpc_endpoint.this) == 0
