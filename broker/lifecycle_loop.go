@@ -59,15 +59,14 @@ func newLifecycleLoops(s *storage, chains *chain.Store) (*lifecycleLoops, error)
 	}
 	l.keeper = lifecycle.New(lifecycle.Config{
 		Image: b.meta.Image, Update: b.meta.Update, Topic: func(t *metalog.Topic) *config.Effective { return b.topicConfig(t).Effective },
-		Chain: chains, Cold: s.cold, Unsealed: func() func(id.Partition, id.Offset) int64 { return extentsOf(s.journal.Segments()).bytes },
+		Chains: s.chains, Cold: s.cold, Unsealed: func() func(id.Partition, id.Offset) int64 { return extentsOf(s.journal.Segments()).bytes },
 		Rewriter: rewrite.New(rewrite.Config{
 			Chain: chains, Objects: b.cfg.Objects, Cold: l.bulk, Cluster: cluster, Session: session, Node: b.cfg.NodeID,
 			Now: b.cfg.Now, Limit: l.limit, Valid: b.valid, Logger: b.log,
 		}),
-		Bulk: l.bulk, Keys: func() compact.MapConfig {
+		Alone: b.cluster == nil, Bulk: l.bulk, Keys: func() compact.MapConfig {
 			return compact.MapConfig{Budget: l.settings().CleanerBuffer, Dir: spill, FS: b.cfg.FS}
 		},
-		Cleaned:        s.logs.Cleaned,
 		ProducerExpiry: b.cfg.Storage.ProducerExpiry, Valid: b.valid, Now: b.cfg.Now, Logger: b.log,
 	})
 	l.collect = collect.New(collect.Config{
@@ -88,6 +87,7 @@ func (l *lifecycleLoops) run(ctx context.Context) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	work.Go(func() { l.repeat(ctx, "roll", fixed(rollInterval), l.roller.roll) })
+	work.Go(func() { l.repeat(ctx, "reading of chains", fixed(rereadInterval), l.reread) })
 	cfg := l.b.cfg.Lifecycle
 	if cfg.CollectInterval > 0 {
 		work.Go(func() { l.repeat(ctx, "collection", fixed(cfg.CollectInterval), l.collectAll) })
@@ -140,6 +140,20 @@ func (l *lifecycleLoops) merge(ctx context.Context) error {
 func (l *lifecycleLoops) clean(ctx context.Context) error {
 	l.slowDown()
 	return l.keeper.Compact(ctx, l.led())
+}
+
+// rereadInterval is how often some of the chains are read again.
+const rereadInterval = 30 * time.Second
+
+// reread learns what others have done to the chains of led partitions.
+func (l *lifecycleLoops) reread(ctx context.Context) error {
+	img, starts := l.b.meta.Image(), map[id.Partition]id.Offset{}
+	for _, p := range l.led() {
+		if state, ok := img.Partition(p); ok {
+			starts[p] = state.Start
+		}
+	}
+	return l.b.storage.chains.Refresh(ctx, starts, rereadInterval, l.b.storage.logs.Live)
 }
 
 // slowDown sets the rate of what is read and written.

@@ -2,6 +2,7 @@ package lifemodel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/forebaylog/forebay/infra/vfs"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/producers"
 )
 
 // life is the world beside the model of it. Its exported methods are the steps.
@@ -125,6 +127,12 @@ func (l *life) send(t *rapid.T, p *part, producer id.Producer, records []record,
 		a.Guard, _ = l.w.log(p.id).Verify(v, a.Now, producer >= firstV2)
 	}
 	got, err := l.w.log(p.id).Append(a)
+	if l.w.expiry != forever && errors.Is(err, producers.ErrOutOfOrder) && sequence > 0 {
+		// It was forgotten, and is known again by a marker alone: as in Kafka it begins a new epoch.
+		p.epoch[producer]++
+		p.sequence[producer] = 0
+		return l.send(t, p, producer, records, 0, done)
+	}
 	require.NoError(t, err)
 	return got
 }

@@ -11,14 +11,16 @@ import (
 
 // Rules are what a Cleaner goes by.
 type Rules struct {
-	Keys *KeyMap   // sealed
-	End  id.Offset // the map holds all keys below it; what lies from there on is kept
+	Keys  *KeyMap   // sealed
+	Dirty id.Offset // the map begins here: what lies below has lost all that has a newer record below
+	End   id.Offset // the map holds all keys below it; what lies from there on is kept
 	// Last is the last offset of the chain. The record there stays, for it may be the log's last: see Clean.
 	Last id.Offset
 
-	Aborted         []producers.AbortedTxn // all whose markers lie above the log start
-	DeleteRetention time.Duration
-	Now             time.Time // of the pass
+	Aborted []producers.AbortedTxn // all whose markers lie above the log start
+	Now     time.Time              // of the pass
+	// Horizon is when a tombstone may go that is gone over now.
+	Horizon func() time.Time
 }
 
 // Cleaner takes out of batches what Kafka's log cleaner would. It is given the batches of a partition
@@ -54,7 +56,8 @@ func (c *Cleaner) clone() *Cleaner {
 
 // Clean returns what is left of v: v itself, untouched, if nothing has to change, a batch that is
 // valid until the next call, or nil. A marker is kept until all batches of its transaction are gone, and
-// then, as tombstones from the first pass on that goes over them, for the delete retention.
+// then, as tombstones from the first pass on that goes over them, up to its horizon. That counts in the
+// clean part only, and is set anew in the dirty one: there this pass may find what they hide.
 //
 // A record at Rules.Last stays, whatever it is, and so does a marker, until a pass finds others behind it. Kafka
 // does the same, which never cleans its active segment, and clients count on it: those that commit the offset behind the
@@ -79,6 +82,7 @@ func (c *Cleaner) clean(v batch.View) (batch.View, error) {
 		return nil, err
 	}
 	horizon, hasHorizon := v.DeleteHorizon()
+	hasHorizon = hasHorizon && v.LastOffset() < c.rules.Dirty
 	over := hasHorizon && horizon <= c.rules.Now.UnixMilli()
 	needHorizon := false
 	var s sifted
@@ -155,7 +159,7 @@ func (c *Cleaner) rebuild(v batch.View, setHorizon bool) (batch.View, error) {
 		c.builder.Rebuild(v)
 	}
 	if setHorizon {
-		c.builder.DeleteHorizon(c.rules.Now.Add(c.rules.DeleteRetention).UnixMilli())
+		c.builder.DeleteHorizon(c.rules.Horizon().UnixMilli())
 	}
 	i := 0
 	for r, err := range batch.Decode(v, 0) {
