@@ -44,14 +44,15 @@ func (a *again) run(ctx context.Context) {
 	for {
 		working, cancel := context.WithTimeout(context.WithoutCancel(ctx), lifeLimit)
 		err := a.round(working)
-		if err != nil || ctx.Err() == nil {
+		last := ctx.Err() != nil
+		if !last {
 			err = errors.Join(err, a.remove(working))
 		}
 		cancel()
 		if err != nil {
 			a.l.rec.clientError("topic %s, made %d times: %v", againTopic, a.made, err)
 		}
-		if ctx.Err() != nil {
+		if last {
 			return
 		}
 	}
