@@ -69,12 +69,12 @@ func (r *run) isDue(m mark) bool {
 // waits reports whether it is an object that items name which stay for now.
 func (r *run) waits(m mark) bool { return m.key[:1] == kindObject && r.waiting.has(m.key[1:]) }
 
-// remove removes what is due: items of chains, then what stands for the chains of topics that
+// remove removes what is due of a window: items of chains, then what stands for the chains of topics that
 // are gone, then objects. If an item cannot be removed, no object is, nor an item behind it:
-// whoever finds the item finds its records. When the time for removals is over it ends as if all
+// whoever finds the item finds its records. When the time of the window is over it ends as if all
 // were done; the next look goes on.
 func (r *run) remove(ctx context.Context) error {
-	encoded, err := r.marks.finish()
+	encoded, err := r.due.finish()
 	if err != nil || encoded == nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (r *run) remove(ctx context.Context) error {
 	rm := &removal{r: r, objects: group, every: interval(r.cfg.Rate)}
 	for err == nil {
 		var m mark
-		if m, err = marks.next(); err == nil && r.isDue(m) && !r.waits(m) {
+		if m, err = marks.next(); err == nil && !r.waits(m) {
 			err = rm.take(groupCtx, m)
 		}
 	}
