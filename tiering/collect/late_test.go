@@ -192,6 +192,12 @@ func TestRemovalsUnderWayAreEnded(t *testing.T) {
 // TestPausedAmidItems: of a collector that stood still amid its removals only the one
 // comes late that was under way.
 func TestPausedAmidItems(t *testing.T) {
+	for _, window := range []int{0, 3} { // all at once, or in many windows
+		pausedAmidItems(t, window)
+	}
+}
+
+func pausedAmidItems(t *testing.T, window int) {
 	inTime(t, func(t *testing.T, w *world) {
 		p := w.spare("a", 250)
 		w.run(w.config())
@@ -204,7 +210,7 @@ func TestPausedAmidItems(t *testing.T) {
 			return nil
 		}}
 		cfg := w.config()
-		cfg.Chains = table
+		cfg.Chains, cfg.Window = table, window
 		r := w.run(cfg)
 		require.True(t, r.Late)
 		require.Contains(t, []int{120, 121}, len(table.keys))

@@ -59,7 +59,7 @@ func (r *run) look(ctx context.Context) error {
 			if err := w.each(func(o object) error { return r.judge(p, s, o) }); err != nil {
 				return err
 			}
-			if r.failed == nil {
+			if r.failed == nil && !r.stopped {
 				r.failed = r.remove(ctx)
 			}
 			if err := ctx.Err(); err != nil {

@@ -37,8 +37,9 @@ type run struct {
 	full  bool            // no more marks have a place
 	due   *marksWriter    // what of a window is to be removed
 	dead  *marksWriter    // packs that are mostly dead; since is what lives in them
-	// failed is why nothing is removed any more.
-	failed error
+	// failed is why nothing is removed any more, if not because items are left that were due (stopped).
+	failed  error
+	stopped bool
 	// waiting is what superfluous items name that stay for now: a spare item may have been
 	// replaced late, by an object that no look has seen named before. Whoever finds the item
 	// must find its records.
