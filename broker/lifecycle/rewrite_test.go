@@ -52,7 +52,11 @@ func (w *packed) keeps(c *Config) {
 	w.t.Cleanup(func() { require.NoError(w.t, bulk.Close(ctx)) })
 	w.bulk = bulk
 	c.Cold, c.Bulk = w.bulk, w.bulk
-	c.Chains = NewChains(c.Chains.store, c.Now, func(p id.Partition, upTo id.Offset) { w.told[p] = append(w.told[p], upTo) })
+	c.Chains = NewChains(c.Chains.store, c.Now, func(p id.Partition, upTo id.Offset) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.told[p] = append(w.told[p], upTo)
+	})
 	c.Rewriter = rewrite.New(rewrite.Config{Chain: c.Chains.store, Objects: store, Cold: w.bulk, Now: c.Now})
 	c.Dead = func(context.Context) (map[string]bool, error) { return w.dead, nil }
 }
@@ -242,7 +246,12 @@ func TestCompactTakesTheDirtiestFirst(t *testing.T) {
 	w.pack(map[id.Partition][]string{part(1): slicesOf("a", 12)})
 	w.pack(map[id.Partition][]string{part(2): slicesOf("a", 30)})
 	var order []string
-	w.get = func(object string) error { order = append(order, object); return nil }
+	w.get = func(object string) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		order = append(order, object)
+		return nil
+	}
 	compact(parts(4)...)
 	require.Equal(t, []string{"packs/6", "packs/5"}, firsts(order, "packs/5", "packs/6"))
 	require.NotContains(t, order, "packs/4", "not dirty enough")
