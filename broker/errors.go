@@ -11,11 +11,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/forebaylog/forebay/broker/config"
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/partition"
-	"github.com/forebaylog/forebay/broker/placement"
 	"github.com/forebaylog/forebay/infra/kv"
-	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/infra/offsets"
 	"github.com/forebaylog/forebay/infra/session"
@@ -35,25 +33,18 @@ type translated struct {
 	warn bool
 }
 
-// translation maps the errors of the packages below to Kafka's. The first one that
+// translation maps the errors of the packages below to Kafka's, before admin.KafkaError. The first one that
 // errors.Is reports wins. An error of this package that means one Kafka error wraps
 // that *kerr.Error and needs no line. What may go away by itself has an error that clients retry.
 var translation = slices.Concat(dependencyErrors, logErrors, groupErrors, txnErrors)
 
-// dependencyErrors are those of time, of the table, of the metadata log and of the object store.
+// dependencyErrors are those of time, of the tables and of the object store.
 var dependencyErrors = []translated{
 	{err: context.DeadlineExceeded, kafka: kerr.RequestTimedOut},
 	{err: context.Canceled, kafka: kerr.RequestTimedOut},
 	{kv.ErrUnknown, kerr.RequestTimedOut, true},
 	{kv.ErrUnavailable, kerr.RequestTimedOut, true},
-	{err: kv.ErrTooLarge, kafka: kerr.InvalidRequest},
 	{err: kv.ErrClosed, kafka: kerr.BrokerNotAvailable},
-	{err: metalog.ErrClosed, kafka: kerr.BrokerNotAvailable},
-	{err: config.ErrUnknown, kafka: kerr.InvalidConfig},
-	{err: config.ErrInvalid, kafka: kerr.InvalidConfig},
-	{err: config.ErrNotList, kafka: kerr.InvalidConfig},
-	{err: config.ErrReadOnly, kafka: kerr.InvalidRequest},
-	{err: placement.ErrTooFewBrokers, kafka: kerr.InvalidReplicationFactor},
 	{err: objstore.ErrNotFound, kafka: kerr.KafkaStorageError},
 	{objstore.ErrUnavailable, kerr.KafkaStorageError, true},
 	{objstore.ErrRefused, kerr.KafkaStorageError, true},
@@ -128,7 +119,7 @@ func lookUp(err error) translated {
 			return t
 		}
 	}
-	return translated{}
+	return translated{kafka: admin.KafkaError(err)}
 }
 
 // errorResponse is the response to req that holds nothing but the code, or nil if

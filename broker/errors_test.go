@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/broker/partition"
 	"github.com/forebaylog/forebay/infra/kv"
@@ -83,12 +84,12 @@ func TestMessage(t *testing.T) {
 // As many partitions as one request may create fit into the metadata log.
 func TestMostPartitions(t *testing.T) {
 	n := startNode(t)
-	n.mustCreate(wantTopic("t", maxPartitions, 1))
+	n.mustCreate(wantTopic("t", admin.MaxPartitions, 1))
 	topic, ok := n.meta.Image().Topic("t")
 	require.True(t, ok)
-	require.Len(t, topic.Partitions, maxPartitions)
+	require.Len(t, topic.Partitions, admin.MaxPartitions)
 	req := kmsg.NewPtrCreatePartitionsRequest()
 	req.SetVersion(3)
-	req.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: "t", Count: 2 * maxPartitions}}
+	req.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: "t", Count: 2 * admin.MaxPartitions}}
 	require.NoError(t, kerr.ErrorForCode(ask(n, req, kmsg.NewPtrCreatePartitionsResponse()).Topics[0].ErrorCode))
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -389,7 +390,7 @@ func openGroups(_ context.Context, b *Broker) (part, error) {
 	if !ok {
 		return nil, fmt.Errorf("open groups: broker %d is not registered", b.cfg.NodeID)
 	}
-	led := &shards{topic: offsetsTopic, stored: groupOfStored, self: self, image: b.meta.Image, refresh: b.meta.Refresh, lease: b.valid}
+	led := &shards{topic: admin.OffsetsTopic, stored: group.NameOfStored, self: self, image: b.meta.Image, refresh: b.meta.Refresh, lease: b.valid}
 	m := newGroups(groupsConfig{
 		Group: group.Config{
 			InitialDelay: cfg.InitialRebalanceDelay, MinSession: cfg.MinSessionTimeout, MaxSession: cfg.MaxSessionTimeout,

@@ -26,8 +26,8 @@ func TestGroupShard(t *testing.T) {
 		"polygenelubricants": 0,          // MIN_VALUE
 		"my-group":           1906497762, // negative
 	} {
-		require.Equal(t, hash, groupShard(groupID, many), groupID)
-		require.Equal(t, hash%50, groupShard(groupID, 50), groupID)
+		require.Equal(t, hash, group.Shard(groupID, many), groupID)
+		require.Equal(t, hash%50, group.Shard(groupID, 50), groupID)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/txn"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -63,7 +64,7 @@ func (b *Broker) initTransactional(ctx context.Context, req *kmsg.InitProducerID
 		answer(0, 0, fmt.Errorf("transaction timeout %v of %q: at most %v: %w", timeout, *req.TransactionalID, b.cfg.Transactions.MaxTimeout, kerr.InvalidTransactionTimeout))
 		return
 	}
-	if err := b.createShardsOf(ctx, txnTopic); err != nil {
+	if err := b.createShardsOf(ctx, admin.TxnTopic); err != nil {
 		answer(0, 0, fmt.Errorf("find the coordinator of %q: %w: %w", *req.TransactionalID, kerr.CoordinatorNotAvailable, err))
 		return
 	}

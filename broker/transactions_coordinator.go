@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/broker/txn"
 	"github.com/forebaylog/forebay/infra/id"
@@ -167,8 +168,8 @@ func (m *txnCoordinator) with(transactionalID string, fail func(error), f func(s
 		m.after = append(m.after, func() { fail(err) })
 		return
 	}
-	topic, _ := m.cfg.Image().Topic(txnTopic)
-	s := m.take(int32(groupShard(transactionalID, len(topic.Partitions))), epoch)
+	topic, _ := m.cfg.Image().Topic(admin.TxnTopic)
+	s := m.take(int32(group.Shard(transactionalID, len(topic.Partitions))), epoch)
 	switch {
 	case s.loaded:
 		f(s)

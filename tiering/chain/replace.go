@@ -44,19 +44,17 @@ func (s *Store) Unchanged(ctx context.Context, p id.Partition, items []Item) err
 	return nil
 }
 
-// Counts reads a chain again: nil if items, which follow each other, are still there as they were, and are what counts
-// from the first of them on. It fails with ErrChanged if not: they may be what they were and spare, covered by another.
-func (s *Store) Counts(ctx context.Context, p id.Partition, items []Item) error {
+// Counts reads a chain again: nil if items, which follow each other, are still there as they were, and still count
+// when the log starts at start. It fails with ErrChanged if not: they may be what they were and spare, covered by another.
+func (s *Store) Counts(ctx context.Context, p id.Partition, start id.Offset, items []Item) error {
 	all, err := s.Items(ctx, p)
 	if err != nil || len(items) == 0 {
 		return err
 	}
-	canonical, _, err := Canonical(all, items[0].Base)
-	if err != nil {
-		return fmt.Errorf("read the chain of %s again: %w", p, err)
-	}
-	if len(canonical) < len(items) || !slices.Equal(canonical[:len(items)], items) {
-		return fmt.Errorf("look at the segments from %d of %s again: %w", items[0].Base, p, ErrChanged)
+	canonical, _, err := Canonical(all, start)
+	first := slices.Index(canonical, items[0])
+	if err != nil || first < 0 || len(canonical) < first+len(items) || !slices.Equal(canonical[first:first+len(items)], items) {
+		return fmt.Errorf("look at the segments from %d of %s again: %w", items[0].Base, p, errors.Join(ErrChanged, err))
 	}
 	return nil
 }

@@ -184,16 +184,17 @@ func (a *crosser) cleaner() {
 
 func (a *crosser) merger() {
 	c := chain.Open(a.view)
+	start := a.logStart()
 	items, err := c.Items(ctx, p0)
 	if err == nil {
-		items, _, err = chain.Canonical(items, a.logStart())
+		items, _, err = chain.Canonical(items, start)
 	}
 	if err != nil || len(items) < 2 {
 		return
 	}
 	from := a.luck.IntN(len(items) - 1)
 	to := from + 2 + a.luck.IntN(min(3, len(items)-from-1))
-	_, _ = a.engine(c).Rewrite(ctx, []rewrite.Job{{Partition: p0, Old: items[from:min(to, len(items))]}})
+	_, _ = a.engine(c).Rewrite(ctx, []rewrite.Job{{Partition: p0, Start: start, Old: items[from:min(to, len(items))]}})
 }
 
 // slow is a table that takes its time, now and then nearly all there is.

@@ -279,7 +279,7 @@ func (r *pass) cleanAll(ctx context.Context) error {
 			r.stats.Kept += len(group)
 			continue
 		}
-		job := rewrite.Job{Partition: r.p, Old: group, Clean: r.cleaner, CleanedTo: r.end}
+		job := rewrite.Job{Partition: r.p, Start: r.start, Old: group, Clean: r.cleaner, CleanedTo: r.end}
 		results, err := r.cfg.Rewriter.Rewrite(ctx, []rewrite.Job{job})
 		if err == nil {
 			err = results[0].Err
