@@ -44,7 +44,7 @@ func (s *stage) tick(ctx context.Context, now time.Time) error {
 
 // stages are all parts, in the order in which a record comes through them.
 func (s *sim) stages() []*stage {
-	return append([]*stage{{name: "WAL", counts: &s.wal}, {name: "sealing", counts: &s.seal}}, s.life...)
+	return append([]*stage{{name: "WAL", counts: &s.wal}, {name: "sealing", counts: &s.seal}, {name: "looks", counts: &s.looks}}, s.life...)
 }
 
 // topics are those of the simulation: with the large partition, with those that are compacted, and with the others.
@@ -98,13 +98,13 @@ func (s *sim) engine(c *counts) (*chain.Store, *cold.Reader, *rewrite.Engine) {
 
 // keeper does what a broker does for the partitions that it leads.
 func (s *sim) keeper(c *counts) *lifecycle.Keeper {
-	chains, reader, engine := s.engine(c)
+	_, reader, engine := s.engine(c)
 	return lifecycle.New(lifecycle.Config{
 		Image: s.meta.Image, Update: s.meta.Update,
 		Topic: func(t *metalog.Topic) *topicconfig.Effective {
 			return topicconfig.Resolve(topicconfig.Layers{Resource: t.Configs, Source: topicconfig.DynamicTopic})
 		},
-		Chain: chains, Cold: reader, Bulk: reader, Rewriter: engine, Now: s.clock,
+		Chains: s.known, Cold: reader, Bulk: reader, Rewriter: engine, Now: s.clock,
 	})
 }
 
@@ -173,6 +173,7 @@ func (s *sim) merging(c *counts) *stage {
 		results, err := engine.Rewrite(ctx, jobs)
 		for _, r := range results {
 			err = errors.Join(err, r.Err)
+			s.known.Forget(r.Partition)
 		}
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/forebaylog/forebay/broker/lifecycle"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -32,6 +33,8 @@ type sim struct {
 	rng    *rand.Rand
 	wal    counts
 	seal   counts
+	looks  counts // at chains, which all rounds share
+	known  *lifecycle.Chains
 	chains *chain.Store // uncounted
 	table  *kv.Mem
 	bucket *bucket
@@ -113,7 +116,9 @@ func newSim(ctx context.Context, cfg config) (*sim, error) {
 	s.gate = &gate{Stream: s.stream, wake: make(chan struct{}, 1)}
 	s.group = wal.New(j, s.gate, wal.Config{})
 	s.chains = chain.Open(s.table)
+	s.known = lifecycle.NewChains(chain.Open(countedTable{s.table, &s.looks}), s.clock, nil)
 	s.sealer = seal.New(seal.Config{
+		Sealed:  s.known.Sealed,
 		Journal: j, FS: fs, Chain: chain.Open(countedTable{s.table, &s.seal}), Objects: countedObjects{s.bucket, &s.seal},
 		Cold: s.reader(&s.seal), DiskBudget: 1, Cluster: "bench", Node: 1, Now: s.clock,
 		AfterPass: func(ctx context.Context, sealedTo func(context.Context, id.Partition) (id.Offset, error)) error {
