@@ -121,7 +121,7 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 	s.idle.Go(func() { s.controls.run(background) })
 	s.idle.Go(func() { _ = s.sealer.Run(background) }) // it ends with background
 	s.idle.Go(func() { s.watch(background) })
-	s.idle.Go(func() { s.life.run(background) })
+	s.idle.Go(func() { s.life.run(background, s.life.loops()) })
 	return s, nil
 }
 

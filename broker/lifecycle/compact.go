@@ -138,7 +138,8 @@ func cleanSettings(cfg *config.Effective) compact.Settings {
 // compact cleans one partition, as often as the memory for keys asks for.
 func (k *Keeper) compact(ctx context.Context, d *dirty) error {
 	stats, err := compact.Run(ctx, compact.Config{
-		Chain: k.cfg.Chains.store, Cold: k.cfg.Bulk, Rewriter: k.cfg.Rewriter, Keys: k.cfg.Keys(), Now: k.cfg.Now, Valid: k.cfg.Valid, Logger: k.cfg.Logger,
+		Chain: k.cfg.Chains.store, Cold: k.cfg.Bulk, Rewriter: k.cfg.Rewriter, Keys: k.cfg.Keys(), Now: k.cfg.Now,
+		Valid: k.cfg.Valid, Alone: k.cfg.Alone, Logger: k.cfg.Logger,
 	}, d.p, d.start, d.settings)
 	switch {
 	case stats.Rewritten > 0:

@@ -46,6 +46,8 @@ type Config struct {
 	// Rewriter merges and compacts, and Bulk is the reader that it reads with. Retain needs neither.
 	Rewriter *rewrite.Engine
 	Bulk     *cold.Reader
+	// Alone says that nobody rewrites the partitions but Rewriter.
+	Alone bool
 	// Move says which packs are mostly dead.
 	Move rewrite.MovePolicy
 	// Keys is how much memory, and which directory, compaction may take for keys now. nil: the defaults.

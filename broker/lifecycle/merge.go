@@ -64,7 +64,7 @@ func (k *Keeper) merges(ctx context.Context, p id.Partition) (items []chain.Item
 		}
 		items, jobs = now.Items, jobs[:0]
 		for _, old := range groups {
-			jobs = append(jobs, rewrite.Job{Partition: p, Old: old})
+			jobs = append(jobs, rewrite.Job{Partition: p, Start: state.Start, Old: old})
 		}
 	}
 	return items, jobs, nil

@@ -41,7 +41,8 @@ func TestLife(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"Append": l.Append, "AppendMore": l.Append, "AppendMost": l.Append, "Repeated": l.Repeated,
 			"Mark": l.Mark, "Seal": l.Seal, "DeleteRecords": l.DeleteRecords, "Restart": l.Restart, "Crash": l.Crash, "Clock": l.Clock, "Retain": l.Retain,
-			"Merge": l.Merge, "MergeStale": l.MergeStale, "Collect": l.Collect, "Compact": l.Compact,
+			"Merge": l.Merge, "MergeStale": l.MergeStale, "MergeAcross": l.MergeAcross, "Collect": l.Collect, "Compact": l.Compact,
+			"KeepMerging": l.KeepMerging, "KeepCompacting": l.KeepCompacting, "Reread": l.Reread,
 			"Recreate": l.Recreate, "AddPartition": l.AddPartition, "Read": l.Read,
 		})
 		l.Finish(t)
@@ -252,6 +253,7 @@ func (l *life) someStep(t *rapid.T) {
 		"retain":  func() { _ = l.w.keeper.Retain(ctx, l.ids()) },
 		"merge":   func() { _, _ = l.w.engine.Rewrite(ctx, jobs) },
 		"compact": func() { _ = l.compact(ctx, p) },
+		"keep":    func() { _ = l.w.keeper.Compact(ctx, l.ids()); _ = l.w.keeper.Merge(ctx, l.ids()) },
 		"collect": func() { _, _ = l.w.collector.Run(ctx) },
 	}
 	names := make([]string, 0, len(steps))

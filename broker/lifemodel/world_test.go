@@ -107,6 +107,7 @@ func (w *world) start() {
 	})
 	w.keeper = lifecycle.New(lifecycle.Config{
 		Image: w.meta.Image, Update: w.decide, Topic: effective, Chains: w.known, Cold: w.cold, ProducerExpiry: w.expiry, Now: w.clock,
+		Rewriter: w.engine, Bulk: w.rewritten,
 	})
 }
 

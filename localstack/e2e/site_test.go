@@ -210,7 +210,7 @@ func (s *site) roll(t *testing.T) {
 			case <-tick.C:
 			}
 			if err := s.restartGently(context.WithoutCancel(ctx), restarts%brokersOfCluster); err != nil {
-				err = fmt.Errorf("restart %d of a broker: %w", restarts+1, err)
+				err = fmt.Errorf("%s: restart %d of a broker: %w", t.Name(), restarts+1, err)
 				t.Error(err)
 				breakOff(err)
 				return

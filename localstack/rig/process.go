@@ -121,8 +121,8 @@ func (p *Process) Kill() error {
 }
 
 // Stop asks the process to end with SIGTERM, waits, and returns how long it took. When
-// limit has passed it is killed and an error returned, which holds the end of what the process
-// has written: with programs in Go and Java, what each of their threads was at.
+// limit has passed it is killed and an error returned; the end of its output tells then, with
+// programs in Go and Java, what each of their threads was at.
 func (p *Process) Stop(limit time.Duration) (time.Duration, error) {
 	began := time.Now()
 	if !p.Running() {
@@ -143,7 +143,7 @@ func (p *Process) Stop(limit time.Duration) (time.Duration, error) {
 		if err := p.Kill(); err != nil {
 			return 0, err
 		}
-		return limit, fmt.Errorf("stop %s: still running %s after SIGTERM, killed; output:\n%s", p.name, limit, p.Output())
+		return limit, fmt.Errorf("stop %s: still running %s after SIGTERM, killed; its output tells what it was at", p.name, limit)
 	}
 }
 
