@@ -44,5 +44,5 @@ func (b *Broker) groupShard(ctx context.Context, groupID string) (id.Partition, 
 	if !ok {
 		return id.Partition{}, fmt.Errorf("find the shard of group %q: %w", groupID, kerr.CoordinatorNotAvailable)
 	}
-	return id.Partition{Topic: topic.ID, Index: int32(groupShard(groupID, len(topic.Partitions)))}, nil
+	return id.Partition{Topic: topic.ID, Index: int32(admin.Shard(groupID, len(topic.Partitions)))}, nil
 }

@@ -403,7 +403,7 @@ func openGroups(_ context.Context, b *Broker) (part, error) {
 	if !ok {
 		return nil, fmt.Errorf("open groups: broker %d is not registered", b.cfg.NodeID)
 	}
-	led := &shards{topic: admin.OffsetsTopic, stored: groupOfStored, self: self, image: b.meta.Image, refresh: b.meta.Refresh, lease: b.valid}
+	led := &shards{topic: admin.OffsetsTopic, stored: admin.GroupOfStored, self: self, image: b.meta.Image, refresh: b.meta.Refresh, lease: b.valid}
 	m := newGroups(groupsConfig{
 		Group: group.Config{
 			InitialDelay: cfg.InitialRebalanceDelay, MinSession: cfg.MinSessionTimeout, MaxSession: cfg.MaxSessionTimeout,

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -73,7 +73,7 @@ func (m *groups) pump(e *groupEntry) {
 					continue
 				}
 			}
-			m.commits.Submit(offsets.Batch{Group: storedName(e.id), Epoch: e.epoch, Entries: op.commit}, func(err error) { m.finish(e, op, err) })
+			m.commits.Submit(offsets.Batch{Group: admin.StoredGroup(e.id), Epoch: e.epoch, Entries: op.commit}, func(err error) { m.finish(e, op, err) })
 			continue
 		}
 		e.erasing = true
@@ -86,9 +86,9 @@ func (m *groups) erase(e *groupEntry, op *offsetOp) error {
 	ctx, cancel := context.WithTimeout(m.ctx, groupLoadTimeout)
 	defer cancel()
 	if op.all {
-		return m.cfg.Table.DeleteGroup(ctx, storedName(e.id), e.epoch)
+		return m.cfg.Table.DeleteGroup(ctx, admin.StoredGroup(e.id), e.epoch)
 	}
-	return m.cfg.Table.Delete(ctx, storedName(e.id), e.epoch, op.remove...)
+	return m.cfg.Table.Delete(ctx, admin.StoredGroup(e.id), e.epoch, op.remove...)
 }
 
 // storeState stores the state of a group. One that is too large is stored without members, so that
@@ -102,7 +102,7 @@ func (m *groups) storeState(e *groupEntry, s *group.Snapshot) error {
 		empty := group.Snapshot{Generation: s.Generation, ProtocolType: s.ProtocolType, Since: s.Since}
 		state = empty.AppendTo(nil)
 	}
-	return m.cfg.Table.StoreState(ctx, storedName(e.id), e.epoch, state)
+	return m.cfg.Table.StoreState(ctx, admin.StoredGroup(e.id), e.epoch, state)
 }
 
 // store queues a state; the group hears of the outcome.
@@ -200,19 +200,6 @@ func (m *groups) tableFailed(verb, groupID string, err error) error {
 	}
 	return err
 }
-
-// storedName is the name of a group in the table, which has no empty names: Kafka lets
-// consumers without a group commit to the group "". It is stored as a zero byte, and one more
-// stands before every name that begins with one.
-func storedName(groupID string) string {
-	if groupID == "" || groupID[0] == 0 {
-		return "\x00" + groupID
-	}
-	return groupID
-}
-
-// groupOfStored is the inverse of storedName.
-func groupOfStored(name string) string { return strings.TrimPrefix(name, "\x00") }
 
 // commit accepts the offsets if the group lets the member commit; see group.Commit.
 // done is called once they are durable. Otherwise it returns why they are refused.
@@ -389,7 +376,7 @@ func (m *groups) names(ctx context.Context) ([]string, error) {
 	names := make([]string, 0, len(stored)+len(m.byID))
 	for _, name := range stored {
 		// Of a group in memory, memory knows better: it may be on its way out.
-		name = groupOfStored(name)
+		name = admin.GroupOfStored(name)
 		if e := m.byID[name]; e == nil || e.state == nil {
 			names = append(names, name)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
@@ -26,8 +27,8 @@ func TestGroupShard(t *testing.T) {
 		"polygenelubricants": 0,          // MIN_VALUE
 		"my-group":           1906497762, // negative
 	} {
-		require.Equal(t, hash, groupShard(groupID, many), groupID)
-		require.Equal(t, hash%50, groupShard(groupID, 50), groupID)
+		require.Equal(t, hash, admin.Shard(groupID, many), groupID)
+		require.Equal(t, hash%50, admin.Shard(groupID, 50), groupID)
 	}
 }
 

@@ -74,7 +74,7 @@ func (h *groupBench) setLeaders(leaders ...id.Broker) {
 func (h *groupBench) open(cfg group.Config) {
 	self, _ := h.image.Load().Broker(1)
 	led := &shards{
-		topic: admin.OffsetsTopic, stored: groupOfStored, self: self, image: h.image.Load, refresh: func(context.Context) error { return nil },
+		topic: admin.OffsetsTopic, stored: admin.GroupOfStored, self: self, image: h.image.Load, refresh: func(context.Context) error { return nil },
 		lease: func() bool { return !h.lapse.Load() },
 	}
 	h.table = offsets.Open(kv.Inject(h.store, func(op kv.Op) kv.Fault {

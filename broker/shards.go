@@ -104,29 +104,8 @@ func shardOf(img *metalog.Image, groupID string) (metalog.PartitionState, bool) 
 
 // shardIn returns the partition of a topic of shards that a name belongs to, or false while there is none.
 func shardIn(img *metalog.Image, topic, name string) (metalog.PartitionState, bool) {
-	t, ok := img.Topic(topic)
-	if !ok {
-		return metalog.PartitionState{}, false
-	}
-	return t.Partitions[groupShard(name, len(t.Partitions))], true
-}
-
-// groupShard is Kafka's choice of the partition for a group or a transactional id: abs(hash) % partitions,
-// where the hash is Java's String.hashCode, over UTF-16, and abs(MIN_VALUE) is 0.
-func groupShard(groupID string, partitions int) int {
-	var h int32
-	for _, r := range groupID {
-		if r > 0xffff {
-			r -= 0x10000
-			h = 31*h + (0xd800 + r>>10)
-			r = 0xdc00 + r&0x3ff
-		}
-		h = 31*h + r
-	}
-	if h < 0 {
-		h = max(-h, 0) // -MinInt32 overflows to itself
-	}
-	return int(h) % partitions
+	_, shard, ok := admin.ShardOf(img, topic, name)
+	return shard, ok
 }
 
 // liveBroker returns a broker that is registered and may lead.

@@ -172,7 +172,7 @@ func (m *txnCoordinator) with(transactionalID string, fail func(error), f func(s
 		return
 	}
 	topic, _ := m.cfg.Image().Topic(admin.TxnTopic)
-	s := m.take(int32(groupShard(transactionalID, len(topic.Partitions))), epoch)
+	s := m.take(int32(admin.Shard(transactionalID, len(topic.Partitions))), epoch)
 	switch {
 	case s.loaded:
 		f(s)
