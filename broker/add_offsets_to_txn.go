@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebaylog/forebay/broker/admin"
+	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/broker/txn"
 	"github.com/forebaylog/forebay/infra/id"
 )
@@ -44,5 +45,5 @@ func (b *Broker) groupShard(ctx context.Context, groupID string) (id.Partition, 
 	if !ok {
 		return id.Partition{}, fmt.Errorf("find the shard of group %q: %w", groupID, kerr.CoordinatorNotAvailable)
 	}
-	return id.Partition{Topic: topic.ID, Index: int32(admin.Shard(groupID, len(topic.Partitions)))}, nil
+	return id.Partition{Topic: topic.ID, Index: int32(group.Shard(groupID, len(topic.Partitions)))}, nil
 }

@@ -62,7 +62,7 @@ func (c *groupCluster) leader(groupID string) (leader, other *groupBroker) {
 func (c *groupCluster) move(by *groupBroker, groupID string, to id.Broker) {
 	_, err := by.meta.Update(c.t.Context(), func(img *metalog.Image) ([]metalog.Record, error) {
 		topic, _ := img.Topic(admin.OffsetsTopic)
-		at := id.Partition{Topic: topic.ID, Index: int32(admin.Shard(groupID, len(topic.Partitions)))}
+		at := id.Partition{Topic: topic.ID, Index: int32(group.Shard(groupID, len(topic.Partitions)))}
 		state, _ := img.Partition(at)
 		change := metalog.LeaderChange{Partition: at, Leader: to, Epoch: state.Epoch + 1}
 		return []metalog.Record{metalog.LeadersChanged{Changes: []metalog.LeaderChange{change}}}, nil

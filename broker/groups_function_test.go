@@ -55,12 +55,18 @@ func threeWithGroup(t *testing.T) *testCluster {
 func (c *testCluster) commit(t *testing.T, group string, offset int64) {
 	offsets := kadm.Offsets{}
 	offsets.AddOffset("events", 0, offset, -1)
-	require.NoError(t, kadm.NewClient(c.client()).CommitAllOffsets(t.Context(), group, offsets))
+	cl := kadm.NewClient(c.client())
+	eventually(t, "it is committed", func() bool { return cl.CommitAllOffsets(t.Context(), group, offsets) == nil })
 }
 
 func (c *testCluster) committed(t *testing.T, group string) int64 {
-	found, err := kadm.NewClient(c.client()).FetchOffsets(t.Context(), group)
-	require.NoError(t, err)
+	cl := kadm.NewClient(c.client())
+	var found kadm.OffsetResponses
+	eventually(t, "the offsets are told", func() (told bool) {
+		var err error
+		found, err = cl.FetchOffsets(t.Context(), group)
+		return err == nil
+	})
 	o, ok := found.Lookup("events", 0)
 	require.True(t, ok)
 	require.NoError(t, o.Err)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
-	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -73,7 +72,7 @@ func (m *groups) pump(e *groupEntry) {
 					continue
 				}
 			}
-			m.commits.Submit(offsets.Batch{Group: admin.StoredGroup(e.id), Epoch: e.epoch, Entries: op.commit}, func(err error) { m.finish(e, op, err) })
+			m.commits.Submit(offsets.Batch{Group: group.StoredName(e.id), Epoch: e.epoch, Entries: op.commit}, func(err error) { m.finish(e, op, err) })
 			continue
 		}
 		e.erasing = true
@@ -86,9 +85,9 @@ func (m *groups) erase(e *groupEntry, op *offsetOp) error {
 	ctx, cancel := context.WithTimeout(m.ctx, groupLoadTimeout)
 	defer cancel()
 	if op.all {
-		return m.cfg.Table.DeleteGroup(ctx, admin.StoredGroup(e.id), e.epoch)
+		return m.cfg.Table.DeleteGroup(ctx, group.StoredName(e.id), e.epoch)
 	}
-	return m.cfg.Table.Delete(ctx, admin.StoredGroup(e.id), e.epoch, op.remove...)
+	return m.cfg.Table.Delete(ctx, group.StoredName(e.id), e.epoch, op.remove...)
 }
 
 // storeState stores the state of a group. One that is too large is stored without members, so that
@@ -102,7 +101,7 @@ func (m *groups) storeState(e *groupEntry, s *group.Snapshot) error {
 		empty := group.Snapshot{Generation: s.Generation, ProtocolType: s.ProtocolType, Since: s.Since}
 		state = empty.AppendTo(nil)
 	}
-	return m.cfg.Table.StoreState(ctx, admin.StoredGroup(e.id), e.epoch, state)
+	return m.cfg.Table.StoreState(ctx, group.StoredName(e.id), e.epoch, state)
 }
 
 // store queues a state; the group hears of the outcome.
@@ -338,7 +337,7 @@ func (m *groups) sweepAll(ctx context.Context) error {
 
 // passing reports whether a group is left to another broker, or to the next sweep.
 func passing(err error) bool {
-	return errors.Is(groupError(err), kerr.NotCoordinator) || errors.Is(err, kerr.CoordinatorLoadInProgress)
+	return translate(err) == kerr.NotCoordinator || errors.Is(err, kerr.CoordinatorLoadInProgress)
 }
 
 func (m *groups) sweepGroup(e *groupEntry, now time.Time, img *metalog.Image) {
@@ -376,7 +375,7 @@ func (m *groups) names(ctx context.Context) ([]string, error) {
 	names := make([]string, 0, len(stored)+len(m.byID))
 	for _, name := range stored {
 		// Of a group in memory, memory knows better: it may be on its way out.
-		name = admin.GroupOfStored(name)
+		name = group.NameOfStored(name)
 		if e := m.byID[name]; e == nil || e.state == nil {
 			names = append(names, name)
 		}

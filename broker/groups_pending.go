@@ -59,7 +59,7 @@ func (m *groups) shardPartition(groupID string) id.Partition {
 	if !ok {
 		return id.Partition{Index: -1}
 	}
-	return id.Partition{Topic: t.ID, Index: int32(admin.Shard(groupID, len(t.Partitions)))}
+	return id.Partition{Topic: t.ID, Index: int32(group.Shard(groupID, len(t.Partitions)))}
 }
 
 // shard returns the state of a shard that this broker leads under the epoch.
@@ -103,7 +103,7 @@ func (m *groups) loadShard(s *groupsShard) *groupLoad {
 		}
 		s.loaded = true
 		for _, p := range found {
-			t := s.txn(admin.GroupOfStored(p.Group), p.Producer)
+			t := s.txn(group.NameOfStored(p.Group), p.Producer)
 			t.epoch = p.Epoch
 			for _, o := range p.Entries {
 				t.offsets[id.Partition{Topic: o.Topic, Index: o.Partition}] = o
@@ -180,7 +180,7 @@ func (e *groupEntry) newer(entries []offsets.Entry) []offsets.Entry {
 // done is called with the lock held too, once it is durable or has failed.
 func (m *groups) writePending(s *groupsShard, groupID string, producer id.Producer, t *pendingTxn, entries []offsets.Entry, done func(error)) {
 	t.writes++
-	p := offsets.Pending{Group: admin.StoredGroup(groupID), Producer: producer, Epoch: t.epoch, Entries: entries}
+	p := offsets.Pending{Group: group.StoredName(groupID), Producer: producer, Epoch: t.epoch, Entries: entries}
 	w := pendingWrite{PendingWrite: offsets.PendingWrite{Shard: s.index, Coordinator: s.epoch, Pending: p}}
 	w.done = func(err error) {
 		if err != nil {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
-	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -109,7 +108,7 @@ func (m *groups) load(e *groupEntry) {
 
 // read returns the offsets of a group and its state, nil if none is stored.
 func (m *groups) read(ctx context.Context, e *groupEntry) ([]offsets.Entry, *group.Snapshot, error) {
-	entries, stored, err := m.cfg.Table.LoadAll(ctx, admin.StoredGroup(e.id), e.epoch)
+	entries, stored, err := m.cfg.Table.LoadAll(ctx, group.StoredName(e.id), e.epoch)
 	if err != nil || stored == nil {
 		return entries, nil, err
 	}
@@ -207,4 +206,4 @@ func (m *groups) lose(e *groupEntry) {
 }
 
 // forget frees what the table knows of a group.
-func (m *groups) forget(e *groupEntry) { m.cfg.Table.Forget(admin.StoredGroup(e.id), e.epoch) }
+func (m *groups) forget(e *groupEntry) { m.cfg.Table.Forget(group.StoredName(e.id), e.epoch) }

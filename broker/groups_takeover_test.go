@@ -19,7 +19,7 @@ func (c *testCluster) coordinatorOf(groupID string) (*member, int32) {
 	img := c.image()
 	shard, _ := shardOf(img, groupID)
 	topic, _ := img.Topic(admin.OffsetsTopic)
-	return c.members[shard.Leader], int32(admin.Shard(groupID, len(topic.Partitions)))
+	return c.members[shard.Leader], int32(group.Shard(groupID, len(topic.Partitions)))
 }
 
 // TestCoordinatorKilled: a member goes on at the next coordinator of three brokers, under its id

@@ -74,7 +74,7 @@ func (h *groupBench) setLeaders(leaders ...id.Broker) {
 func (h *groupBench) open(cfg group.Config) {
 	self, _ := h.image.Load().Broker(1)
 	led := &shards{
-		topic: admin.OffsetsTopic, stored: admin.GroupOfStored, self: self, image: h.image.Load, refresh: func(context.Context) error { return nil },
+		topic: admin.OffsetsTopic, stored: group.NameOfStored, self: self, image: h.image.Load, refresh: func(context.Context) error { return nil },
 		lease: func() bool { return !h.lapse.Load() },
 	}
 	h.table = offsets.Open(kv.Inject(h.store, func(op kv.Op) kv.Fault {
@@ -497,7 +497,11 @@ func TestGroupsHammered(t *testing.T) {
 	const workers, rounds = 16, 150
 	h := newGroupBench(t, group.Config{InitialDelay: time.Millisecond})
 	var ops atomic.Uint64
+	var calm atomic.Bool
 	h.fault = func(kv.Op) kv.Fault {
+		if calm.Load() {
+			return kv.FaultNone
+		}
 		switch ops.Add(1) % 31 {
 		case 7:
 			return kv.FaultFail
@@ -535,7 +539,7 @@ func TestGroupsHammered(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	h.fault = nil
+	calm.Store(true) // writes of what is stored by the way may be under way still
 	read := func() map[string]map[id.Partition]id.Offset {
 		all := map[string]map[id.Partition]id.Offset{}
 		for g := range 4 {

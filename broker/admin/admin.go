@@ -29,6 +29,7 @@ const (
 	ActionElectLeaders    = "topic.elect"
 	ActionAlterConfigs    = "config.alter"
 	ActionRemoveBroker    = "broker.remove"
+	ActionDrainBroker     = "broker.drain"
 	ActionUpdateFeatures  = "feature.update"
 	ActionCoordinateGroup = "group.coordinate" // a function takes the shard of the group for a moment
 	ActionResetOffsets    = "group.offsets.reset"

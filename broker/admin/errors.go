@@ -23,6 +23,7 @@ var translation = []struct {
 	{context.DeadlineExceeded, kerr.RequestTimedOut},
 	{context.Canceled, kerr.RequestTimedOut},
 	{kv.ErrUnknown, kerr.RequestTimedOut},
+	{kv.ErrUnavailable, kerr.RequestTimedOut},
 	{kv.ErrTooLarge, kerr.InvalidRequest},
 	{metalog.ErrClosed, kerr.BrokerNotAvailable},
 	{config.ErrUnknown, kerr.InvalidConfig},

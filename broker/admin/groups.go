@@ -154,7 +154,7 @@ func (g Groups) change(ctx context.Context, req GroupRequest, action string, wor
 }
 
 func (g Groups) attempt(ctx context.Context, req GroupRequest, action string, work func(context.Context, *coordination) error) (*Change, error) {
-	c := &coordination{log: g.Log, stored: StoredGroup(req.Group), group: req.Group}
+	c := &coordination{log: g.Log, stored: group.StoredName(req.Group), group: req.Group}
 	c.table = offsets.Open(g.Offsets, c)
 	done := &Change{
 		Action: action, Resource: metalog.Resource{Type: metalog.ResourceGroup, Name: req.Group}, Key: req.Key, Digest: req.Digest, Size: 256,
