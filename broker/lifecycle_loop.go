@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/broker/lifecycle"
 	"github.com/forebaylog/forebay/infra/id"
@@ -73,7 +74,8 @@ func newLifecycleLoops(s *storage, chains *chain.Store) (*lifecycleLoops, error)
 	})
 	l.collect = collect.New(collect.Config{
 		Cluster: cluster, Metadata: b.cfg.Metadata, Chains: b.cfg.Chains, Objects: b.cfg.Objects, Image: b.freshImage, Grace: b.cfg.Lifecycle.CollectGrace,
-		Now: b.cfg.Now, Logger: b.log,
+		AuditKept: func(*metalog.Image) time.Duration { return l.settings().AuditKept },
+		Now:       b.cfg.Now, Logger: b.log,
 	})
 	l.failures = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "forebay_lifecycle_failures_total", Help: "Rounds of retention and the like that failed, in part at least, and are tried again.",
@@ -120,7 +122,7 @@ func (l *lifecycleLoops) run(ctx context.Context, loops []loop) {
 
 // settings are the broker configs as they are now.
 func (l *lifecycleLoops) settings() config.Lifecycle {
-	return config.ResolveLifecycle(l.b.layers(l.b.meta.Image(), configResource{Resource: l.b.self()}))
+	return config.ResolveLifecycle(l.b.layers(l.b.meta.Image(), l.b.self()))
 }
 
 // spillDir is where compaction keeps the keys that its memory does not hold, emptied; "" if nothing is on disk.
@@ -238,7 +240,7 @@ func (l *lifecycleLoops) retain(ctx context.Context) error {
 // led lists the partitions that this broker leads, but for those of internal topics, which hold no records.
 func (l *lifecycleLoops) led() (ps []id.Partition) {
 	for _, t := range l.b.meta.Image().Topics() {
-		if internalTopics[t.Name] {
+		if admin.IsInternal(t.Name) {
 			continue
 		}
 		for i := range t.Partitions {

@@ -22,6 +22,7 @@ const (
 	EnvScratch  = "FOREBAY_SCRATCH"                 // directory for keys that memory has no room for: /tmp
 	EnvGrace    = "FOREBAY_COLLECT_GRACE"           // as brokers' --collect-grace, such as 24h
 	EnvAlone    = "FOREBAY_COLLECT_ALONE"           // true: no broker runs while the collector does, and any grace will do
+	EnvTTL      = "FOREBAY_SESSION_TTL"             // as brokers' --session-ttl, such as 3s
 	EnvMemory   = "FOREBAY_MEMORY_BYTES"            // what the function may take, else half of what Lambda gives
 	envLambda   = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE" // in MiB
 )
@@ -42,6 +43,11 @@ func Open(ctx context.Context, task Task, getenv func(string) string, log *slog.
 			return nil, fmt.Errorf("read %s: %w", EnvGrace, err)
 		}
 	}
+	if text := getenv(EnvTTL); text != "" {
+		if cfg.SessionTTL, err = time.ParseDuration(text); err != nil {
+			return nil, fmt.Errorf("read %s: %w", EnvTTL, err)
+		}
+	}
 	if text := getenv(EnvAlone); text != "" {
 		if cfg.Alone, err = strconv.ParseBool(text); err != nil {
 			return nil, fmt.Errorf("read %s: %w", EnvAlone, err)
@@ -50,19 +56,14 @@ func Open(ctx context.Context, task Task, getenv func(string) string, log *slog.
 	if getenv(EnvObjects) == "" || getenv(EnvMetadata) == "" {
 		return nil, fmt.Errorf("%s and %s are needed, as brokers have them", EnvObjects, EnvMetadata)
 	}
-	control, offsets, err := stores.Tables(ctx, getenv(EnvMetadata), log, nil)
-	if err != nil {
+	if cfg.Metadata, err = stores.Control(ctx, getenv(EnvMetadata), log); err != nil { // groups are no concern of these
 		return nil, fmt.Errorf("open %s: %w", EnvMetadata, err)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, closers(control, cfg.Objects))
+			err = errors.Join(err, closers(cfg.Metadata, cfg.Objects))
 		}
 	}()
-	if err := offsets.Close(); err != nil { // groups are no concern of functions
-		return nil, err
-	}
-	cfg.Metadata = control
 	if cfg.Objects, err = stores.Objects(ctx, getenv(EnvObjects), nil); err != nil {
 		return nil, fmt.Errorf("open %s: %w", EnvObjects, err)
 	}

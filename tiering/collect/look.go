@@ -155,6 +155,8 @@ type state struct {
 	streams map[id.Session]bool // of the metadata; true: what its slots do not name is superfluous
 	snaps   metalog.Snapshots
 	noSnaps bool // the pointer to them cannot be read
+	// auditKept is how long objects of the metadata's archive are kept by the object store's clock; negative: for ever.
+	auditKept time.Duration
 }
 
 // names are names that something uses, with the bytes of what each has that is used. It may take a name for one
@@ -216,6 +218,7 @@ func (r *run) readState(ctx context.Context, p place, w *window, first bool) (*s
 		}
 	}
 	if p.main {
+		s.auditKept = r.cfg.AuditKept(image)
 		if err := r.readChains(ctx, s, w, image, chains, first); err != nil {
 			return nil, err
 		}
@@ -240,7 +243,7 @@ func (r *run) judge(p place, s *state, o object) error {
 	if p.main && isOwn(o.key) {
 		return nil
 	}
-	kind, superfluous := r.classify(p, s, o.key)
+	kind, superfluous := r.classify(p, s, o)
 	tally := r.report.tallyOf(kind)
 	if !superfluous {
 		tally.Kept.add(o.size)
@@ -256,17 +259,19 @@ func (r *run) judge(p place, s *state, o object) error {
 
 // classify tells by which prefix an object is counted, "" if it is unknown, and whether it is
 // superfluous.
-func (r *run) classify(p place, s *state, key string) (prefix string, superfluous bool) {
+func (r *run) classify(p place, s *state, o object) (prefix string, superfluous bool) {
 	switch {
-	case p.main && strings.HasPrefix(key, chain.ObjectPrefix):
-		_, used := s.kept.get(key)
+	case p.main && strings.HasPrefix(o.key, chain.ObjectPrefix):
+		_, used := s.kept.get(o.key)
 		return chain.ObjectPrefix, s.packs == nil && !used
-	case p.main && metalog.IsSnapshot(key):
-		return metalog.SnapshotPrefix, !s.noSnaps && s.snaps.Superfluous(key)
+	case p.main && metalog.IsArchive(o.key):
+		return metalog.ArchivePrefix, s.auditKept >= 0 && !time.UnixMilli(o.modified).Add(s.auditKept).After(r.began)
+	case p.main && metalog.IsSnapshot(o.key):
+		return metalog.SnapshotPrefix, !s.noSnaps && s.snaps.Superfluous(o.key)
 	}
-	if session, ok := sessionOf(key); ok && p.wal {
+	if session, ok := sessionOf(o.key); ok && p.wal {
 		over, known := s.streams[session]
-		_, used := s.kept.get(key)
+		_, used := s.kept.get(o.key)
 		return wal.ObjectPrefix, !known || over && !used
 	}
 	return "", false

@@ -1,7 +1,7 @@
 // Package compact is the log cleaner: of the records of a compacted topic it keeps, in what is
 // sealed, the newest of each key. It follows Apache Kafka's, so that the same records are left:
 // tombstones and transaction markers have delete horizons (KIP-534), aborted records go, lags
-// hold it back or hasten it (KIP-58, KIP-354).
+// hold it back or hasten it (KIP-58, KIP-354), and the last record of all stays ([Cleaner.Clean]).
 //
 // [Plan] decides, [Run] does it for one partition in one pass, as Kafka: a map of the keys of the
 // dirty part, which may be cleaned, is built first, from one read of it. Then the segments from

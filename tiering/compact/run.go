@@ -105,7 +105,9 @@ func (r *pass) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.cleaner = NewCleaner(Rules{Keys: keys, Dirty: r.stats.Dirty, End: r.end, Aborted: r.aborted, Now: now, Horizon: r.horizon})
+	r.cleaner = NewCleaner(Rules{
+		Keys: keys, Dirty: r.stats.Dirty, End: r.end, Last: r.items[len(r.items)-1].Next - 1, Aborted: r.aborted, Now: now, Horizon: r.horizon,
+	})
 	err = r.cleanAll(ctx)
 	r.stats.SpilledBytes = keys.Spilled()
 	return errors.Join(err, keys.Close())
