@@ -184,7 +184,6 @@ func runSink(cmd *cobra.Command, f sinkFlags) (err error) {
 	}
 	admin, err := serveSinkAdmin(ctx, f.adminAddr, s.Ready, registry)
 	if err != nil {
-		s.Close()
 		return err
 	}
 	defer admin.close()
