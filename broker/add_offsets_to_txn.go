@@ -7,6 +7,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
+	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/broker/txn"
 	"github.com/forebaylog/forebay/infra/id"
 )
@@ -39,9 +41,9 @@ func (b *Broker) groupShard(ctx context.Context, groupID string) (id.Partition, 
 	if err := b.createShards(ctx); err != nil {
 		return id.Partition{}, fmt.Errorf("find the shard of group %q: %w: %w", groupID, kerr.CoordinatorNotAvailable, err)
 	}
-	topic, ok := b.meta.Image().Topic(offsetsTopic)
+	topic, ok := b.meta.Image().Topic(admin.OffsetsTopic)
 	if !ok {
 		return id.Partition{}, fmt.Errorf("find the shard of group %q: %w", groupID, kerr.CoordinatorNotAvailable)
 	}
-	return id.Partition{Topic: topic.ID, Index: int32(groupShard(groupID, len(topic.Partitions)))}, nil
+	return id.Partition{Topic: topic.ID, Index: int32(group.Shard(groupID, len(topic.Partitions)))}, nil
 }

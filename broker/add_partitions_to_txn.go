@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/txn"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -142,7 +143,7 @@ func txnPartitions(img *metalog.Image, t *kmsg.AddPartitionsToTxnRequestTransact
 		topic, ok := img.Topic(rt.Topic)
 		for _, index := range rt.Partitions {
 			switch {
-			case ofClient && internalTopics[rt.Topic]:
+			case ofClient && admin.IsInternal(rt.Topic):
 				refused[topicIndex{rt.Topic, index}] = kerr.TopicAuthorizationFailed
 			case !ok || index < 0 || int(index) >= len(topic.Partitions):
 				refused[topicIndex{rt.Topic, index}] = kerr.UnknownTopicOrPartition

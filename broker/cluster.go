@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/forebaylog/forebay/broker/placement"
+	"github.com/forebaylog/forebay/broker/takeover"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/objstore"
@@ -194,7 +195,7 @@ func (c *cluster) acquire(ctx context.Context) error {
 		ps[i] = claims[i].Partition
 	}
 	c.b.storage.sealer.Forget(ps...)
-	c.b.storage.sizes.forget(ps...)
+	c.b.storage.chains.Forget(ps...)
 	err := c.b.storage.logs.Acquire(ctx, claims)
 	acquired := 0
 	for _, p := range ps {
@@ -211,24 +212,11 @@ func (c *cluster) acquire(ctx context.Context) error {
 	return err
 }
 
-// streamTime bounds an attempt to read a stream.
-const streamTime = 30 * time.Second
-
 // streams reads the stream of a session, for recovery.
 func (c *cluster) streams(ctx context.Context, s id.Session, through uint64) ([]wal.Object, error) {
-	ctx, cancel := context.WithTimeout(ctx, streamTime)
+	ctx, cancel := context.WithTimeout(ctx, takeover.StreamTime)
 	defer cancel()
 	return wal.ReadStream(ctx, wal.Slots(c.b.cfg.Metadata, s), c.b.cfg.Objects, through, c.b.storage.cold.Footer)
-}
-
-// unlessDeleted is sealed for partitions that exist; of others everything may go.
-func (c *cluster) unlessDeleted(sealed wal.Sealed) wal.Sealed {
-	return func(ctx context.Context, p id.Partition) (id.Offset, error) {
-		if _, ok := c.b.meta.Image().Partition(p); !ok {
-			return wal.Everything, nil
-		}
-		return sealed(ctx, p)
-	}
 }
 
 // afterPass releases the WAL objects of this session that are sealed, and what is in memory of them.
@@ -236,7 +224,7 @@ func (c *cluster) afterPass(ctx context.Context, sealedTo func(context.Context, 
 	if err := c.b.storage.logs.ForgetAborted(ctx, sealedTo); err != nil {
 		return err
 	}
-	return c.stream.Release(ctx, c.unlessDeleted(sealedTo))
+	return c.stream.Release(ctx, takeover.UnlessDeleted(c.b.meta, sealedTo))
 }
 
 // Bounds of a stream's objects that are not sealed: what a takeover has to read.
@@ -276,74 +264,28 @@ func (c *cluster) balance(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, tableTime)
 	defer cancel()
 	_, err := c.b.meta.Update(ctx, func(img *metalog.Image) ([]metalog.Record, error) {
-		records := placement.Records(img, placement.Rebalance(img, maxMoves))
+		records := placement.Records(img, append(placement.Drained(img, maxMoves), placement.Rebalance(img, maxMoves)...))
 		if changes := placement.Leaderless(img); len(changes) > 0 {
-			records = append(records, metalog.LeadersChanged{Changes: changes[:min(len(changes), maxChanges)]})
+			records = append(records, metalog.LeadersChanged{Changes: changes[:min(len(changes), takeover.MaxChanges)]})
 		}
 		return records, nil
 	})
 	return err
 }
 
-const (
-	maxMoves   = 1000 // planned moves at a time
-	maxChanges = 2000 // leaders changed by one slot
-)
+// maxMoves is how many planned moves there are at a time.
+const maxMoves = 1000
 
 // sweep releases what is sealed of the streams of sessions that are over.
 func (c *cluster) sweep(ctx context.Context) error {
 	if !c.isPlanner() {
 		return nil
 	}
-	img := c.b.meta.Image()
-	var errs []error
-	for _, s := range overStreams(img) {
-		if err := c.sweepStream(ctx, s.Session); err != nil {
-			errs = append(errs, fmt.Errorf("release the stream of session %s of broker %d: %w", s.Session, s.Node, err))
-		}
+	sweeper := takeover.Sweeper{
+		Table: c.b.cfg.Metadata, Chains: chain.Open(c.b.cfg.Chains), Meta: c.b.meta, Objects: c.b.cfg.Objects,
+		Footer: c.b.storage.cold.Footer, Self: c.b.cfg.NodeID,
 	}
-	return errors.Join(errs...)
-}
-
-// overStreams lists the streams of sessions that are over.
-func overStreams(img *metalog.Image) (over []metalog.Stream) {
-	for _, s := range img.Streams() {
-		if node, ok := img.Broker(s.Node); !ok || node.Incarnation != s.Session || node.Fenced {
-			over = append(over, s)
-		}
-	}
-	return over
-}
-
-func (c *cluster) sweepStream(ctx context.Context, s id.Session) error {
-	slots := wal.Slots(c.b.cfg.Metadata, s)
-	through, err := wal.Fence(ctx, slots, c.b.cfg.NodeID)
-	if err != nil {
-		return err
-	}
-	objects, err := c.streams(ctx, s, through)
-	if err != nil {
-		return err
-	}
-	chains, ends := chain.Open(c.b.cfg.Chains), map[id.Partition]id.Offset{}
-	empty, err := wal.ReleaseStream(ctx, slots, c.b.cfg.Objects, s, objects, c.unlessDeleted(func(ctx context.Context, p id.Partition) (id.Offset, error) {
-		end, known := ends[p]
-		if known {
-			return end, nil
-		}
-		end, _, _, err := chains.End(ctx, p)
-		ends[p] = end
-		return end, err
-	}))
-	if err != nil || !empty {
-		return err
-	}
-	_, err = c.b.meta.Update(ctx, func(img *metalog.Image) ([]metalog.Record, error) {
-		if _, ok := img.Stream(s); !ok {
-			return nil, nil
-		}
-		return []metalog.Record{metalog.StreamsReleased{Sessions: []id.Session{s}}}, nil
-	})
+	_, err := sweeper.Sweep(ctx)
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
@@ -43,7 +44,7 @@ func startCluster(t *testing.T) *node {
 // partition returns the state of a partition.
 func (n *node) partition(topic string, index int32) metalog.PartitionState {
 	n.t.Helper()
-	_, p, err := findPartition(n.meta.Image(), topic, index)
+	_, p, err := admin.FindPartition(n.meta.Image(), topic, index)
 	require.NoError(n.t, err)
 	return p
 }
@@ -51,7 +52,7 @@ func (n *node) partition(topic string, index int32) metalog.PartitionState {
 // leads makes a broker the leader of a partition.
 func (n *node) leads(topic string, index int32, leader id.Broker) metalog.LeadersChanged {
 	n.t.Helper()
-	at, p, err := findPartition(n.meta.Image(), topic, index)
+	at, p, err := admin.FindPartition(n.meta.Image(), topic, index)
 	require.NoError(n.t, err)
 	return metalog.LeadersChanged{Changes: []metalog.LeaderChange{{Partition: at, Leader: leader, Epoch: p.Epoch + 1}}}
 }
@@ -148,7 +149,7 @@ func TestDescribeACluster(t *testing.T) {
 }
 
 func partitionOf(n *node, topic string, index int32) id.Partition {
-	at, _, err := findPartition(n.meta.Image(), topic, index)
+	at, _, err := admin.FindPartition(n.meta.Image(), topic, index)
 	require.NoError(n.t, err)
 	return at
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/forebaylog/forebay/broker/takeover"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/wal"
 )
@@ -121,7 +122,7 @@ var clusterGauges = func() []clusterGauge {
 		gauge("forebay_metadata_lag_seconds", "Time since this broker last read the metadata log to its end.", func(s clusterState) float64 {
 			return s.now.Sub(time.Unix(0, s.metrics.followed.Load())).Seconds()
 		}),
-		gauge("forebay_streams_unreleased", "WAL streams of sessions that are over and hold records that are not sealed.", func(s clusterState) float64 { return float64(len(overStreams(s.img))) }),
+		gauge("forebay_streams_unreleased", "WAL streams of sessions that are over and hold records that are not sealed.", func(s clusterState) float64 { return float64(len(takeover.Over(s.img))) }),
 	}
 }()
 

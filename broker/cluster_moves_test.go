@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -25,7 +26,7 @@ func unbalanced(cfg *Config) { cfg.Cluster.Rebalance = time.Hour }
 // leader is who leads a partition.
 func (c *testCluster) leader(topic string, index int32) id.Broker {
 	c.t.Helper()
-	_, p, err := findPartition(c.image(), topic, index)
+	_, p, err := admin.FindPartition(c.image(), topic, index)
 	require.NoError(c.t, err)
 	return p.Leader
 }
@@ -33,7 +34,7 @@ func (c *testCluster) leader(topic string, index int32) id.Broker {
 // aim sets the target of a partition, as a reassignment does.
 func (c *testCluster) aim(topic string, index int32, to id.Broker) {
 	c.t.Helper()
-	at, _, err := findPartition(c.image(), topic, index)
+	at, _, err := admin.FindPartition(c.image(), topic, index)
 	require.NoError(c.t, err)
 	_, err = c.any().meta.Update(context.Background(), func(*metalog.Image) ([]metalog.Record, error) {
 		return []metalog.Record{metalog.TargetsSet{Targets: []metalog.PartitionTarget{{Partition: at, Target: to}}}}, nil

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/transactions"
 )
@@ -38,14 +39,14 @@ func newTxnCluster(t *testing.T, v txnVersions) *txnCluster {
 	c.createTopic("t", 3, 3)
 	require.Equal(t, map[id.Broker]int{1: 1, 2: 1, 3: 1}, c.leaders("t"))
 	require.NoError(t, c.members[1].createShards(t.Context()))
-	require.NoError(t, c.members[1].createShardsOf(t.Context(), txnTopic))
+	require.NoError(t, c.members[1].createShardsOf(t.Context(), admin.TxnTopic))
 	return c
 }
 
 // coordinator returns the broker that coordinates x, once it knows of it.
 func (c *txnCluster) coordinator() *member {
 	c.t.Helper()
-	shard, ok := shardIn(c.image(), txnTopic, "x")
+	shard, ok := shardIn(c.image(), admin.TxnTopic, "x")
 	require.True(c.t, ok)
 	m := c.members[shard.Leader]
 	require.NoError(c.t, m.meta.Refresh(c.t.Context()))
@@ -69,7 +70,7 @@ func (c *txnCluster) kill(m *member) {
 	c.stop(m)
 	dead := m.cfg.NodeID
 	eventually(c.t, "a takeover", func() bool {
-		return c.leaders("t")[dead]+c.leaders(txnTopic)[dead]+c.leaders(offsetsTopic)[dead] == 0
+		return c.leaders("t")[dead]+c.leaders(admin.TxnTopic)[dead]+c.leaders(admin.OffsetsTopic)[dead] == 0
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
@@ -235,8 +236,8 @@ func (cfg Config) Validate() error {
 	reject(cfg.Defaults.MessageMaxBytes < 0, "message.max.bytes %d: must not be negative", cfg.Defaults.MessageMaxBytes)
 	reject(cfg.Groups.MinSessionTimeout > cfg.Groups.MaxSessionTimeout, "group session timeouts: the minimum %v exceeds the maximum %v",
 		cfg.Groups.MinSessionTimeout, cfg.Groups.MaxSessionTimeout)
-	reject(cfg.Groups.OffsetsTopicPartitions < 1 || cfg.Groups.OffsetsTopicPartitions > maxPartitions, "offsets topic with %d partitions: must be from 1 to %d",
-		cfg.Groups.OffsetsTopicPartitions, maxPartitions)
+	reject(cfg.Groups.OffsetsTopicPartitions < 1 || cfg.Groups.OffsetsTopicPartitions > admin.MaxPartitions, "offsets topic with %d partitions: must be from 1 to %d",
+		cfg.Groups.OffsetsTopicPartitions, admin.MaxPartitions)
 	reject(cfg.Groups.OffsetsTopicReplicas < 1, "offsets topic with replication factor %d: must be at least 1", cfg.Groups.OffsetsTopicReplicas)
 	reject(cfg.Groups.OffsetCommitWindow < 0, "offset commit window %v: must not be negative", cfg.Groups.OffsetCommitWindow)
 	cfg.Transactions.validate(reject)
@@ -264,7 +265,7 @@ func (t Transactions) validate(reject func(bad bool, format string, args ...any)
 	reject(t.IDExpiration < time.Millisecond, "expiration of transactional ids %v: must be at least 1 ms", t.IDExpiration)
 	reject(t.AbortInterval < time.Millisecond || t.ExpireInterval < time.Millisecond, "transaction cleanup intervals %v and %v: must be at least 1 ms",
 		t.AbortInterval, t.ExpireInterval)
-	reject(t.TopicPartitions < 1 || t.TopicPartitions > maxPartitions, "transaction state topic with %d partitions: must be from 1 to %d", t.TopicPartitions, maxPartitions)
+	reject(t.TopicPartitions < 1 || t.TopicPartitions > admin.MaxPartitions, "transaction state topic with %d partitions: must be from 1 to %d", t.TopicPartitions, admin.MaxPartitions)
 	reject(t.TopicReplicas < 1, "transaction state topic with replication factor %d: must be at least 1", t.TopicReplicas)
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/partition"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -21,7 +22,7 @@ const startMoveBytes = 96
 
 // recordsDeletion is the wish to move the start of one partition's log.
 type recordsDeletion struct {
-	change
+	*admin.Change
 	to  *kmsg.DeleteRecordsResponseTopicPartition
 	log *partition.Log
 	at  id.Offset
@@ -37,30 +38,30 @@ func handleDeleteRecords(ctx context.Context, b *Broker, c *call) kmsg.Response 
 	req := requestOf[*kmsg.DeleteRecordsRequest](c)
 	resp := responseTo[*kmsg.DeleteRecordsResponse](req)
 	var all []*recordsDeletion
-	var changes []*change
+	var changes []*admin.Change
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		out := kmsg.NewDeleteRecordsResponseTopic()
 		out.Topic, out.Partitions = t.Topic, make([]kmsg.DeleteRecordsResponseTopicPartition, len(t.Partitions))
 		for j := range t.Partitions {
-			d := &recordsDeletion{to: &out.Partitions[j]}
+			d := &recordsDeletion{Change: &admin.Change{}, to: &out.Partitions[j]}
 			*d.to = kmsg.NewDeleteRecordsResponseTopicPartition()
 			d.to.Partition = t.Partitions[j].Partition
 			all = append(all, d)
-			if d.err = d.prepare(b, t.Topic, t.Partitions[j].Offset); d.err == nil {
-				changes = append(changes, &d.change)
+			if d.Err = d.prepare(b, t.Topic, t.Partitions[j].Offset); d.Err == nil {
+				changes = append(changes, d.Change)
 			}
 		}
 		resp.Topics = append(resp.Topics, out)
 	}
-	b.update(ctx, changes)
+	b.update(ctx, c.actor(), changes)
 	for _, d := range all {
 		d.to.LowWatermark = -1
-		if d.err == nil || errors.Is(d.err, errNoMove) {
+		if d.Err == nil || errors.Is(d.Err, errNoMove) {
 			d.log.MoveStart(d.at)
-			d.to.LowWatermark, d.err = int64(d.log.Watermarks().Start), nil
+			d.to.LowWatermark, d.Err = int64(d.log.Watermarks().Start), nil
 		}
-		d.to.ErrorCode = c.code(d.err)
+		d.to.ErrorCode = c.code(d.Err)
 	}
 	return resp
 }
@@ -78,7 +79,7 @@ func (d *recordsDeletion) prepare(b *Broker, topic string, offset int64) error {
 	switch {
 	case !ok:
 		return kerr.UnknownTopicOrPartition
-	case internalTopics[topic]:
+	case admin.IsInternal(topic):
 		return fmt.Errorf("delete records of the internal topic %q: %w", topic, kerr.InvalidTopicException)
 	}
 	if cfg := b.topicConfig(t); cfg.Compact && !cfg.Delete {
@@ -92,7 +93,8 @@ func (d *recordsDeletion) prepare(b *Broker, topic string, offset int64) error {
 	if d.at < 0 || d.at > w.High {
 		return fmt.Errorf("delete records of %s below %d, where its high watermark is %d: %w", log.ID(), offset, w.High, kerr.OffsetOutOfRange)
 	}
-	d.size, d.decide = startMoveBytes, func(img *metalog.Image) (metalog.Record, error) {
+	d.Action, d.Resource = admin.ActionDeleteRecords, metalog.Resource{Type: metalog.ResourceTopic, Name: topic}
+	d.Size, d.Decide = startMoveBytes, func(img *metalog.Image) ([]metalog.Record, error) {
 		state, ok := img.Partition(log.ID())
 		switch {
 		case !ok:
@@ -102,7 +104,7 @@ func (d *recordsDeletion) prepare(b *Broker, topic string, offset int64) error {
 		case state.Start >= d.at:
 			return nil, errNoMove
 		}
-		return metalog.LogStartsMoved{Moves: []metalog.StartMove{{Partition: log.ID(), Epoch: w.Epoch, Start: d.at}}}, nil
+		return []metalog.Record{metalog.LogStartsMoved{Moves: []metalog.StartMove{{Partition: log.ID(), Epoch: w.Epoch, Start: d.at}}}}, nil
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
@@ -23,32 +24,32 @@ func handleDeleteTopics(ctx context.Context, b *Broker, c *call) kmsg.Response {
 	img := b.meta.Image()
 	asked := deletions(req)
 	ids, counts := make([]id.Topic, len(asked)), make(map[id.Topic]int)
-	outcome := make([]*change, len(asked))
+	outcome := make([]*admin.Change, len(asked))
 	for i, rt := range asked {
 		t, err := topicToDelete(img, rt)
-		outcome[i] = &change{err: err}
+		outcome[i] = refused(err)
 		if err == nil {
 			ids[i] = t.ID
 			counts[t.ID]++
 			asked[i].Topic, asked[i].TopicID = &t.Name, t.ID
 		}
 	}
-	var changes []*change
+	var changes []*admin.Change
 	for i := range asked {
 		switch {
-		case outcome[i].err != nil:
+		case outcome[i].Err != nil:
 		case counts[ids[i]] > 1:
-			outcome[i].err = fmt.Errorf("topic %q stands more than once in the request: %w", *asked[i].Topic, kerr.InvalidRequest)
+			outcome[i].Err = fmt.Errorf("topic %q stands more than once in the request: %w", *asked[i].Topic, kerr.InvalidRequest)
 		default:
-			outcome[i] = deletion(ids[i])
+			outcome[i] = admin.DeleteTopic(ids[i], *asked[i].Topic)
 			changes = append(changes, outcome[i])
 		}
 	}
-	b.update(ctx, changes)
+	b.update(ctx, c.actor(), changes)
 	for i, rt := range asked {
 		t := kmsg.NewDeleteTopicsResponseTopic()
 		t.Topic, t.TopicID = rt.Topic, rt.TopicID
-		t.ErrorCode, t.ErrorMessage = c.code(outcome[i].err), message(outcome[i].err)
+		t.ErrorCode, t.ErrorMessage = c.code(outcome[i].Err), message(outcome[i].Err)
 		resp.Topics = append(resp.Topics, t)
 	}
 	return resp
@@ -74,23 +75,12 @@ func topicToDelete(img *metalog.Image, rt kmsg.DeleteTopicsRequestTopic) (*metal
 	}
 	if byID {
 		if t, ok := img.TopicByID(rt.TopicID); ok {
-			return t, keepShards("delete", t.Name)
+			return t, nil
 		}
 		return nil, kerr.UnknownTopicID
 	}
 	if t, ok := img.Topic(*rt.Topic); ok {
-		return t, keepShards("delete", t.Name)
+		return t, nil
 	}
 	return nil, kerr.UnknownTopicOrPartition
-}
-
-// deletion is the change that deletes a topic. It names it by id, so that a topic
-// created under the same name meanwhile stays.
-func deletion(topic id.Topic) *change {
-	return &change{size: 64, decide: func(img *metalog.Image) (metalog.Record, error) {
-		if _, ok := img.TopicByID(topic); !ok {
-			return nil, kerr.UnknownTopicID
-		}
-		return metalog.TopicDeleted{ID: topic}, nil
-	}}
 }

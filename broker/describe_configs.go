@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
@@ -39,8 +40,8 @@ func handleDescribeConfigs(_ context.Context, b *Broker, c *call) kmsg.Response 
 
 // describable finds a resource whose configs this broker knows. Of brokers that is
 // itself, since others' settings are in their own hands.
-func (b *Broker) describable(img *metalog.Image, want *kmsg.DescribeConfigsRequestResource) (configResource, error) {
-	res, err := resourceOf(img, want.ResourceType, want.ResourceName)
+func (b *Broker) describable(img *metalog.Image, want *kmsg.DescribeConfigsRequestResource) (admin.ConfigResource, error) {
+	res, err := findResource(img, want.ResourceType, want.ResourceName)
 	if err == nil && res.Type == metalog.ResourceBroker && res.Name != "" && res.Name != b.self().Name {
 		return res, fmt.Errorf("describe broker %s at broker %d: ask it itself: %w", res.Name, b.cfg.NodeID, kerr.InvalidRequest)
 	}
@@ -48,11 +49,11 @@ func (b *Broker) describable(img *metalog.Image, want *kmsg.DescribeConfigsReque
 }
 
 // describeConfigs describes the named configs of a resource, all if no name is given.
-func (b *Broker) describeConfigs(img *metalog.Image, res configResource, names []string, req *kmsg.DescribeConfigsRequest) []kmsg.DescribeConfigsResponseResourceConfig {
-	layers := b.layers(img, res)
+func (b *Broker) describeConfigs(img *metalog.Image, res admin.ConfigResource, names []string, req *kmsg.DescribeConfigsRequest) []kmsg.DescribeConfigsResponseResourceConfig {
+	layers := b.layers(img, res.Resource)
 	configs := []kmsg.DescribeConfigsResponseResourceConfig{}
-	for i := range res.defs {
-		d := &res.defs[i]
+	for i := range res.Defs {
+		d := &res.Defs[i]
 		if len(names) > 0 && !slices.Contains(names, d.Name) {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/producers"
@@ -27,7 +28,7 @@ func handleDescribeProducers(ctx context.Context, b *Broker, c *call) {
 		t := &req.Topics[i]
 		out := kmsg.NewDescribeProducersResponseTopic()
 		out.Topic, out.Partitions = t.Topic, make([]kmsg.DescribeProducersResponseTopicPartition, len(t.Partitions))
-		named := checkTopicName(t.Topic)
+		named := admin.CheckTopicName(t.Topic)
 		for j, index := range t.Partitions {
 			op := &out.Partitions[j]
 			*op = kmsg.NewDescribeProducersResponseTopicPartition()

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
@@ -79,7 +80,7 @@ func topicNames(img *metalog.Image, req *kmsg.DescribeTopicPartitionsRequest) []
 }
 
 func missingCode(c *call, name string) int16 {
-	if err := checkTopicName(name); err != nil {
+	if err := admin.CheckTopicName(name); err != nil {
 		return c.code(err)
 	}
 	return c.code(kerr.UnknownTopicOrPartition)
@@ -95,7 +96,7 @@ func missingTopicPartitions(name string, code int16) kmsg.DescribeTopicPartition
 // topicPartitions describes n partitions of t.
 func topicPartitions(img *metalog.Image, t *metalog.Topic, c *call, from, n int) kmsg.DescribeTopicPartitionsResponseTopic {
 	rt := kmsg.NewDescribeTopicPartitionsResponseTopic()
-	rt.Topic, rt.TopicID, rt.IsInternal, rt.AuthorizedOperations = &t.Name, t.ID, internalTopics[t.Name], topicOperations
+	rt.Topic, rt.TopicID, rt.IsInternal, rt.AuthorizedOperations = &t.Name, t.ID, admin.IsInternal(t.Name), topicOperations
 	rt.Partitions = make([]kmsg.DescribeTopicPartitionsResponseTopicPartition, n)
 	view := replicaView{img: img}
 	for i := range rt.Partitions {

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/batch"
 )
@@ -25,24 +26,24 @@ func TestDurability(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			n := &node{Broker: tc.node.Broker, t: t}
-			n.mustCreate(wantTopic("t", 1, 1), wantTopic("explicit", 1, 1, with(durabilityConfig, value(tc.serves))))
-			configs, err := n.describe(ofTopic, "t", durabilityConfig)
+			n.mustCreate(wantTopic("t", 1, 1), wantTopic("explicit", 1, 1, with(admin.DurabilityConfig, value(tc.serves))))
+			configs, err := n.describe(ofTopic, "t", admin.DurabilityConfig)
 			require.NoError(t, err)
-			require.Equal(t, tc.serves, *configs[durabilityConfig].Value)
-			require.Equal(t, tc.source, configs[durabilityConfig].Source)
+			require.Equal(t, tc.serves, *configs[admin.DurabilityConfig].Value)
+			require.Equal(t, tc.source, configs[admin.DurabilityConfig].Source)
 
-			refused := n.create(7, false, wantTopic("refused", 1, 1, with(durabilityConfig, value(tc.refuses))))[0]
+			refused := n.create(7, false, wantTopic("refused", 1, 1, with(admin.DurabilityConfig, value(tc.refuses))))[0]
 			require.Equal(t, kerr.InvalidConfig.Code, refused.ErrorCode)
 			require.Contains(t, *refused.ErrorMessage, "leave it at "+tc.serves)
 			for typ, name := range map[kmsg.ConfigResourceType]string{ofTopic: "t", ofBroker: ""} {
-				require.NoError(t, n.change(typ, name, false, operation(set, durabilityConfig, value(tc.serves))))
-				require.Equal(t, kerr.InvalidConfig, n.change(typ, name, false, operation(set, durabilityConfig, value(tc.refuses))))
-				require.NoError(t, n.change(typ, name, false, operation(remove, durabilityConfig, nil)))
+				require.NoError(t, n.change(typ, name, false, operation(set, admin.DurabilityConfig, value(tc.serves))))
+				require.Equal(t, kerr.InvalidConfig, n.change(typ, name, false, operation(set, admin.DurabilityConfig, value(tc.refuses))))
+				require.NoError(t, n.change(typ, name, false, operation(remove, admin.DurabilityConfig, nil)))
 			}
 			n.mustProduce("t", 0, batchOfNow(batch.None, 1))
 
 			cfg := n.cfg
-			cfg.Defaults.Configs = map[string]string{durabilityConfig: tc.refuses}
+			cfg.Defaults.Configs = map[string]string{admin.DurabilityConfig: tc.refuses}
 			require.ErrorContains(t, cfg.Validate(), "leave it at "+tc.serves)
 		})
 	}
@@ -53,7 +54,7 @@ func TestDurabilityOfACluster(t *testing.T) {
 	n := startNode(t)
 	n.mustCreate(wantTopic("t", 1, 1))
 	object := "object"
-	n.tell(metalog.ConfigChanged{Resource: metalog.Resource{Type: metalog.ResourceTopic, Name: "t"}, Set: map[string]*string{durabilityConfig: &object}})
+	n.tell(metalog.ConfigChanged{Resource: metalog.Resource{Type: metalog.ResourceTopic, Name: "t"}, Set: map[string]*string{admin.DurabilityConfig: &object}})
 	require.Equal(t, kerr.InvalidConfig.Code, n.produce(9, -1, put{"t", 0, batchOfNow(batch.None, 1)})[0].ErrorCode)
 	require.Zero(t, n.produce(9, 1, put{"t", 0, batchOfNow(batch.None, 1)})[0].ErrorCode)
 }

@@ -6,6 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebaylog/forebay/broker/admin"
 )
 
 // finalized returns what clients of a version of ApiVersions learn of transaction.version.
@@ -38,15 +40,15 @@ func TestUpdateFeatures(t *testing.T) {
 	_, minimum, _ = n.finalized(3)
 	require.EqualValues(t, 1, minimum)
 
-	update := func(name string, level int16, kind int8) kmsg.UpdateFeaturesRequestFeatureUpdate {
-		return kmsg.UpdateFeaturesRequestFeatureUpdate{Feature: name, MaxVersionLevel: level, UpgradeType: kind}
+	update := func(name string, level int16, kind admin.Upgrade) kmsg.UpdateFeaturesRequestFeatureUpdate {
+		return kmsg.UpdateFeaturesRequestFeatureUpdate{Feature: name, MaxVersionLevel: level, UpgradeType: int8(kind)}
 	}
 	for name, refused := range map[string]kmsg.UpdateFeaturesRequestFeatureUpdate{
-		"unknown feature":      update("metadata.version", 1, upgradeOnly),
-		"level too high":       update(transactionFeature, 3, upgradeOnly),
-		"negative level":       update(transactionFeature, -1, safeDowngrade),
-		"upgrade that is none": update(transactionFeature, 1, upgradeOnly),
-		"unknown type":         update(transactionFeature, 1, 4),
+		"unknown feature":      update("metadata.version", 1, admin.UpgradeOnly),
+		"level too high":       update(admin.TransactionFeature, 3, admin.UpgradeOnly),
+		"negative level":       update(admin.TransactionFeature, -1, admin.SafeDowngrade),
+		"upgrade that is none": update(admin.TransactionFeature, 1, admin.UpgradeOnly),
+		"unknown type":         update(admin.TransactionFeature, 1, 4),
 	} {
 		for version := int16(1); version <= 2; version++ {
 			resp := n.updateFeature(version, refused, false)
@@ -54,22 +56,22 @@ func TestUpdateFeatures(t *testing.T) {
 			require.NotEmpty(t, *resp.ErrorMessage)
 		}
 	}
-	require.Zero(t, n.updateFeature(2, update(transactionFeature, 1, safeDowngrade), true).ErrorCode)
+	require.Zero(t, n.updateFeature(2, update(admin.TransactionFeature, 1, admin.SafeDowngrade), true).ErrorCode)
 	level, _, _ = n.finalized(4)
 	require.EqualValues(t, 2, level, "it was only validated")
 
-	resp := n.updateFeature(1, update(transactionFeature, 0, unsafeDowngrade), false)
+	resp := n.updateFeature(1, update(admin.TransactionFeature, 0, admin.UnsafeDowngrade), false)
 	require.Zero(t, resp.ErrorCode)
 	require.Len(t, resp.Results, 1)
 	level, _, later := n.finalized(4)
 	require.Zero(t, level)
 	require.Greater(t, later, epoch)
 	require.Zero(t, n.transactionVersion())
-	require.Equal(t, kerr.InvalidUpdateVersion, errorOf(n.updateFeature(2, update(transactionFeature, 1, safeDowngrade), false).ErrorCode))
-	require.Zero(t, n.updateFeature(2, update(transactionFeature, 2, upgradeOnly), false).ErrorCode)
+	require.Equal(t, kerr.InvalidUpdateVersion, errorOf(n.updateFeature(2, update(admin.TransactionFeature, 1, admin.SafeDowngrade), false).ErrorCode))
+	require.Zero(t, n.updateFeature(2, update(admin.TransactionFeature, 2, admin.UpgradeOnly), false).ErrorCode)
 	require.EqualValues(t, 2, n.transactionVersion())
 
-	down := kmsg.UpdateFeaturesRequestFeatureUpdate{Feature: transactionFeature, MaxVersionLevel: 1}
+	down := kmsg.UpdateFeaturesRequestFeatureUpdate{Feature: admin.TransactionFeature, MaxVersionLevel: 1}
 	require.Equal(t, kerr.InvalidUpdateVersion, errorOf(n.updateFeature(0, down, false).ErrorCode))
 	down.AllowDowngrade = true
 	require.Zero(t, n.updateFeature(0, down, false).ErrorCode)

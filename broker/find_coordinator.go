@@ -6,6 +6,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebaylog/forebay/broker/admin"
 )
 
 // FindCoordinator (key 10), versions 0 to 6, several keys at once from 4 on. A group or a
@@ -58,9 +60,9 @@ func findCoordinator(ctx context.Context, b *Broker, c *call, kind int8, key str
 func coordinates(kind int8) (topic string, err error) {
 	switch kind {
 	case coordinatesGroup:
-		return offsetsTopic, nil
+		return admin.OffsetsTopic, nil
 	case coordinatesTransaction:
-		return txnTopic, nil
+		return admin.TxnTopic, nil
 	case coordinatesShare:
 		return "", fmt.Errorf("find the coordinator of a share group: share groups are not served: %w", kerr.InvalidRequest)
 	}

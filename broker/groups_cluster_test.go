@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -60,8 +61,8 @@ func (c *groupCluster) leader(groupID string) (leader, other *groupBroker) {
 // move gives the shard of a group to a node; by is the broker that appends it, and knows at once.
 func (c *groupCluster) move(by *groupBroker, groupID string, to id.Broker) {
 	_, err := by.meta.Update(c.t.Context(), func(img *metalog.Image) ([]metalog.Record, error) {
-		topic, _ := img.Topic(offsetsTopic)
-		at := id.Partition{Topic: topic.ID, Index: int32(groupShard(groupID, len(topic.Partitions)))}
+		topic, _ := img.Topic(admin.OffsetsTopic)
+		at := id.Partition{Topic: topic.ID, Index: int32(group.Shard(groupID, len(topic.Partitions)))}
 		state, _ := img.Partition(at)
 		change := metalog.LeaderChange{Partition: at, Leader: to, Epoch: state.Epoch + 1}
 		return []metalog.Record{metalog.LeadersChanged{Changes: []metalog.LeaderChange{change}}}, nil
@@ -115,7 +116,7 @@ func TestFindCoordinatorOfCluster(t *testing.T) {
 	}
 	require.Len(t, leaders, 2, "both have shards")
 
-	topic, _ := c.brokers[1].meta.Image().Topic(offsetsTopic)
+	topic, _ := c.brokers[1].meta.Image().Topic(admin.OffsetsTopic)
 	require.Len(t, topic.Partitions, 50)
 	require.EqualValues(t, 2, topic.ReplicationFactor, "as many as there are brokers")
 	c.move(c.brokers[0], "g", metalog.NoBroker)

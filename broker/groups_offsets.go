@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -73,7 +72,7 @@ func (m *groups) pump(e *groupEntry) {
 					continue
 				}
 			}
-			m.commits.Submit(offsets.Batch{Group: storedName(e.id), Epoch: e.epoch, Entries: op.commit}, func(err error) { m.finish(e, op, err) })
+			m.commits.Submit(offsets.Batch{Group: group.StoredName(e.id), Epoch: e.epoch, Entries: op.commit}, func(err error) { m.finish(e, op, err) })
 			continue
 		}
 		e.erasing = true
@@ -86,9 +85,9 @@ func (m *groups) erase(e *groupEntry, op *offsetOp) error {
 	ctx, cancel := context.WithTimeout(m.ctx, groupLoadTimeout)
 	defer cancel()
 	if op.all {
-		return m.cfg.Table.DeleteGroup(ctx, storedName(e.id), e.epoch)
+		return m.cfg.Table.DeleteGroup(ctx, group.StoredName(e.id), e.epoch)
 	}
-	return m.cfg.Table.Delete(ctx, storedName(e.id), e.epoch, op.remove...)
+	return m.cfg.Table.Delete(ctx, group.StoredName(e.id), e.epoch, op.remove...)
 }
 
 // storeState stores the state of a group. One that is too large is stored without members, so that
@@ -102,7 +101,7 @@ func (m *groups) storeState(e *groupEntry, s *group.Snapshot) error {
 		empty := group.Snapshot{Generation: s.Generation, ProtocolType: s.ProtocolType, Since: s.Since}
 		state = empty.AppendTo(nil)
 	}
-	return m.cfg.Table.StoreState(ctx, storedName(e.id), e.epoch, state)
+	return m.cfg.Table.StoreState(ctx, group.StoredName(e.id), e.epoch, state)
 }
 
 // store queues a state; the group hears of the outcome.
@@ -200,19 +199,6 @@ func (m *groups) tableFailed(verb, groupID string, err error) error {
 	}
 	return err
 }
-
-// storedName is the name of a group in the table, which has no empty names: Kafka lets
-// consumers without a group commit to the group "". It is stored as a zero byte, and one more
-// stands before every name that begins with one.
-func storedName(groupID string) string {
-	if groupID == "" || groupID[0] == 0 {
-		return "\x00" + groupID
-	}
-	return groupID
-}
-
-// groupOfStored is the inverse of storedName.
-func groupOfStored(name string) string { return strings.TrimPrefix(name, "\x00") }
 
 // commit accepts the offsets if the group lets the member commit; see group.Commit.
 // done is called once they are durable. Otherwise it returns why they are refused.
@@ -351,7 +337,7 @@ func (m *groups) sweepAll(ctx context.Context) error {
 
 // passing reports whether a group is left to another broker, or to the next sweep.
 func passing(err error) bool {
-	return errors.Is(groupError(err), kerr.NotCoordinator) || errors.Is(err, kerr.CoordinatorLoadInProgress)
+	return translate(err) == kerr.NotCoordinator || errors.Is(err, kerr.CoordinatorLoadInProgress)
 }
 
 func (m *groups) sweepGroup(e *groupEntry, now time.Time, img *metalog.Image) {
@@ -389,7 +375,7 @@ func (m *groups) names(ctx context.Context) ([]string, error) {
 	names := make([]string, 0, len(stored)+len(m.byID))
 	for _, name := range stored {
 		// Of a group in memory, memory knows better: it may be on its way out.
-		name = groupOfStored(name)
+		name = group.NameOfStored(name)
 		if e := m.byID[name]; e == nil || e.state == nil {
 			names = append(names, name)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/offsets"
@@ -54,11 +55,11 @@ type pendingWrite struct {
 
 // shardPartition is the partition of the shards' topic that a group hashes to.
 func (m *groups) shardPartition(groupID string) id.Partition {
-	t, ok := m.cfg.Image().Topic(offsetsTopic)
+	t, ok := m.cfg.Image().Topic(admin.OffsetsTopic)
 	if !ok {
 		return id.Partition{Index: -1}
 	}
-	return id.Partition{Topic: t.ID, Index: int32(groupShard(groupID, len(t.Partitions)))}
+	return id.Partition{Topic: t.ID, Index: int32(group.Shard(groupID, len(t.Partitions)))}
 }
 
 // shard returns the state of a shard that this broker leads under the epoch.
@@ -102,7 +103,7 @@ func (m *groups) loadShard(s *groupsShard) *groupLoad {
 		}
 		s.loaded = true
 		for _, p := range found {
-			t := s.txn(groupOfStored(p.Group), p.Producer)
+			t := s.txn(group.NameOfStored(p.Group), p.Producer)
 			t.epoch = p.Epoch
 			for _, o := range p.Entries {
 				t.offsets[id.Partition{Topic: o.Topic, Index: o.Partition}] = o
@@ -179,7 +180,7 @@ func (e *groupEntry) newer(entries []offsets.Entry) []offsets.Entry {
 // done is called with the lock held too, once it is durable or has failed.
 func (m *groups) writePending(s *groupsShard, groupID string, producer id.Producer, t *pendingTxn, entries []offsets.Entry, done func(error)) {
 	t.writes++
-	p := offsets.Pending{Group: storedName(groupID), Producer: producer, Epoch: t.epoch, Entries: entries}
+	p := offsets.Pending{Group: group.StoredName(groupID), Producer: producer, Epoch: t.epoch, Entries: entries}
 	w := pendingWrite{PendingWrite: offsets.PendingWrite{Shard: s.index, Coordinator: s.epoch, Pending: p}}
 	w.done = func(err error) {
 		if err != nil {

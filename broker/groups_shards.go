@@ -108,7 +108,7 @@ func (m *groups) load(e *groupEntry) {
 
 // read returns the offsets of a group and its state, nil if none is stored.
 func (m *groups) read(ctx context.Context, e *groupEntry) ([]offsets.Entry, *group.Snapshot, error) {
-	entries, stored, err := m.cfg.Table.LoadAll(ctx, storedName(e.id), e.epoch)
+	entries, stored, err := m.cfg.Table.LoadAll(ctx, group.StoredName(e.id), e.epoch)
 	if err != nil || stored == nil {
 		return entries, nil, err
 	}
@@ -206,4 +206,4 @@ func (m *groups) lose(e *groupEntry) {
 }
 
 // forget frees what the table knows of a group.
-func (m *groups) forget(e *groupEntry) { m.cfg.Table.Forget(storedName(e.id), e.epoch) }
+func (m *groups) forget(e *groupEntry) { m.cfg.Table.Forget(group.StoredName(e.id), e.epoch) }

@@ -26,8 +26,8 @@ func TestGroupShard(t *testing.T) {
 		"polygenelubricants": 0,          // MIN_VALUE
 		"my-group":           1906497762, // negative
 	} {
-		require.Equal(t, hash, groupShard(groupID, many), groupID)
-		require.Equal(t, hash%50, groupShard(groupID, 50), groupID)
+		require.Equal(t, hash, group.Shard(groupID, many), groupID)
+		require.Equal(t, hash%50, group.Shard(groupID, 50), groupID)
 	}
 }
 
@@ -212,8 +212,8 @@ func TestGroupsLoseShardWhileWriting(t *testing.T) {
 				synctest.Wait()
 				require.Empty(t, writing)
 				close(release)
-				require.ErrorIs(t, groupError(<-writing), kerr.NotCoordinator)
-				require.ErrorIs(t, groupError(<-removal), kerr.NotCoordinator)
+				require.Equal(t, kerr.NotCoordinator, translate(<-writing))
+				require.Equal(t, kerr.NotCoordinator, translate(<-removal))
 				stored, err := h.table.Read(t.Context(), "g")
 				require.NoError(t, err)
 				require.Len(t, stored, 1, "nothing is removed")

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/offsets"
@@ -17,8 +18,8 @@ import (
 func (c *testCluster) coordinatorOf(groupID string) (*member, int32) {
 	img := c.image()
 	shard, _ := shardOf(img, groupID)
-	topic, _ := img.Topic(offsetsTopic)
-	return c.members[shard.Leader], int32(groupShard(groupID, len(topic.Partitions)))
+	topic, _ := img.Topic(admin.OffsetsTopic)
+	return c.members[shard.Leader], int32(group.Shard(groupID, len(topic.Partitions)))
 }
 
 // TestCoordinatorKilled: a member goes on at the next coordinator of three brokers, under its id

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
@@ -51,7 +52,7 @@ func newGroupBench(t *testing.T, cfg group.Config) *groupBench {
 
 // setImage makes the metadata that of records, behind those by which broker 1 leads the one shard.
 func (h *groupBench) setImage(records ...metalog.Record) {
-	shard := metalog.TopicCreated{Name: offsetsTopic, ID: topicShards, Partitions: []metalog.Assignment{{Leader: 1}}, ReplicationFactor: 1}
+	shard := metalog.TopicCreated{Name: admin.OffsetsTopic, ID: topicShards, Partitions: []metalog.Assignment{{Leader: 1}}, ReplicationFactor: 1}
 	all := append([]metalog.Record{metalog.BrokerRegistered{ID: 1}, metalog.BrokerRegistered{ID: 2}, shard}, records...)
 	h.image.Store(metalog.NewImage("c", all...))
 	if h.m != nil {
@@ -73,7 +74,7 @@ func (h *groupBench) setLeaders(leaders ...id.Broker) {
 func (h *groupBench) open(cfg group.Config) {
 	self, _ := h.image.Load().Broker(1)
 	led := &shards{
-		topic: offsetsTopic, stored: groupOfStored, self: self, image: h.image.Load, refresh: func(context.Context) error { return nil },
+		topic: admin.OffsetsTopic, stored: group.NameOfStored, self: self, image: h.image.Load, refresh: func(context.Context) error { return nil },
 		lease: func() bool { return !h.lapse.Load() },
 	}
 	h.table = offsets.Open(kv.Inject(h.store, func(op kv.Op) kv.Fault {
@@ -496,7 +497,11 @@ func TestGroupsHammered(t *testing.T) {
 	const workers, rounds = 16, 150
 	h := newGroupBench(t, group.Config{InitialDelay: time.Millisecond})
 	var ops atomic.Uint64
+	var calm atomic.Bool
 	h.fault = func(kv.Op) kv.Fault {
+		if calm.Load() {
+			return kv.FaultNone
+		}
 		switch ops.Add(1) % 31 {
 		case 7:
 			return kv.FaultFail
@@ -534,7 +539,7 @@ func TestGroupsHammered(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	h.fault = nil
+	calm.Store(true) // writes of what is stored by the way may be under way still
 	read := func() map[string]map[id.Partition]id.Offset {
 		all := map[string]map[id.Partition]id.Offset{}
 		for g := range 4 {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
@@ -46,7 +47,7 @@ func appendReassignments(to []kmsg.ListPartitionReassignmentsResponseTopic, img 
 	rt.Topic = t.Name
 	view := replicaView{img: img}
 	for _, i := range partitions {
-		if i < 0 || int(i) >= len(t.Partitions) || !reassigning(&t.Partitions[i]) {
+		if i < 0 || int(i) >= len(t.Partitions) || !admin.Reassigning(&t.Partitions[i]) {
 			continue
 		}
 		p := &t.Partitions[i]
@@ -61,9 +62,4 @@ func appendReassignments(to []kmsg.ListPartitionReassignmentsResponseTopic, img 
 		return to
 	}
 	return append(to, rt)
-}
-
-// reassigning reports whether the leader has yet to hand over to one of the replicas.
-func reassigning(p *metalog.PartitionState) bool {
-	return p.Leader != metalog.NoBroker && !slices.Contains(p.Replicas, p.Leader)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
@@ -33,7 +34,7 @@ func handleMetadata(ctx context.Context, b *Broker, c *call) kmsg.Response {
 	req := requestOf[*kmsg.MetadataRequest](c)
 	resp := responseTo[*kmsg.MetadataResponse](req)
 	b.lookAgain(ctx, req)
-	failed := b.autoCreate(ctx, req)
+	failed := b.autoCreate(ctx, c.actor(), req)
 	img := b.meta.Image()
 	cluster := img.ClusterID()
 	resp.ClusterID, resp.ControllerID = &cluster, controller(img)
@@ -92,13 +93,13 @@ func (b *Broker) lookAgain(ctx context.Context, req *kmsg.MetadataRequest) {
 
 // autoCreate creates the topics of req that do not exist, if client and broker
 // allow it, and returns why for those it could not create.
-func (b *Broker) autoCreate(ctx context.Context, req *kmsg.MetadataRequest) map[string]error {
+func (b *Broker) autoCreate(ctx context.Context, who admin.Actor, req *kmsg.MetadataRequest) map[string]error {
 	if b.cfg.Defaults.NoAutoCreateTopics || req.Version >= 4 && !req.AllowAutoTopicCreation {
 		return nil
 	}
 	img := b.meta.Image()
-	changes, collisions := make(map[string]*change), make(map[string]bool)
-	var list []*change
+	changes, collisions := make(map[string]*admin.Change), make(map[string]bool)
+	var list []*admin.Change
 	for _, rt := range req.Topics {
 		if rt.Topic == nil || changes[*rt.Topic] != nil || rt.TopicID != [16]byte{} {
 			continue
@@ -107,23 +108,23 @@ func (b *Broker) autoCreate(ctx context.Context, req *kmsg.MetadataRequest) map[
 		if _, ok := img.Topic(name); ok {
 			continue
 		}
-		changes[name] = b.creation(&newTopic{name: name, partitions: -1, replicas: -1})
-		if holdsShards(name) {
+		changes[name] = b.settings().CreateTopic(admin.NewTopic{Name: name, Partitions: -1, Replicas: -1})
+		if admin.HoldsShards(name) {
 			changes[name] = b.shardsCreation(name)
 		}
-		err := checkNewTopic(img, name)
-		if key := collisionKey(name); err == nil && collisions[key] {
+		err := admin.CheckNewTopic(img, name)
+		if key := admin.CollisionKey(name); err == nil && collisions[key] {
 			err = fmt.Errorf("topic %q collides with another one in the request: %w", name, kerr.InvalidTopicException)
 		} else if err == nil {
 			collisions[key] = true
 			list = append(list, changes[name])
 		}
-		changes[name].err = err
+		changes[name].Err = err
 	}
-	b.update(ctx, list)
+	b.update(ctx, who, list)
 	failed := make(map[string]error, len(changes))
 	for name, ch := range changes {
-		failed[name] = ch.err
+		failed[name] = ch.Err
 	}
 	return failed
 }
@@ -143,7 +144,7 @@ func findTopic(img *metalog.Image, rt kmsg.MetadataRequestTopic, version int16) 
 	if t, ok := img.Topic(*rt.Topic); ok {
 		return t, nil
 	}
-	if err := checkTopicName(*rt.Topic); err != nil {
+	if err := admin.CheckTopicName(*rt.Topic); err != nil {
 		return nil, err
 	}
 	return nil, kerr.UnknownTopicOrPartition
@@ -157,14 +158,14 @@ func missingTopic(c *call, rt kmsg.MetadataRequestTopic, err error) kmsg.Metadat
 		t.Topic = new(string)
 	}
 	t.Partitions = []kmsg.MetadataResponseTopicPartition{}
-	t.IsInternal = rt.Topic != nil && internalTopics[*rt.Topic]
+	t.IsInternal = rt.Topic != nil && admin.IsInternal(*rt.Topic)
 	return t
 }
 
 // describeTopic is the response for a topic.
 func describeTopic(img *metalog.Image, t *metalog.Topic, c *call, operations bool) kmsg.MetadataResponseTopic {
 	rt := kmsg.NewMetadataResponseTopic()
-	rt.Topic, rt.TopicID, rt.IsInternal = &t.Name, t.ID, internalTopics[t.Name]
+	rt.Topic, rt.TopicID, rt.IsInternal = &t.Name, t.ID, admin.IsInternal(t.Name)
 	if operations {
 		rt.AuthorizedOperations = topicOperations
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/forebaylog/forebay/broker/placement"
+	"github.com/forebaylog/forebay/broker/takeover"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -100,7 +101,7 @@ func (c *cluster) giveAway(ctx context.Context, choose chooser, last []metalog.R
 	cancel()
 	tail := &metalog.Tail{Session: c.session.ID(), Through: c.stream.Through()}
 	for done := false; !done; {
-		part := ready[:min(len(ready), maxChanges)]
+		part := ready[:min(len(ready), takeover.MaxChanges)]
 		ready = ready[len(part):]
 		done = len(ready) == 0
 		err := c.appendMoves(ctx, func(img *metalog.Image) ([]metalog.Record, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/partition"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -184,7 +185,7 @@ func (p *produce) topic(t *kmsg.ProduceRequestTopic) (*metalog.Topic, error) {
 
 // writable refuses internal topics.
 func writable(topic *metalog.Topic) error {
-	if internalTopics[topic.Name] {
+	if admin.IsInternal(topic.Name) {
 		return fmt.Errorf("append to internal topic %q: %w", topic.Name, kerr.InvalidTopicException)
 	}
 	return nil
@@ -254,7 +255,7 @@ func refusedBy(log *partition.Log, op *kmsg.ProduceResponseTopicPartition, err e
 // always enough replicas in sync: all are, and of min.insync.replicas as many count as there are, as in Kafka.
 func (b *Broker) checkAcksAll(config topicConfig) error {
 	if b.cluster == nil { // the metadata may be those of a cluster; there any class is served by the object store
-		return b.cfg.checkDurability(config.Durability)
+		return admin.Settings{Durability: b.cfg.durability()}.CheckDurability(config.Durability)
 	}
 	return nil
 }

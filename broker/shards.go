@@ -7,23 +7,15 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/group"
-	"github.com/forebaylog/forebay/broker/placement"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
-// offsetsTopic is the internal topic whose partitions are the shards of the groups: who
-// leads a partition coordinates the groups that hash to it. It holds no records;
-// offsets are items of the offsets table.
-const offsetsTopic = "__consumer_offsets"
-
-// offsetsTopicConfigs are the configs that Kafka gives the topic.
+// offsetsTopicConfigs are the configs that Kafka gives the topic of the groups, and
+// txnTopicConfigs those of the topic of the transactional ids.
 var offsetsTopicConfigs = map[string]string{"cleanup.policy": "compact", "segment.bytes": "104857600"}
-
-// txnTopic is the internal topic whose partitions are the shards of the transactional ids, as
-// those of offsetsTopic are for groups. Their states are items of the offsets table, too.
-const txnTopic = "__transaction_state"
 
 var txnTopicConfigs = map[string]string{
 	"cleanup.policy": "compact", "segment.bytes": "104857600", "compression.type": "uncompressed", "unclean.leader.election.enable": "false",
@@ -107,7 +99,7 @@ func (s *shards) moved(before, after *metalog.Image) bool {
 
 // shardOf returns the partition that a group belongs to, or false while there is none.
 func shardOf(img *metalog.Image, groupID string) (metalog.PartitionState, bool) {
-	return shardIn(img, offsetsTopic, groupID)
+	return shardIn(img, admin.OffsetsTopic, groupID)
 }
 
 // shardIn returns the partition of a topic of shards that a name belongs to, or false while there is none.
@@ -116,25 +108,7 @@ func shardIn(img *metalog.Image, topic, name string) (metalog.PartitionState, bo
 	if !ok {
 		return metalog.PartitionState{}, false
 	}
-	return t.Partitions[groupShard(name, len(t.Partitions))], true
-}
-
-// groupShard is Kafka's choice of the partition for a group or a transactional id: abs(hash) % partitions,
-// where the hash is Java's String.hashCode, over UTF-16, and abs(MIN_VALUE) is 0.
-func groupShard(groupID string, partitions int) int {
-	var h int32
-	for _, r := range groupID {
-		if r > 0xffff {
-			r -= 0x10000
-			h = 31*h + (0xd800 + r>>10)
-			r = 0xdc00 + r&0x3ff
-		}
-		h = 31*h + r
-	}
-	if h < 0 {
-		h = max(-h, 0) // -MinInt32 overflows to itself
-	}
-	return int(h) % partitions
+	return t.Partitions[group.Shard(name, len(t.Partitions))], true
 }
 
 // liveBroker returns a broker that is registered and may lead.
@@ -160,7 +134,9 @@ func (b *Broker) coordinator(ctx context.Context, topic, name, listener string) 
 }
 
 // createShards creates the topic of the groups' shards unless it exists.
-func (b *Broker) createShards(ctx context.Context) error { return b.createShardsOf(ctx, offsetsTopic) }
+func (b *Broker) createShards(ctx context.Context) error {
+	return b.createShardsOf(ctx, admin.OffsetsTopic)
+}
 
 // createShardsOf creates a topic of shards unless it exists. Of several brokers that
 // want to, the first one in the metadata log does.
@@ -169,41 +145,21 @@ func (b *Broker) createShardsOf(ctx context.Context, topic string) error {
 		return nil
 	}
 	creation := b.shardsCreation(topic)
-	b.update(ctx, []*change{creation})
-	if errors.Is(creation.err, kerr.TopicAlreadyExists) {
+	b.update(ctx, b.actor(), []*admin.Change{creation})
+	if errors.Is(creation.Err, kerr.TopicAlreadyExists) {
 		return nil
 	}
-	if creation.err != nil {
-		b.log.Warn("cannot create the topic of the coordinators", "topic", topic, "err", creation.err)
+	if creation.Err != nil {
+		b.log.Warn("cannot create the topic of the coordinators", "topic", topic, "err", creation.Err)
 	}
-	return creation.err
+	return creation.Err
 }
 
-// holdsShards reports whether it is a topic of shards.
-func holdsShards(topic string) bool { return topic == offsetsTopic || topic == txnTopic }
-
-// shardsCreation is the change that creates a topic of shards. While there are fewer brokers than
-// replicas wanted, it gets as many as there are brokers.
-func (b *Broker) shardsCreation(topic string) *change {
-	t := &newTopic{name: topic, partitions: b.cfg.Groups.OffsetsTopicPartitions, replicas: b.cfg.Groups.OffsetsTopicReplicas, configs: offsetsTopicConfigs}
-	if topic == txnTopic {
-		t.partitions, t.replicas, t.configs = b.cfg.Transactions.TopicPartitions, b.cfg.Transactions.TopicReplicas, txnTopicConfigs
+// shardsCreation is the change that creates a topic of shards.
+func (b *Broker) shardsCreation(topic string) *admin.Change {
+	t := admin.NewTopic{Name: topic, Partitions: b.cfg.Groups.OffsetsTopicPartitions, Replicas: b.cfg.Groups.OffsetsTopicReplicas, Configs: offsetsTopicConfigs}
+	if topic == admin.TxnTopic {
+		t.Partitions, t.Replicas, t.Configs = b.cfg.Transactions.TopicPartitions, b.cfg.Transactions.TopicReplicas, txnTopicConfigs
 	}
-	wanted := t.replicas
-	creation := b.creation(t)
-	decide := creation.decide
-	creation.decide = func(img *metalog.Image) (metalog.Record, error) {
-		t.replicas = min(wanted, int16(min(len(placement.Live(img)), 1<<15-1)))
-		return decide(img)
-	}
-	return creation
-}
-
-// keepShards refuses changes by clients that would leave groups or transactional ids without
-// their coordinators' epochs. It fails with INVALID_TOPIC_EXCEPTION.
-func keepShards(verb, topic string) error {
-	if holdsShards(topic) {
-		return fmt.Errorf("%s topic %q: it holds the coordinators together: %w", verb, topic, kerr.InvalidTopicException)
-	}
-	return nil
+	return b.settings().CreateShards(t)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/tiering/batch"
 )
 
@@ -23,28 +24,28 @@ func TestOffsetsTopic(t *testing.T) {
 	for _, c := range ask(n, find, kmsg.NewPtrFindCoordinatorResponse()).Coordinators {
 		require.Zero(t, c.ErrorCode)
 	}
-	topic, ok := n.meta.Image().Topic(offsetsTopic)
+	topic, ok := n.meta.Image().Topic(admin.OffsetsTopic)
 	require.True(t, ok)
 	require.Len(t, topic.Partitions, 7)
 	require.EqualValues(t, 1, topic.ReplicationFactor)
 	require.True(t, n.topicConfig(topic).Compact)
 
 	for _, version := range []int16{9, 13} {
-		produced := n.produce(version, -1, put{offsetsTopic, 0, batchOfNow(batch.None, 1)})
+		produced := n.produce(version, -1, put{admin.OffsetsTopic, 0, batchOfNow(batch.None, 1)})
 		require.Equal(t, kerr.InvalidTopicException, errorOf(produced[0].ErrorCode))
 	}
 	for version := int16(1); version <= 6; version++ {
 		remove := kmsg.NewPtrDeleteTopicsRequest()
 		remove.SetVersion(version)
-		remove.TopicNames = []string{offsetsTopic}
+		remove.TopicNames = []string{admin.OffsetsTopic}
 		remove.Topics = []kmsg.DeleteTopicsRequestTopic{{TopicID: topic.ID}}
 		resp := ask(n, remove, kmsg.NewPtrDeleteTopicsResponse())
 		require.Equal(t, kerr.InvalidTopicException, errorOf(resp.Topics[0].ErrorCode))
 	}
 	grow := kmsg.NewPtrCreatePartitionsRequest()
-	grow.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: offsetsTopic, Count: 8}}
+	grow.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: admin.OffsetsTopic, Count: 8}}
 	require.Equal(t, kerr.InvalidTopicException, errorOf(ask(n, grow, kmsg.NewPtrCreatePartitionsResponse()).Topics[0].ErrorCode))
-	require.Equal(t, kerr.TopicAlreadyExists, errorOf(n.create(7, false, wantTopic(offsetsTopic, 1, 1))[0].ErrorCode))
+	require.Equal(t, kerr.TopicAlreadyExists, errorOf(n.create(7, false, wantTopic(admin.OffsetsTopic, 1, 1))[0].ErrorCode))
 
 	meta := kmsg.NewPtrMetadataRequest()
 	meta.SetVersion(12)
@@ -61,11 +62,11 @@ func TestOffsetsTopicByName(t *testing.T) {
 	req := kmsg.NewPtrMetadataRequest()
 	req.SetVersion(9)
 	req.AllowAutoTopicCreation = true
-	req.Topics = []kmsg.MetadataRequestTopic{{Topic: new(offsetsTopic)}}
+	req.Topics = []kmsg.MetadataRequestTopic{{Topic: new(admin.OffsetsTopic)}}
 	resp := ask(n, req, kmsg.NewPtrMetadataResponse())
 	require.Zero(t, resp.Topics[0].ErrorCode)
 	require.True(t, resp.Topics[0].IsInternal)
 	require.Len(t, resp.Topics[0].Partitions, 50)
-	topic, _ := n.meta.Image().Topic(offsetsTopic)
+	topic, _ := n.meta.Image().Topic(admin.OffsetsTopic)
 	require.Equal(t, offsetsTopicConfigs, topic.Configs)
 }

@@ -44,7 +44,7 @@ const retryRoll = time.Second
 
 // apply sets the tiers as img says. If something is left to be done later it says when.
 func (t *tieringControls) apply(img *metalog.Image) (wait time.Duration, waiting bool) {
-	want := config.ResolveTiering(t.s.b.layers(img, configResource{Resource: t.s.b.self()}))
+	want := config.ResolveTiering(t.s.b.layers(img, t.s.b.self()))
 	t.s.cold.SetCacheBytes(want.CacheBytes)
 	t.s.sealer.SetDiskBudget(want.HotBytes)
 	t.s.sealer.Pause(!want.Seal)

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/batch"
@@ -59,17 +60,6 @@ func (b *Broker) topicConfig(t *metalog.Topic) topicConfig {
 	return made
 }
 
-// topicLayers are the layers of a topic with those configs of its own.
-func (b *Broker) topicLayers(img *metalog.Image, own map[string]string) config.Layers {
-	return config.Layers{
-		Resource: own, Source: config.DynamicTopic,
-		Broker: img.Config(b.self()), Cluster: img.Config(allBrokers), Static: b.static,
-	}
-}
-
-// allBrokers is the resource whose configs count for every broker.
-var allBrokers = metalog.Resource{Type: metalog.ResourceBroker}
-
 // self is this broker as a resource with configs.
 func (b *Broker) self() metalog.Resource {
 	return metalog.Resource{Type: metalog.ResourceBroker, Name: b.cfg.NodeID.String()}
@@ -92,7 +82,7 @@ func staticConfigs(cfg Config, listeners []*listener) map[string]string {
 		"group.max.session.timeout.ms":     number(cfg.Groups.MaxSessionTimeout.Milliseconds()),
 		"offset.metadata.max.bytes":        number(int64(cfg.Groups.OffsetMetadataMax)),
 		"offsets.retention.minutes":        number(int64(cfg.Groups.OffsetsRetention.Minutes())),
-		durabilityConfig:                   cfg.durability(),
+		admin.DurabilityConfig:             cfg.durability(),
 		"offsets.topic.num.partitions":     number(int64(cfg.Groups.OffsetsTopicPartitions)),
 		"offsets.topic.replication.factor": number(int64(cfg.Groups.OffsetsTopicReplicas)),
 

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/id"
 )
 
@@ -202,10 +203,10 @@ func TestFindTransactionCoordinator(t *testing.T) {
 			require.Positive(t, found.Port)
 		}
 	}
-	topic, ok := n.meta.Image().Topic(txnTopic)
+	topic, ok := n.meta.Image().Topic(admin.TxnTopic)
 	require.True(t, ok)
 	require.Len(t, topic.Partitions, 50)
-	_, ok = n.meta.Image().Topic(offsetsTopic)
+	_, ok = n.meta.Image().Topic(admin.OffsetsTopic)
 	require.False(t, ok, "nobody has asked for a group")
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/id"
 )
 
@@ -346,7 +347,7 @@ func TestAddInternalTopic(t *testing.T) {
 	req := kmsg.NewPtrAddPartitionsToTxnRequest()
 	req.SetVersion(3)
 	req.TransactionalID, req.ProducerID, req.ProducerEpoch = "x", producer, epoch
-	req.Topics = []kmsg.AddPartitionsToTxnRequestTopic{{Topic: "t", Partitions: []int32{0}}, {Topic: offsetsTopic, Partitions: []int32{0}}}
+	req.Topics = []kmsg.AddPartitionsToTxnRequestTopic{{Topic: "t", Partitions: []int32{0}}, {Topic: admin.OffsetsTopic, Partitions: []int32{0}}}
 	resp := ask(n.node, req, kmsg.NewPtrAddPartitionsToTxnResponse())
 	require.Equal(t, kerr.OperationNotAttempted, errorOf(resp.Topics[0].Partitions[0].ErrorCode))
 	require.Equal(t, kerr.TopicAuthorizationFailed, errorOf(resp.Topics[1].Partitions[0].ErrorCode))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/broker/txn"
 	"github.com/forebaylog/forebay/infra/id"
@@ -27,18 +28,15 @@ const (
 )
 
 // txnErrors maps the errors of the state machine and of its items to Kafka's.
-var txnErrors = []struct {
-	err   error
-	kafka *kerr.Error
-}{
-	{txn.ErrFenced, kerr.ProducerFenced},
-	{txn.ErrConcurrent, kerr.ConcurrentTransactions},
-	{txn.ErrMapping, kerr.InvalidProducerIDMapping},
-	{txn.ErrInvalidState, kerr.InvalidTxnState},
-	{txn.ErrAbortable, kerr.TransactionAbortable},
-	{transactions.ErrFenced, kerr.NotCoordinator},
-	{group.ErrNotCoordinator, kerr.NotCoordinator},
-	{transactions.ErrInvalidID, kerr.InvalidRequest},
+var txnErrors = []translated{
+	{err: txn.ErrFenced, kafka: kerr.ProducerFenced},
+	{err: txn.ErrConcurrent, kafka: kerr.ConcurrentTransactions},
+	{err: txn.ErrMapping, kafka: kerr.InvalidProducerIDMapping},
+	{err: txn.ErrInvalidState, kafka: kerr.InvalidTxnState},
+	{err: txn.ErrAbortable, kafka: kerr.TransactionAbortable},
+	{err: transactions.ErrFenced, kafka: kerr.NotCoordinator},
+	{err: group.ErrNotCoordinator, kafka: kerr.NotCoordinator},
+	{err: transactions.ErrInvalidID, kafka: kerr.InvalidRequest},
 }
 
 // txnError turns an error about a transactional id into the Kafka error for it. What is none of
@@ -170,8 +168,8 @@ func (m *txnCoordinator) with(transactionalID string, fail func(error), f func(s
 		m.after = append(m.after, func() { fail(err) })
 		return
 	}
-	topic, _ := m.cfg.Image().Topic(txnTopic)
-	s := m.take(int32(groupShard(transactionalID, len(topic.Partitions))), epoch)
+	topic, _ := m.cfg.Image().Topic(admin.TxnTopic)
+	s := m.take(int32(group.Shard(transactionalID, len(topic.Partitions))), epoch)
 	switch {
 	case s.loaded:
 		f(s)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/transactions"
 )
 
@@ -21,7 +22,7 @@ func openTransactions(_ context.Context, b *Broker) (part, error) {
 	if !ok {
 		return nil, fmt.Errorf("open transactions: broker %d is not registered", b.cfg.NodeID)
 	}
-	led := &shards{topic: txnTopic, self: self, image: b.meta.Image, refresh: b.meta.Refresh, lease: b.valid}
+	led := &shards{topic: admin.TxnTopic, self: self, image: b.meta.Image, refresh: b.meta.Refresh, lease: b.valid}
 	m := newTxnCoordinator(txnConfig{
 		Transactions: b.cfg.Transactions, Table: transactions.Open(b.cfg.Offsets, led), Shards: led,
 		Image: b.meta.Image, Fresh: b.newProducerID, Level: b.transactionVersion, Now: b.cfg.Now, Logger: b.log, Metrics: metrics,

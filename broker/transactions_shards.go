@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/broker/txn"
 	"github.com/forebaylog/forebay/infra/id"
@@ -59,7 +60,7 @@ func (m *txnCoordinator) loop() {
 // follow makes the shards those that this broker leads now.
 func (m *txnCoordinator) follow() {
 	img := m.cfg.Image()
-	topic, ok := img.Topic(txnTopic)
+	topic, ok := img.Topic(admin.TxnTopic)
 	if !ok {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/txn"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -49,7 +50,7 @@ func movedOn(errs map[id.Partition]error) error {
 // askCoordinator asks whoever coordinates the transaction now. It fails if there is no answer.
 func (b *Broker) askCoordinator(ctx context.Context, v txnVerification) (map[id.Partition]error, error) {
 	img := b.meta.Image()
-	shard, ok := shardIn(img, txnTopic, v.TransactionalID)
+	shard, ok := shardIn(img, admin.TxnTopic, v.TransactionalID)
 	switch {
 	case !ok || shard.Leader == metalog.NoBroker:
 		return nil, kerr.CoordinatorNotAvailable

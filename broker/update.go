@@ -2,79 +2,54 @@ package broker
 
 import (
 	"context"
-	"fmt"
+	"net"
 	"unicode/utf8"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
-// slotBytes is about how much of records goes into one slot of the metadata log,
-// well below the largest item of a table.
-const slotBytes = 128 << 10
-
-// change is one of several independent changes that a request asks for.
-type change struct {
-	size int // of its record as it is stored, in bytes, about
-	// decide returns the record that makes the change on img. It may be called again
-	// on a newer Image. Its error is the outcome of this change alone.
-	decide func(img *metalog.Image) (metalog.Record, error)
-	err    error
-}
-
-// update makes changes, several to a slot, and notes the outcome of each. They must
-// not depend on each other.
-//
-// Commit point: the slot. After a crash between two slots the changes of the first
-// are made and the others are not, and the client has no answer.
-func (b *Broker) update(ctx context.Context, changes []*change) {
-	for len(changes) > 0 {
-		n, size := 0, 0
-		for n < len(changes) && (n == 0 || size+changes[n].size <= slotBytes) {
-			size += changes[n].size
-			n++
-		}
-		b.updateSlot(ctx, changes[:n])
-		changes = changes[n:]
+// actor is the client as one who asks for a change.
+func (c *call) actor() admin.Actor {
+	address := c.remoteAddr().String()
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		address = host
+	}
+	return admin.Actor{
+		Principal: admin.Anonymous, At: c.conn.b.cfg.Now(),
+		Via: metalog.Via{API: c.key.Name(), Client: c.clientID, Address: address},
 	}
 }
 
-func (b *Broker) updateSlot(ctx context.Context, changes []*change) {
-	_, err := b.meta.Update(ctx, func(img *metalog.Image) ([]metalog.Record, error) {
-		records := make([]metalog.Record, 0, len(changes))
-		for _, ch := range changes {
-			var r metalog.Record
-			if r, ch.err = ch.decide(img); ch.err == nil {
-				records = append(records, r)
-			}
-		}
-		return records, nil
-	})
-	if err == nil {
-		return
-	}
-	for _, ch := range changes {
-		if ch.err == nil {
-			ch.err = fmt.Errorf("append to the metadata log: %w", err)
-		}
+// actor is the broker as one who makes what it needs, such as the topics of the shards.
+func (b *Broker) actor() admin.Actor {
+	return admin.Actor{Principal: "Broker:" + b.cfg.NodeID.String(), At: b.cfg.Now()}
+}
+
+// settings are what changes take where a request leaves the choice.
+func (b *Broker) settings() admin.Settings {
+	return admin.Settings{
+		Partitions: b.cfg.Defaults.NumPartitions, Replicas: b.cfg.Defaults.ReplicationFactor,
+		Durability: b.cfg.durability(), Node: b.cfg.NodeID.String(), Static: b.static,
 	}
 }
 
-// validate decides on changes without making them.
-func (b *Broker) validate(changes []*change) {
-	img := b.meta.Image()
-	for _, ch := range changes {
-		_, ch.err = ch.decide(img)
-	}
+// update makes changes that a client asks for.
+func (b *Broker) update(ctx context.Context, who admin.Actor, changes []*admin.Change) {
+	admin.Apply(ctx, b.meta, who, changes...)
 }
 
 // apply makes changes or, if only is set, validates them only.
-func (b *Broker) apply(ctx context.Context, changes []*change, only bool) {
+func (b *Broker) apply(ctx context.Context, who admin.Actor, changes []*admin.Change, only bool) {
 	if only {
-		b.validate(changes)
+		admin.Validate(b.meta.Image(), who, changes...)
 		return
 	}
-	b.update(ctx, changes)
+	b.update(ctx, who, changes)
 }
+
+// refused is a change that is not tried, since err is its outcome.
+func refused(err error) *admin.Change { return &admin.Change{Err: err} }
 
 // maxMessage is the longest error message of a response, in bytes.
 const maxMessage = 1024

@@ -2,12 +2,10 @@ package broker
 
 import (
 	"context"
-	"fmt"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/broker/admin"
 )
 
 // UpdateFeatures (key 57), versions 0 to 2. All updates are made, or none. No deviations.
@@ -15,7 +13,7 @@ import (
 func handleUpdateFeatures(ctx context.Context, b *Broker, c *call) kmsg.Response {
 	req := requestOf[*kmsg.UpdateFeaturesRequest](c)
 	resp := responseTo[*kmsg.UpdateFeaturesResponse](req)
-	if err := b.updateFeatures(ctx, req); err != nil {
+	if err := b.updateFeatures(ctx, c, req); err != nil {
 		resp.ErrorCode, resp.ErrorMessage = c.code(err), message(err)
 		return resp
 	}
@@ -32,34 +30,18 @@ func handleUpdateFeatures(ctx context.Context, b *Broker, c *call) kmsg.Response
 // updateFeatures makes the updates of a request.
 //
 // Commit point: the slot that has all of them.
-func (b *Broker) updateFeatures(ctx context.Context, req *kmsg.UpdateFeaturesRequest) error {
-	var refused error
-	decide := func(img *metalog.Image) (records []metalog.Record, err error) {
-		refused = nil
-		for _, u := range req.FeatureUpdates {
-			kind := u.UpgradeType
-			if req.Version == 0 {
-				kind = upgradeOnly
-				if u.AllowDowngrade {
-					kind = safeDowngrade
-				}
+func (b *Broker) updateFeatures(ctx context.Context, c *call, req *kmsg.UpdateFeaturesRequest) error {
+	updates := make([]admin.FeatureUpdate, len(req.FeatureUpdates))
+	for i, u := range req.FeatureUpdates {
+		updates[i] = admin.FeatureUpdate{Name: u.Feature, Level: u.MaxVersionLevel, Type: admin.Upgrade(u.UpgradeType)}
+		if req.Version == 0 {
+			updates[i].Type = admin.UpgradeOnly
+			if u.AllowDowngrade {
+				updates[i].Type = admin.SafeDowngrade
 			}
-			if refused = checkFeature(img, u.Feature, u.MaxVersionLevel, kind); refused != nil {
-				return nil, nil
-			}
-			records = append(records, metalog.FeatureFinalized{Name: u.Feature, Level: u.MaxVersionLevel})
 		}
-		return records, nil
 	}
-	switch {
-	case len(req.FeatureUpdates) == 0:
-		return fmt.Errorf("update features: none is named: %w", kerr.InvalidRequest)
-	case req.Version >= 1 && req.ValidateOnly:
-		_, _ = decide(b.meta.Image())
-		return refused
-	}
-	if _, err := b.meta.Update(ctx, decide); err != nil {
-		return fmt.Errorf("update features: append to the metadata log: %w", err)
-	}
-	return refused
+	ch := admin.UpdateFeatures(updates)
+	b.apply(ctx, c.actor(), []*admin.Change{ch}, req.Version >= 1 && req.ValidateOnly)
+	return ch.Err
 }

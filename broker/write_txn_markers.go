@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/partition"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -121,7 +122,7 @@ func (b *Broker) writeMarker(img *metalog.Image, m txnMarker, part id.Partition,
 	if !ok {
 		return kerr.UnknownTopicOrPartition
 	}
-	if topic.Name == offsetsTopic {
+	if topic.Name == admin.OffsetsTopic {
 		b.groups.endTxn(part.Index, m, func(err error) { done(groupsError(err)) })
 		return nil
 	}

@@ -19,6 +19,7 @@ const (
 	Maintenance     = "forebay.maintenance"
 	CollectInterval = "forebay.collect.interval.ms"
 	CollectGrace    = "forebay.collect.grace.ms"
+	AuditRetention  = "forebay.audit.retention.ms"
 )
 
 // The values of forebay.maintenance.
@@ -32,6 +33,7 @@ const unlimitedRate = "1.7976931348623157E308"
 
 // lifecycleDefinitions are the broker configs of the life of data that can be altered while the broker runs.
 var lifecycleDefinitions = []Definition{
+	{Name: AuditRetention, Type: Long, Default: "7776000000", check: atLeast(-1), Doc: "How long it is kept who changed what, from when it is archived, in ms; -1 is for ever."},
 	{Name: CleanerBackoff, Type: Long, Default: "15000", check: atLeast(0), Doc: "Pause of compaction when there is nothing to compact, in ms."},
 	{Name: CleanerBuffer, Type: Long, Default: "134217728", check: atLeast(0), Doc: "Memory for the keys of the records that are compacted, in bytes."},
 	{Name: "log.cleaner.io.buffer.load.factor", Type: Double, Default: "0.9", Doc: "Kafka's fullness of the buffer of keys; without effect."},
@@ -56,6 +58,7 @@ type Lifecycle struct {
 	CleanerBuffer  int64   // bytes
 	CleanerBytes   float64 // a second; math.MaxFloat64: no limit
 	MergeInterval  time.Duration
+	AuditKept      time.Duration // negative: for ever
 }
 
 // ResolveLifecycle computes what counts for a broker with the layers, as Resolve does for a topic.
@@ -72,6 +75,6 @@ func ResolveLifecycle(l Layers) Lifecycle {
 		rate = math.MaxFloat64
 	}
 	return Lifecycle{
-		CleanerBackoff: ms(CleanerBackoff), CleanerBuffer: number(CleanerBuffer), CleanerBytes: rate, MergeInterval: ms(MergeInterval),
+		CleanerBackoff: ms(CleanerBackoff), CleanerBuffer: number(CleanerBuffer), CleanerBytes: rate, MergeInterval: ms(MergeInterval), AuditKept: ms(AuditRetention),
 	}
 }

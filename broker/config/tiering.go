@@ -11,6 +11,7 @@ const (
 	SealBefore = "forebay.seal.before.ms"
 	CacheBytes = "forebay.cache.bytes"
 	HotBytes   = "forebay.hot.bytes"
+	Drain      = "forebay.drain"
 )
 
 // tieringDefinitions are broker configs of Forebay's own. They can be altered while the broker runs.
@@ -30,6 +31,10 @@ var tieringDefinitions = []Definition{
 	{
 		Name: HotBytes, Type: Long, Default: "1073741824", check: atLeast(1),
 		Doc: "Bytes on disk above which hot segments that are sealed are dropped; over --hot-bytes.",
+	},
+	{
+		Name: Drain, Type: Boolean, Default: "false",
+		Doc: "Set for one broker: it hands over what it leads and gets nothing new, as long as another one can lead. Set for all brokers it has no effect.",
 	},
 }
 

@@ -36,12 +36,12 @@ func (l *Log) FindTime(ctx context.Context, ts int64, limit id.Offset) (f Found,
 		if v.BaseOffset() >= limit {
 			break
 		}
-		f, ok, err := firstAtOrAfter(v, ts, l.Watermarks().Start)
+		r, ok, err := batch.FirstAt(v, ts, l.Watermarks().Start, decodeLimit)
 		if err != nil {
 			return Found{}, false, fmt.Errorf("find time %d in %s at %d: %w", ts, l.id, v.BaseOffset(), err)
 		}
 		if ok {
-			return f, f.Offset < limit, nil
+			return Found{Offset: r.Offset, Timestamp: r.Timestamp, Epoch: v.LeaderEpoch()}, r.Offset < limit, nil
 		}
 	}
 	return Found{}, false, nil
@@ -62,28 +62,6 @@ func (l *Log) FindMaxTime(ctx context.Context, limit id.Offset) (f Found, ok boo
 		return Found{}, false, nil
 	}
 	return l.FindTime(ctx, greatest, limit)
-}
-
-// whole reports whether every offset of v has a record.
-func whole(v batch.View) bool { return v.Records() == v.LastOffsetDelta()+1 }
-
-// firstAtOrAfter walks the records of a batch that are at or above start.
-func firstAtOrAfter(v batch.View, ts int64, start id.Offset) (Found, bool, error) {
-	if v.NextOffset() <= start {
-		return Found{}, false, nil
-	}
-	if v.LogAppendTime() && whole(v) {
-		return Found{Offset: max(v.BaseOffset(), start), Timestamp: v.MaxTimestamp(), Epoch: v.LeaderEpoch()}, v.MaxTimestamp() >= ts, nil
-	}
-	for r, err := range batch.Decode(v, decodeLimit) {
-		if err != nil {
-			return Found{}, false, err
-		}
-		if r.Timestamp >= ts && r.Offset >= start {
-			return Found{Offset: r.Offset, Timestamp: r.Timestamp, Epoch: v.LeaderEpoch()}, true, nil
-		}
-	}
-	return Found{}, false, nil
 }
 
 // batchesFrom yields, in order of offset, the batches whose greatest timestamp is

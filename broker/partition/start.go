@@ -58,7 +58,7 @@ func maxInBatch(v batch.View, start id.Offset) (int64, error) {
 	switch {
 	case v.NextOffset() <= start || v.Records() == 0:
 		return -1, nil
-	case v.BaseOffset() >= start || v.LogAppendTime() && whole(v):
+	case v.BaseOffset() >= start || v.LogAppendTime() && v.Whole():
 		return v.MaxTimestamp(), nil
 	}
 	greatest := int64(-1)

@@ -42,6 +42,17 @@ func Drain(img *metalog.Image, node id.Broker) []metalog.PartitionTarget {
 	return targets
 }
 
+// Drained returns at most limit targets that take partitions off the brokers that drain, none if nobody
+// else lives.
+func Drained(img *metalog.Image, limit int) (targets []metalog.PartitionTarget) {
+	for _, b := range Live(img) {
+		if len(targets) < limit && Draining(img, b.ID) && !Draining(img, willing(img)[0].ID) {
+			targets = append(targets, Drain(img, b.ID)...)
+		}
+	}
+	return targets[:min(len(targets), limit)]
+}
+
 // leadersAnew returns new leaders for what one broker, or NoBroker, leads.
 func leadersAnew(img *metalog.Image, old id.Broker) []metalog.LeaderChange {
 	c := newChooser(img, old)
@@ -82,13 +93,19 @@ type chooser struct {
 	racks map[id.Broker]string
 }
 
-// newChooser counts what the live brokers other than gone lead. A partition on its way
-// to a live broker counts there.
+// newChooser counts what the live brokers other than gone lead that do not drain, or all if
+// each does. A partition on its way to one of them counts there.
 func newChooser(img *metalog.Image, gone id.Broker) *chooser {
 	c := &chooser{loads: map[id.Broker]int{}, racks: map[id.Broker]string{}}
 	for _, b := range img.Brokers() {
 		c.racks[b.ID] = b.Rack
-		if b.ID != gone && !b.Fenced {
+	}
+	drains := true // all that live do
+	for _, b := range Live(img) {
+		drains = drains && (b.ID == gone || Draining(img, b.ID))
+	}
+	for _, b := range Live(img) {
+		if b.ID != gone && (drains || !Draining(img, b.ID)) {
 			c.live = append(c.live, b)
 			c.loads[b.ID] = 0
 		}

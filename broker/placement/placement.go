@@ -4,7 +4,7 @@
 //
 // Records of a partition are not bound to a broker, so replicas are an order of preference
 // and nothing is copied when they change. A broker is live when it is registered and not
-// fenced; only live brokers are ever chosen.
+// fenced; only live brokers are ever chosen, and of those none that drains, unless all do.
 //
 // All functions are pure: what they return depends on the Image alone, the same on every
 // broker. They change nothing, and are safe for concurrent use.
@@ -14,7 +14,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
@@ -40,29 +42,46 @@ func Live(img *metalog.Image) []*metalog.Broker {
 	return live
 }
 
+// Draining reports whether a broker was asked to lead nothing: config.Drain is set for it.
+func Draining(img *metalog.Image, node id.Broker) bool {
+	value := img.Config(metalog.Resource{Type: metalog.ResourceBroker, Name: node.String()})[config.Drain]
+	return strings.EqualFold(strings.TrimSpace(value), "true")
+}
+
+// willing are the live brokers that may get partitions, in order of id: those that do not drain, or
+// all if there is none.
+func willing(img *metalog.Image) []*metalog.Broker {
+	live := Live(img)
+	some := slices.DeleteFunc(slices.Clone(live), func(b *metalog.Broker) bool { return Draining(img, b.ID) })
+	if len(some) == 0 {
+		return live
+	}
+	return some
+}
+
 // Place assigns n partitions, the first of which has the index first, to live brokers in
 // turn, with rf replicas each of which the first leads. The replicas of a partition
 // spread over the racks before two of them share one (KIP-36). start is where the turn begins,
 // so that topics with few partitions do not all begin at the same broker: it must not be
 // negative, and with the same start partitions that are added later go where they would
-// have gone. Where the live brokers are too few, fenced ones are the last replicas, as in
+// have gone. Where the live brokers are too few, draining and fenced ones are the last replicas, as in
 // Kafka: a topic can be created while a broker restarts. It fails with ErrTooFewBrokers.
 func Place(img *metalog.Image, start, first, n int, rf int16) ([]metalog.Assignment, error) {
-	turn := byTurn(Live(img))
+	turn := byTurn(willing(img))
 	if int(rf) > len(img.Brokers()) || len(turn) == 0 {
 		return nil, fmt.Errorf("replication factor %d with %d live brokers of %d registered: %w", rf, len(turn), len(img.Brokers()), ErrTooFewBrokers)
 	}
-	var fenced []id.Broker
+	var last []id.Broker // draining or fenced
 	for _, b := range img.Brokers() {
-		if b.Fenced {
-			fenced = append(fenced, b.ID)
+		if !slices.ContainsFunc(turn, func(t *metalog.Broker) bool { return t.ID == b.ID }) {
+			last = append(last, b.ID)
 		}
 	}
 	placed := make([]metalog.Assignment, n)
 	for i := range placed {
 		replicas := replicasFrom(turn, start%len(turn)+first+i, min(int(rf), len(turn)))
 		for k := 0; len(replicas) < int(rf); k++ {
-			replicas = append(replicas, fenced[(first+i+k)%len(fenced)])
+			replicas = append(replicas, last[(first+i+k)%len(last)])
 		}
 		placed[i] = metalog.Assignment{Leader: replicas[0], Replicas: replicas}
 	}

@@ -15,8 +15,8 @@ import (
 //     allow. A partition with one replica may move to every live broker.
 //  3. The leader is the preferred replica, Replicas[0], where that lives and costs no evenness.
 //
-// It moves no more than that takes, and leaves alone what has a target, or no live leader
-// (see Failover and Leaderless).
+// It moves no more than that takes, and leaves alone what has a target, what a draining broker
+// leads (see Drained), or no live leader (see Failover and Leaderless).
 func Rebalance(img *metalog.Image, limit int) []metalog.PartitionTarget {
 	r := newRebalance(img)
 	if len(r.nodes) < 2 || r.settled() {
@@ -42,7 +42,7 @@ func Rebalance(img *metalog.Image, limit int) []metalog.PartitionTarget {
 // and parts. The brokers are a graph: there is an edge from one to another if a partition of
 // the one may be led by the other, and moves are paths in it.
 type rebalance struct {
-	nodes []id.Broker // the live ones, in order of id
+	nodes []id.Broker // the live ones that do not drain, in order of id
 	loads []int       // partitions that each leads in the plan
 	parts []part      // those that may move
 	moved int         // of parts
@@ -79,7 +79,7 @@ const (
 func newRebalance(img *metalog.Image) *rebalance {
 	r := &rebalance{}
 	number := map[id.Broker]int{}
-	for _, b := range Live(img) {
+	for _, b := range willing(img) {
 		number[b.ID] = len(r.nodes)
 		r.nodes = append(r.nodes, b.ID)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/collect"
 )
@@ -65,7 +66,8 @@ func runCollect(cmd *cobra.Command, out output, f collectFlags) (err error) {
 	}
 	line := newProgress(cmd)
 	cfg := collect.Config{
-		Grace: f.grace, Alone: f.alone, Rate: f.rate, DryRun: f.dryRun, Logger: log,
+		AuditKept: admin.AuditKept,
+		Grace:     f.grace, Alone: f.alone, Rate: f.rate, DryRun: f.dryRun, Logger: log,
 		Progress: func(stage string, done int64) { line.show("%s: %d", stage, done) },
 	}
 	closeStores, err := f.open(cmd, &cfg)
@@ -151,7 +153,7 @@ func collectedTables(r collect.Report, dryRun bool) []*table {
 	for _, kind := range []struct {
 		name string
 		collect.Tally
-	}{{"packs", r.Packs}, {"wal", r.WAL}, {"snapshots", r.Snapshots}, {"unknown", r.Unknown}} {
+	}{{"packs", r.Packs}, {"wal", r.WAL}, {"snapshots", r.Snapshots}, {"archive", r.Archive}, {"unknown", r.Unknown}} {
 		row := []any{kind.name}
 		for _, c := range []collect.Count{kind.Kept, kind.Superfluous, kind.Removed} {
 			row = append(row, c.Objects, humanize.IBytes(uint64(c.Bytes)))

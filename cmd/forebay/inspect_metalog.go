@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -68,13 +67,12 @@ func inspectMetalog(ctx context.Context, cmd *cobra.Command, out output, d *data
 	for _, s := range slots {
 		slot := shownSlot{Slot: s.Seq}
 		for _, r := range s.Records {
-			data, err := json.Marshal(r)
+			event, err := showEvent(s.Seq, r)
 			if err != nil {
-				return fmt.Errorf("show slot %d: %w", s.Seq, err)
+				return err
 			}
-			kind := strings.TrimPrefix(fmt.Sprintf("%T", r), "metalog.")
-			slot.Records = append(slot.Records, shownEvent{kind, data})
-			t.add(s.Seq, kind, string(data))
+			slot.Records = append(slot.Records, event)
+			t.add(s.Seq, event.Type, string(event.Data))
 		}
 		doc.Slots = append(doc.Slots, slot)
 	}

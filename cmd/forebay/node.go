@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -123,7 +124,11 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, parts.close()) }()
+	defer func() {
+		if !errors.Is(err, broker.ErrNotClosed) { // they are in use, and closing them might wait for that
+			err = errors.Join(err, parts.close())
+		}
+	}()
 	cfg.ObjectsName, cfg.WALName = parts.objectsName, parts.walName
 	cfg.Metadata, cfg.Offsets, cfg.Objects, cfg.FS, cfg.DataDir, cfg.Cluster = parts.control, parts.offsets, parts.objects, parts.fs, parts.dataDir, parts.cluster
 	r.admin.serve(prometheus.Gatherers{registry, prometheus.GathererFunc(r.gather)})
@@ -181,11 +186,21 @@ func (r *nodeRun) serve(ctx context.Context, log *slog.Logger, cfg broker.Config
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.closeTimeout)
 	defer cancel()
 	closed := node.Close(closing)
+	if errors.Is(closed, broker.ErrNotClosed) {
+		log.Error("ending all the same", "err", closed, "goroutines", goroutines())
+		return true, closed // the cause does not count: another broker cannot be opened beside this one
+	}
 	if failed != nil && closed != nil {
 		log.Warn("closing after a failure", "err", closed)
 		return true, failed
 	}
 	return true, errors.Join(failed, closed)
+}
+
+// goroutines tells what each goroutine is at.
+func goroutines() string {
+	stacks := make([]byte, 1<<20)
+	return string(stacks[:runtime.Stack(stacks, true)])
 }
 
 // gather returns the metrics of the broker that runs.

@@ -177,6 +177,7 @@ func (v verifiedCluster) objectTable() *table {
 		{"WAL objects", o.WAL},
 		{"WAL indexes", o.Indexes},
 		{"snapshots", o.Snapshots},
+		{"archive", o.Archive},
 		{"collector's marks", o.Collector},
 		{"identity", o.Identity},
 		{"orphans", o.Orphans},

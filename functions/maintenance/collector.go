@@ -3,6 +3,7 @@ package maintenance
 import (
 	"context"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/collect"
 )
@@ -17,7 +18,8 @@ var Collector = Task{name: "collector", result: func(ctx context.Context, w *wor
 			}
 			return w.meta.Image(), nil
 		},
-		Grace: w.cfg.Grace, Rate: w.cfg.Rate, Alone: w.cfg.Alone,
+		AuditKept: admin.AuditKept,
+		Grace:     w.cfg.Grace, Rate: w.cfg.Rate, Alone: w.cfg.Alone,
 		// Some 40 bytes for an object, and the marks of two looks.
 		Window: int(w.cfg.MemoryBytes / 4 / 40), MaxMarks: int(w.cfg.MemoryBytes / 8),
 		Now: w.cfg.Now, Logger: w.cfg.Logger,

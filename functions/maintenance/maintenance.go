@@ -1,6 +1,6 @@
 // Package maintenance is what Lambda functions do for the life of sealed data, so that brokers need not: one
-// invocation is a round of retention, of merging and compaction, or of the collector. Brokers then
-// run with --maintenance none, and may be up or down.
+// invocation is a round of retention, of merging and compaction, of the collector, or of the sweep after dead
+// brokers. Brokers then run with --maintenance none, and may be up or down.
 //
 // A Handler keeps nothing that counts: where a round ended is remembered only so that the next begins
 // there. Every step is idempotent, and several invocations, also of brokers that do the same, run beside each
@@ -28,6 +28,7 @@ import (
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/session"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/cold"
 	"github.com/forebaylog/forebay/tiering/rewrite"
@@ -57,6 +58,8 @@ type Config struct {
 	Grace time.Duration
 	Rate  float64
 	Alone bool
+	// SessionTTL is after how long without a renewal a broker counts as dead: 3 s; no shorter than that of the brokers.
+	SessionTTL time.Duration
 
 	Now    func() time.Time // default: time.Now
 	Logger *slog.Logger     // nil discards
@@ -68,6 +71,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MemoryBytes <= 0 {
 		c.MemoryBytes = 256 << 20
+	}
+	if c.SessionTTL <= 0 {
+		c.SessionTTL = session.DefaultTTL
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -101,6 +107,7 @@ type work struct {
 	meta   *metalog.Log
 	chains *chain.Store
 	cold   *cold.Reader
+	all    objstore.Store // packs and WAL objects
 	keeper *lifecycle.Keeper
 }
 
@@ -209,17 +216,17 @@ func (h *Handler) open(ctx context.Context) (_ *work, closeAll func(context.Cont
 	if w.meta, err = metalog.Open(ctx, metalog.Options{Store: h.cfg.Metadata, Objects: h.cfg.Objects, Logger: h.cfg.Logger}); err != nil {
 		return nil, nil, err
 	}
-	objects := h.cfg.Objects
+	w.all = h.cfg.Objects
 	if h.cfg.WAL != nil {
-		objects = objstore.Route(objects, wal.ObjectPrefix, h.cfg.WAL)
+		w.all = objstore.Route(w.all, wal.ObjectPrefix, h.cfg.WAL)
 	}
-	w.cold = cold.New(objects, cold.Config{CacheBytes: h.cfg.MemoryBytes / 8, FooterBytes: h.cfg.MemoryBytes / 8, Logger: h.cfg.Logger})
+	w.cold = cold.New(w.all, cold.Config{CacheBytes: h.cfg.MemoryBytes / 8, FooterBytes: h.cfg.MemoryBytes / 8, Logger: h.cfg.Logger})
 	rewriter := rewrite.New(rewrite.Config{
 		Chain: w.chains, Objects: h.cfg.Objects, Cold: w.cold, Cluster: img.ClusterID(), Node: metalog.NoBroker, Now: h.cfg.Now, Logger: h.cfg.Logger,
 	})
 	w.keeper = lifecycle.New(lifecycle.Config{
 		Rewriter: rewriter, Bulk: w.cold, Keys: w.keys,
-		Image: w.meta.Image, Update: w.meta.Update, Topic: w.topic, Chain: w.chains, Cold: w.cold, Now: h.cfg.Now, Logger: h.cfg.Logger,
+		Image: w.meta.Image, Update: w.meta.Update, Topic: w.topic, Chains: lifecycle.NewChains(w.chains, h.cfg.Now, nil), Cold: w.cold, Now: h.cfg.Now, Logger: h.cfg.Logger,
 	})
 	return w, func(ctx context.Context) error { return errors.Join(w.cold.Close(ctx), w.meta.Close(ctx)) }, nil
 }

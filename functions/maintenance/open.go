@@ -22,6 +22,7 @@ const (
 	EnvScratch  = "FOREBAY_SCRATCH"                 // directory for keys that memory has no room for: /tmp
 	EnvGrace    = "FOREBAY_COLLECT_GRACE"           // as brokers' --collect-grace, such as 24h
 	EnvAlone    = "FOREBAY_COLLECT_ALONE"           // true: no broker runs while the collector does, and any grace will do
+	EnvTTL      = "FOREBAY_SESSION_TTL"             // as brokers' --session-ttl, such as 3s
 	EnvMemory   = "FOREBAY_MEMORY_BYTES"            // what the function may take, else half of what Lambda gives
 	envLambda   = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE" // in MiB
 )
@@ -40,6 +41,11 @@ func Open(ctx context.Context, task Task, getenv func(string) string, log *slog.
 	if text := getenv(EnvGrace); text != "" {
 		if cfg.Grace, err = time.ParseDuration(text); err != nil {
 			return nil, fmt.Errorf("read %s: %w", EnvGrace, err)
+		}
+	}
+	if text := getenv(EnvTTL); text != "" {
+		if cfg.SessionTTL, err = time.ParseDuration(text); err != nil {
+			return nil, fmt.Errorf("read %s: %w", EnvTTL, err)
 		}
 	}
 	if text := getenv(EnvAlone); text != "" {

@@ -23,7 +23,7 @@ var (
 // A slot and a snapshot are a header and a body of JSON:
 //
 //	offset  0  4 bytes  magic: "FBMS" slot, "FBMI" snapshot (image)
-//	offset  4  1 byte   version of the frame and of the body's outer form: slot 1, snapshot 3
+//	offset  4  1 byte   version of the frame and of the body's outer form: slot 1, snapshot 4
 //	offset  5  1 byte   encoding of the body: 0 plain, 1 DEFLATE
 //	offset  6  2 bytes  zero
 //	offset  8  4 bytes  length of the JSON, little endian
@@ -39,7 +39,8 @@ var (
 // leaders-changed and leadership-taken may have a tail, and a snapshot of version 2 has
 // what comes of these and of the records that version 1 had not: fenced brokers,
 // streams, tails and targets. What version 1 wrote has none of it. A snapshot of version 3
-// has log starts and levels of features.
+// has log starts and levels of features, one of version 4 idempotency keys. The kind audited came
+// with it: what came before that is in no audit.
 const (
 	slotMagic  = "FBMS"
 	imageMagic = "FBMI"
@@ -53,7 +54,7 @@ const (
 )
 
 // frameVersions has the version that is written for each magic; it is read, and so is each before it.
-var frameVersions = map[string]byte{slotMagic: 1, imageMagic: 3}
+var frameVersions = map[string]byte{slotMagic: 1, imageMagic: 4}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -155,6 +156,7 @@ var recordTypes = func() map[kind]reflect.Type {
 		LogStartsMoved{},
 		FeatureFinalized{},
 		ProducerIDsAllocated{},
+		Audited{},
 	} {
 		types[r.kind()] = reflect.TypeOf(r)
 	}

@@ -57,6 +57,11 @@ func everyRecord() []Record {
 		}},
 		FeatureFinalized{Name: "transaction.version", Level: 1},
 		ProducerIDsAllocated{Broker: 1, First: 0, Count: 1000},
+		Audited{
+			At: 1700000000000, By: "User:alice", Via: Via{API: "CreateTopics", Client: "admin-1", Address: "10.0.0.1"},
+			Action: "topic.create", Resource: Resource{ResourceTopic, "orders"}, Records: 1, Key: "k1", Digest: "d1",
+		},
+		Audited{At: 1700000000001, By: "User:bob", Action: "topic.delete", Resource: Resource{ResourceTopic, "short"}},
 	}
 }
 
@@ -96,6 +101,7 @@ func TestImageRoundTrip(t *testing.T) {
 		require.Equal(t, m.streams, got.streams)
 		require.Equal(t, m.configs, got.configs)
 		require.Equal(t, m.features, got.features)
+		require.Equal(t, m.keys, got.keys)
 	}
 }
 
@@ -105,8 +111,8 @@ func TestGolden(t *testing.T) {
 	records := everyRecord()
 	image, err := json.Marshal(NewImage("cluster", records...))
 	require.NoError(t, err)
-	golden(t, "image-v3.json", image)
-	golden(t, "slot-v3.json", []byte(slotJSON(t, records)))
+	golden(t, "image-v4.json", image)
+	golden(t, "slot-v4.json", []byte(slotJSON(t, records)))
 	slot, err := EncodeSlot([]Record{LeadershipTaken{From: 1, To: 2}})
 	require.NoError(t, err)
 	golden(t, "slot-v2.bin", slot)
@@ -175,6 +181,30 @@ func TestGoldenV2(t *testing.T) {
 	require.Zero(t, state(t, image, part(1, 1)).Start)
 
 	body, err = os.ReadFile(filepath.Join("testdata", "slot-v2.json"))
+	require.NoError(t, err)
+	framed, err = appendFrame(nil, slotMagic, body)
+	require.NoError(t, err)
+	records, err := DecodeSlot(framed)
+	require.NoError(t, err)
+	require.Equal(t, image.topics, NewImage("cluster", records[1:]...).topics)
+}
+
+// TestGoldenV3: what version 3 wrote is read, and has no idempotency keys.
+func TestGoldenV3(t *testing.T) {
+	body, err := os.ReadFile(filepath.Join("testdata", "image-v3.json"))
+	require.NoError(t, err)
+	framed, err := appendFrame(nil, imageMagic, body)
+	require.NoError(t, err)
+	framed[4] = 3
+	binary.LittleEndian.PutUint32(framed[crcAt:], frameCRC(framed, framed[headerSize:]))
+	image, err := decodeImage(framed)
+	require.NoError(t, err)
+	require.Empty(t, image.keys)
+	level, set := image.Feature("transaction.version")
+	require.True(t, set)
+	require.Equal(t, int16(1), level)
+
+	body, err = os.ReadFile(filepath.Join("testdata", "slot-v3.json"))
 	require.NoError(t, err)
 	framed, err = appendFrame(nil, slotMagic, body)
 	require.NoError(t, err)
@@ -255,6 +285,8 @@ func TestDecodeBadImage(t *testing.T) {
 		`{"brokers":[{"id":-2}]}`,
 		`{"streams":[{"session":"a","node":1},{"session":"a","node":2}]}`,
 		`{"streams":[{"node":1}]}`,
+		`{"keys":[{"key":"a","by":"b"},{"key":"a","by":"b"}]}`,
+		`{"keys":[{"by":"b"}]}`,
 		`{"configs":[{"resource":{"type":"topic","name":"a"},"set":{"a":"1"}}]}`,
 		`{"configs":[{"resource":{"type":"group","name":"a"},"set":{}}]}`,
 		`{"configs":[{"resource":{"type":"group","name":"b"},"set":{"a":"1"}},{"resource":{"type":"group","name":"a"},"set":{"a":"1"}}]}`,

@@ -21,6 +21,7 @@ type folder struct {
 	ownName   [shards]bool
 	ownID     [shards]bool
 	ownConfig bool
+	ownKeys   bool
 	replaced  map[*Topic]*Topic // topics of the old Image, by what has taken their place; nil when removed
 	fresh     map[*Topic]bool   // made by this folder, so it may change them; false when removed since
 	added     []*Topic          // of those, the ones under new ids
@@ -33,12 +34,12 @@ func fold(m *Image, slots []Slot) *Image {
 	next := *m
 	f := folder{old: m, img: &next, replaced: map[*Topic]*Topic{}, fresh: map[*Topic]bool{}}
 	for _, s := range slots {
+		next.version = s.Seq
 		for _, r := range s.Records {
 			if !f.apply(r) {
 				next.ignored++
 			}
 		}
-		next.version = s.Seq
 	}
 	next.topics = f.sortedTopics()
 	return &next
@@ -81,6 +82,8 @@ func (f *folder) apply(r Record) bool {
 		return f.featureFinalized(r)
 	case ProducerIDsAllocated:
 		return f.producerIDsAllocated(r)
+	case Audited:
+		return f.audited(r)
 	default:
 		return false
 	}

@@ -67,6 +67,7 @@ type Image struct {
 	streams        []Stream  // oldest first
 	configs        map[Resource]map[string]string
 	features       map[string]int16
+	keys           []Outcome // oldest first
 }
 
 // NewImage folds records over an empty cluster of the given id, as version 1. It

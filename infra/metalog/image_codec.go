@@ -22,6 +22,7 @@ type jsonImage struct {
 	Configs        []jsonConfig `json:"configs"`
 
 	Features map[string]int16 `json:"features,omitempty"`
+	Keys     []Outcome        `json:"keys,omitempty"`
 }
 
 type jsonTopic struct {
@@ -59,7 +60,7 @@ func (m *Image) MarshalJSON() ([]byte, error) {
 	j := jsonImage{
 		Version: m.version, ClusterID: m.clusterID, NextProducerID: m.nextProducerID, Ignored: m.ignored,
 		Topics: make([]jsonTopic, len(m.topics)), Brokers: make([]jsonBroker, len(m.brokers)),
-		Streams: m.streams, Features: m.features,
+		Streams: m.streams, Features: m.features, Keys: m.keys,
 	}
 	for i, t := range m.topics {
 		j.Topics[i] = topicToJSON(t)
@@ -152,7 +153,7 @@ func (j *jsonImage) image() (*Image, error) {
 		}
 		m.configs[c.Resource] = c.Set
 	}
-	return m, nil
+	return m, m.restoreKeys(j.Keys)
 }
 
 // restoreTopic adds the next topic in order of name.

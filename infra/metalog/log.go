@@ -1,6 +1,7 @@
 // Package metalog keeps a cluster's metadata: topics, configs, brokers, leaders
 // and epochs, and the allocation of producer ids. It is a slot log of records
-// that every broker folds into the same Image, with snapshots in the object store.
+// that every broker folds into the same Image, with snapshots in the object store. The slots that a
+// snapshot has replaced are kept there too, as the archive of who changed what (History).
 // It judges no change: whoever updates decides on an Image, and the record that
 // takes the next slot was decided on the Image that it changes. Image and Log are
 // safe for concurrent use.
@@ -220,7 +221,7 @@ func (l *Log) Subscribe(f func(old, new *Image)) (cancel func()) {
 }
 
 // Snapshot stores the Image as an object, unless there is a snapshot as new, and
-// truncates the slots that it replaces but for the last KeepSlots. The Log does the same by
+// moves the slots that it replaces, but for the last KeepSlots, to the archive. The Log does the same by
 // itself every SnapshotEvery slots.
 func (l *Log) Snapshot(ctx context.Context) error {
 	if err := l.take(ctx, l.snapshotTurn); err != nil {
@@ -233,7 +234,11 @@ func (l *Log) Snapshot(ctx context.Context) error {
 	}
 	l.snapshotted.Store(p.Current.Version)
 	if p.Current.Version > l.opts.KeepSlots {
-		if err := l.reader.slots.Truncate(ctx, p.Current.Version+1-l.opts.KeepSlots); err != nil {
+		before := p.Current.Version + 1 - l.opts.KeepSlots
+		if err := l.reader.archive(ctx, before); err != nil {
+			return fmt.Errorf("snapshot metadata: %w", err)
+		}
+		if err := l.reader.slots.Truncate(ctx, before); err != nil {
 			return fmt.Errorf("snapshot metadata: %w", err)
 		}
 	}

@@ -40,12 +40,15 @@ func (c cluster) open(t *testing.T, every, keep uint64) *Log {
 	return l
 }
 
+// objectNames lists the snapshots.
 func (c cluster) objectNames(t *testing.T) []string {
 	t.Helper()
 	var names []string
 	for info, err := range c.objects.List(ctx, "", "") {
 		require.NoError(t, err)
-		names = append(names, info.Key)
+		if !IsArchive(info.Key) {
+			names = append(names, info.Key)
+		}
 	}
 	return names
 }

@@ -61,6 +61,7 @@ func TestModel(t *testing.T) {
 				m, err := Load(ctx, c.store, c.objects)
 				require.NoError(rt, err)
 				requireEqualImages(t, model, m)
+				requireWholeHistory(rt, c, model.Version())
 				for _, l := range logs {
 					require.LessOrEqual(rt, l.Image().Version(), model.Version())
 				}
@@ -100,7 +101,7 @@ func drawRecord(rt *rapid.T) Record {
 		}
 		return as
 	}
-	switch small("kind", 16) {
+	switch small("kind", 17) {
 	case 0, 1:
 		r := TopicCreated{Name: fmt.Sprint("t", small("name", 4)), ID: topic(), Partitions: assignments(), ReplicationFactor: 1}
 		if small("configured", 1) == 1 {
@@ -142,6 +143,11 @@ func drawRecord(rt *rapid.T) Record {
 		return ReplicasChanged{Changes: []ReplicasChange{{partition(), []id.Broker{broker(), broker()}[:small("replicas", 2)]}}}
 	case 14:
 		return LogStartsMoved{Moves: []StartMove{{partition(), id.Epoch(small("epoch", 3)), id.Offset(small("start", 3))}}}
+	case 16:
+		return Audited{
+			At: int64(small("at", 3)) * 20 * 3600 * 1000, By: "u", Action: rapid.StringMatching("[ab]?").Draw(rt, "action"),
+			Key: rapid.StringMatching("[a-e]?").Draw(rt, "key"),
+		}
 	case 15:
 		return FeatureFinalized{Name: fmt.Sprint("f", small("name", 2)), Level: int16(small("level", 3))}
 	default:

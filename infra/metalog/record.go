@@ -229,3 +229,4 @@ func (ReplicasChanged) kind() kind      { return kind{"replicas-changed", 1} }
 func (LogStartsMoved) kind() kind       { return kind{"log-starts-moved", 1} }
 func (FeatureFinalized) kind() kind     { return kind{"feature-finalized", 1} }
 func (ProducerIDsAllocated) kind() kind { return kind{"producer-ids-allocated", 1} }
+func (Audited) kind() kind              { return kind{"audited", 1} }

@@ -147,6 +147,9 @@ func (s *snapshots) sweep(ctx context.Context, p pointer) error {
 		if err != nil {
 			return fmt.Errorf("sweep metadata snapshots: %w", err)
 		}
+		if strings.HasPrefix(info.Key, ArchivePrefix) {
+			break // the names of snapshots are digits, and come before
+		}
 		if !(Snapshots{p}).Superfluous(info.Key) {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/infra/stores"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/collect"
 	"github.com/forebaylog/forebay/tiering/wal"
@@ -32,6 +33,7 @@ const (
 	walObject
 	walIndex
 	snapshot
+	archive
 	marks
 	identity
 	unknown
@@ -56,7 +58,7 @@ const (
 
 // Names of objects that no other package tells.
 const (
-	identityName = "cluster-id"
+	identityName = stores.Identity
 	probePrefix  = "probe/"
 	packSuffix   = ".pack"
 	indexSuffix  = ".index"
@@ -74,13 +76,32 @@ func (a *auditor) list(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		a.objects[info.Key] = &object{size: info.Size, kind: kindByName(info.Key)}
+		o := &object{size: info.Size, kind: kindByName(info.Key)}
+		a.objects[info.Key] = o
+		if o.kind != archive {
+			continue
+		}
+		if err := metalog.CheckArchived(ctx, a.cfg.Objects, info); err != nil {
+			o.broken = true
+			if err := a.damagedObject(ctx, info.Key, err); err != nil {
+				return err
+			}
+		}
 	}
 	for _, name := range snapshots.Objects() {
 		if o := a.object(name); o.size >= 0 {
 			o.kind = snapshot
 		}
 	}
+	return nil
+}
+
+// damagedObject reports an object of the metadata's archive that cannot be understood. An end of ctx is no finding.
+func (a *auditor) damagedObject(ctx context.Context, name string, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	a.find(a.in(Finding{Severity: Damage, Check: "metadata archive", Object: name}, err))
 	return nil
 }
 
@@ -91,6 +112,8 @@ func kindByName(name string) kind {
 		return identity
 	case strings.HasPrefix(name, collect.ObjectPrefix):
 		return marks
+	case metalog.IsArchive(name):
+		return archive
 	case strings.HasPrefix(name, chain.ObjectPrefix) && strings.HasSuffix(name, packSuffix),
 		strings.HasPrefix(name, wal.ObjectPrefix) && (strings.HasSuffix(name, packSuffix) || strings.HasSuffix(name, indexSuffix)),
 		strings.HasPrefix(name, metalog.SnapshotPrefix), strings.HasPrefix(name, probePrefix):
@@ -133,6 +156,8 @@ func (a *auditor) count(name string, o *object) {
 		objects.Indexes.add(o.size)
 	case snapshot:
 		objects.Snapshots.add(o.size)
+	case archive:
+		objects.Archive.add(o.size)
 	case marks:
 		objects.Collector.add(o.size)
 	case identity:

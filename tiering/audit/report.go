@@ -45,7 +45,7 @@ func (c *Count) add(size int64) {
 	c.Bytes += max(size, 0)
 }
 
-// Objects says what each object is there for: each is in one of the first nine. Damaged ones
+// Objects says what each object is there for: each is in one of the first ten. Damaged ones
 // are also in the count of what they are there for; missing ones are in no other.
 type Objects struct {
 	Packs     Count `json:"packs"`     // named by a segment that counts
@@ -53,6 +53,7 @@ type Objects struct {
 	WAL       Count `json:"wal"`       // named by a slot
 	Indexes   Count `json:"indexes"`   // of streams, named by a slot
 	Snapshots Count `json:"snapshots"` // of the metadata, in use
+	Archive   Count `json:"archive"`   // slots of the metadata that snapshots have replaced: the audit
 	Collector Count `json:"collector"` // marks of the collector
 	Identity  Count `json:"identity"`  // say which cluster it is
 	Orphans   Count `json:"orphans"`   // nothing names them; they wait for the collector

@@ -1,5 +1,6 @@
 // Package collect removes what nothing names any more: spare and forgotten items of chains,
-// then packs, WAL objects, metadata snapshots and unfinished uploads. Nothing else in Forebay
+// then packs, WAL objects, metadata snapshots, what is old enough of the metadata's archive, and
+// unfinished uploads. Nothing else in Forebay
 // removes packs and chain items.
 //
 // A run is one look. It asks the object store for the time (the time that the store gives to
@@ -60,6 +61,9 @@ const Margin = 10 * time.Minute
 // DefaultGrace is the grace of a cluster.
 const DefaultGrace = 24 * time.Hour
 
+// DefaultAuditKept is how long the audit is kept unless something else is set.
+const DefaultAuditKept = 90 * 24 * time.Hour
+
 // Config of a Collector. Metadata, Objects and Image must be set; the zero value of another
 // field selects its default.
 type Config struct {
@@ -77,6 +81,9 @@ type Config struct {
 	// Alone says that nobody writes to the stores but the caller, who does not do so during
 	// Run, or that they are a test's. Then any grace will do, also a negative one for none.
 	Alone bool
+	// AuditKept is how long the archive of the metadata is kept, in which the audit is, from when an object of
+	// it was stored; nil: DefaultAuditKept; what is negative: for ever.
+	AuditKept func(*metalog.Image) time.Duration
 	// Rate is how many items and objects are removed per second: 100. Negative: no limit.
 	Rate float64
 	// DryRun writes and removes nothing. The report's Due then tells what would go.
@@ -104,6 +111,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
+	}
+	if c.AuditKept == nil {
+		c.AuditKept = func(*metalog.Image) time.Duration { return DefaultAuditKept }
 	}
 	if c.Rate == 0 {
 		c.Rate = 100

@@ -256,6 +256,40 @@ func TestForeignMetadata(t *testing.T) {
 	})
 }
 
+// TestArchive: the audit is kept for as long as is set, and for the grace.
+func TestArchive(t *testing.T) {
+	w := newWorld(t)
+	l, err := metalog.Open(t.Context(), metalog.Options{Store: w.table, Objects: w.objects, SnapshotEvery: 1 << 40, KeepSlots: 1})
+	require.NoError(t, err)
+	for range 3 {
+		_, err := l.Update(t.Context(), func(*metalog.Image) ([]metalog.Record, error) {
+			return []metalog.Record{metalog.FeatureFinalized{Name: "f"}}, nil
+		})
+		require.NoError(t, err)
+		require.NoError(t, l.Snapshot(t.Context()))
+	}
+	require.NoError(t, l.Close(t.Context()))
+	archived := w.stored(metalog.ArchivePrefix)
+	require.Len(t, archived, 3)
+	cfg := w.config()
+	cfg.Grace, cfg.Alone = -1, true
+	for _, kept := range []time.Duration{time.Hour, -1} {
+		cfg.AuditKept = func(*metalog.Image) time.Duration { return kept }
+		r := w.run(cfg)
+		require.Zero(t, r.Archive.Superfluous)
+		require.Equal(t, int64(3), r.Archive.Kept.Objects)
+	}
+	require.Equal(t, archived, w.stored(metalog.ArchivePrefix))
+	cfg.AuditKept = func(*metalog.Image) time.Duration { return 0 }
+	cfg.Grace = time.Hour
+	require.Equal(t, int64(3), w.run(cfg).Archive.Superfluous.Objects)
+	require.Len(t, w.stored(metalog.ArchivePrefix), 3, "kept for the grace")
+	cfg.Grace = -1
+	require.Equal(t, int64(3), w.run(cfg).Archive.Removed.Objects)
+	require.Empty(t, w.stored(metalog.ArchivePrefix))
+	require.Len(t, w.stored(metalog.SnapshotPrefix), 2, "snapshots stay")
+}
+
 func TestSnapshots(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world) {
 		l, err := metalog.Open(t.Context(), metalog.Options{Store: w.table, Objects: w.objects, SnapshotEvery: 1})

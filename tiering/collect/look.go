@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -69,6 +70,8 @@ type window struct {
 	more  bool   // there may be more behind it
 	count int
 	names []byte // for each: length shared with the one before, length of the rest, rest, size
+
+	archived map[string]time.Time // when the objects of the metadata's archive were stored
 }
 
 // list lists what follows after.
@@ -98,6 +101,12 @@ func (w *window) add(info objstore.Info) {
 	w.names = binary.AppendUvarint(w.names, uint64(len(info.Key)-shared))
 	w.names = append(w.names, info.Key[shared:]...)
 	w.names = binary.AppendUvarint(w.names, uint64(info.Size))
+	if metalog.IsArchive(info.Key) {
+		if w.archived == nil {
+			w.archived = map[string]time.Time{}
+		}
+		w.archived[info.Key] = info.Modified
+	}
 	w.last = info.Key
 	w.count++
 }
@@ -132,7 +141,8 @@ type state struct {
 	packs   error               // why every pack must be kept, if so
 	streams map[id.Session]bool // of the metadata; true: what its slots do not name is superfluous
 	snaps   metalog.Snapshots
-	noSnaps bool // the pointer to them cannot be read
+	noSnaps bool            // the pointer to them cannot be read
+	expired map[string]bool // objects of the metadata's archive that were kept for long enough
 }
 
 // hashes is a set of names that may take a name for one of it, but never the other way round.
@@ -178,6 +188,7 @@ func (r *run) readState(ctx context.Context, p place, w *window, first bool) (*s
 		}
 	}
 	if p.main {
+		s.expired = r.expired(w, r.cfg.AuditKept(image))
 		if err := r.readChains(ctx, s, w, image, chains, first); err != nil {
 			return nil, err
 		}
@@ -196,6 +207,18 @@ func (r *run) readState(ctx context.Context, p place, w *window, first bool) (*s
 	}
 	s.kept.finish()
 	return s, nil
+}
+
+// expired returns which objects of the metadata's archive were stored long enough before the look began, by
+// the object store's clock.
+func (r *run) expired(w *window, kept time.Duration) map[string]bool {
+	expired := map[string]bool{}
+	for key, stored := range w.archived {
+		if kept >= 0 && !stored.Add(kept).After(r.began) {
+			expired[key] = true
+		}
+	}
+	return expired
 }
 
 // judge decides about one object.
@@ -220,6 +243,8 @@ func (r *run) classify(p place, s *state, key string) (prefix string, superfluou
 	switch {
 	case p.main && strings.HasPrefix(key, chain.ObjectPrefix):
 		return chain.ObjectPrefix, s.packs == nil && !s.kept.has(key)
+	case p.main && metalog.IsArchive(key):
+		return metalog.ArchivePrefix, s.expired[key]
 	case p.main && metalog.IsSnapshot(key):
 		return metalog.SnapshotPrefix, !s.noSnaps && s.snaps.Superfluous(key)
 	}

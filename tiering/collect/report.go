@@ -53,6 +53,7 @@ type Report struct {
 	Packs     Tally     `json:"packs"`
 	WAL       Tally     `json:"wal"` // WAL objects and indexes of streams
 	Snapshots Tally     `json:"snapshots"`
+	Archive   Tally     `json:"archive"` // slots of the metadata that snapshots have replaced: the audit
 	Marks     Tally     `json:"marks"`   // the collector's own: Kept is what it has written
 	Unknown   Tally     `json:"unknown"` // objects of no kind that is collected; never touched
 	Items     Items     `json:"items"`   // segments of the chains
@@ -76,6 +77,8 @@ func (r *Report) tallyOf(key string) *Tally {
 		return &r.Packs
 	case strings.HasPrefix(key, wal.ObjectPrefix):
 		return &r.WAL
+	case strings.HasPrefix(key, metalog.ArchivePrefix):
+		return &r.Archive
 	case strings.HasPrefix(key, metalog.SnapshotPrefix):
 		return &r.Snapshots
 	}
@@ -85,7 +88,7 @@ func (r *Report) tallyOf(key string) *Tally {
 // Removed sums up the objects that were removed, without the collector's own.
 func (r *Report) Removed() Count {
 	var sum Count
-	for _, t := range []Tally{r.Packs, r.WAL, r.Snapshots} {
+	for _, t := range []Tally{r.Packs, r.WAL, r.Snapshots, r.Archive} {
 		sum.addAll(t.Removed)
 	}
 	return sum
@@ -94,7 +97,7 @@ func (r *Report) Removed() Count {
 // Superfluous sums up the objects that were found superfluous, whether or not they were removed.
 func (r *Report) Superfluous() Count {
 	var sum Count
-	for _, t := range []Tally{r.Packs, r.WAL, r.Snapshots} {
+	for _, t := range []Tally{r.Packs, r.WAL, r.Snapshots, r.Archive} {
 		sum.addAll(t.Superfluous)
 	}
 	return sum

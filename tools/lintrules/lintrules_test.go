@@ -46,6 +46,8 @@ var seeds = []struct{ file, body, want string }{
 	{"broker/partition/proto.go", imports("github.com/twmb/franz-go/pkg/kmsg"), "depguard: import protocol types"},
 	{"broker/group/proto.go", imports("github.com/twmb/franz-go/pkg/kerr"), "depguard: import protocol types"},
 	{"tiering/proto/proto.go", imports("github.com/twmb/franz-go/pkg/kmsg"), "depguard: import protocol types"},
+	{"broker/admin/proto.go", imports("github.com/twmb/franz-go/pkg/kmsg"), "depguard: broker/admin knows Kafka's errors"},
+	{"broker/admin/errors.go", imports("github.com/twmb/franz-go/pkg/kerr"), ""},
 	{"broker/client.go", imports("github.com/twmb/franz-go/pkg/kgo"), "depguard: a broker is not its own client"},
 	{"broker/proto.go", imports("github.com/twmb/franz-go/pkg/kmsg"), ""},
 	{"broker/wire/proto.go", imports("github.com/twmb/franz-go/pkg/kerr"), ""},

@@ -1,4 +1,4 @@
-package broker
+package admin
 
 import (
 	"fmt"
@@ -11,10 +11,22 @@ import (
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
-// assignment checks the replicas that a client chose for one partition, which the first
-// live one leads. rf is the number there must be, 0 if this is the first partition. It fails
-// with INVALID_REPLICA_ASSIGNMENT.
-func assignment(img *metalog.Image, partition int32, replicas []int32, rf int16) (metalog.Assignment, error) {
+// assignments checks the replicas that a client chose for partitions from first on. rf is the number
+// there must be of each, 0 if the first of them tells. It fails with INVALID_REPLICA_ASSIGNMENT.
+func assignments(img *metalog.Image, chosen [][]int32, first int, rf int16) ([]metalog.Assignment, error) {
+	placed := make([]metalog.Assignment, len(chosen))
+	for i, replicas := range chosen {
+		a, err := assignment(img, first+i, replicas, rf)
+		if err != nil {
+			return nil, err
+		}
+		placed[i], rf = a, int16(len(a.Replicas))
+	}
+	return placed, nil
+}
+
+// assignment checks the replicas of one partition, which the first live one leads.
+func assignment(img *metalog.Image, partition int, replicas []int32, rf int16) (metalog.Assignment, error) {
 	reject := func(format string, args ...any) (metalog.Assignment, error) {
 		what := fmt.Sprintf(format, args...)
 		return metalog.Assignment{}, fmt.Errorf("assignment of partition %d: %s: %w", partition, what, kerr.InvalidReplicaAssignment)

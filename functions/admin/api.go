@@ -1,0 +1,179 @@
+// Package admin is the admin API of a cluster: HTTP and JSON under /v1, described by docs/openapi.yaml. It
+// stands on the metadata log, the tables and the bucket alone, so that a Lambda function serves it as well as a
+// broker, with brokers up or down. What may be changed is decided by package broker/admin, as
+// for Kafka's own APIs; every change and who asked for it are in one slot of the metadata log.
+//
+// An answer is as true as the metadata log at the time of the request, which is looked at for each; what is
+// read of chains, streams and groups is newer or as new. Errors are problems (RFC 9457) that name Kafka's error. Who the caller
+// is, and what it may do, is the business of the server in front: see Guard.
+//
+// The environment is read by mains. An API is safe for concurrent use, and must be closed.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/forebaylog/forebay/infra/kv"
+	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/offsets"
+	"github.com/forebaylog/forebay/infra/session"
+	"github.com/forebaylog/forebay/tiering/cold"
+	"github.com/forebaylog/forebay/tiering/survey"
+	"github.com/forebaylog/forebay/tiering/wal"
+)
+
+// Version is that of the API; its major is that of the path.
+const Version = "1.0.0"
+
+// ErrNoCluster says that no broker has ever run on the stores.
+var ErrNoCluster = errors.New("no cluster in these stores: start a broker first")
+
+// Config of an API. Metadata, Offsets and Objects must be set; the zero value of another field selects
+// its default. The stores are the caller's.
+type Config struct {
+	Metadata, Offsets kv.Store
+	Objects           objstore.Store // packs and snapshots
+	WAL               objstore.Store // WAL objects; nil: Objects
+	// Settings are what topics get where a request leaves the choice: Kafka's defaults.
+	Settings Settings
+	// SessionTTL is after how long without a renewal a broker counts as dead: 3 s, as the brokers'.
+	SessionTTL time.Duration
+	// CacheBytes bounds what is kept of packs: 16 MiB.
+	CacheBytes int64
+
+	Now    func() time.Time // default: time.Now
+	Logger *slog.Logger     // nil discards
+}
+
+func (c Config) withDefaults() Config {
+	if c.SessionTTL <= 0 {
+		c.SessionTTL = session.DefaultTTL
+	}
+	if c.CacheBytes <= 0 {
+		c.CacheBytes = 16 << 20
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// API serves the operations.
+type API struct {
+	cfg    Config
+	mux    *http.ServeMux
+	huma   huma.API
+	cold   *cold.Reader
+	survey *survey.Reader
+	groups *offsets.Table // for reading only
+
+	opening chan struct{} // held by who opens the metadata log
+	meta    *metalog.Log  // nil until the first request
+}
+
+// New returns an API; it does no I/O.
+func New(cfg Config) *API {
+	cfg = cfg.withDefaults()
+	all := cfg.Objects
+	if cfg.WAL != nil {
+		all = objstore.Route(all, wal.ObjectPrefix, cfg.WAL)
+	}
+	a := &API{
+		cfg: cfg, mux: http.NewServeMux(), groups: offsets.Open(cfg.Offsets, offsets.Sole), opening: make(chan struct{}, 1),
+		cold: cold.New(all, cold.Config{CacheBytes: cfg.CacheBytes, FooterBytes: cfg.CacheBytes / 2, Logger: cfg.Logger}),
+	}
+	a.survey = &survey.Reader{Table: cfg.Metadata, Objects: all, Cold: a.cold}
+	a.huma = humago.New(a.mux, humaConfig())
+	a.register()
+	return a
+}
+
+// humaConfig is what the API looks like as a whole.
+func humaConfig() huma.Config {
+	setHuma()
+	c := huma.DefaultConfig("Forebay admin API", Version)
+	c.Info.Description = "Administers a Forebay cluster, with its brokers up or down."
+	c.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "/v1/openapi", "", ""
+	c.CreateHooks = nil // no $schema in answers
+	c.RejectUnknownQueryParameters = true
+	return c
+}
+
+// register adds all operations.
+func (a *API) register() {
+	a.registerCluster()
+	a.registerTopics()
+	a.registerPartitions()
+	a.registerConfigs()
+	a.registerBrokers()
+	a.registerMoves()
+	a.registerGroups()
+	a.registerStorage()
+}
+
+// ServeHTTP implements http.Handler. Whoever gets here may do everything: see Guard.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
+
+// OpenAPI describes the API, in YAML.
+func (a *API) OpenAPI() ([]byte, error) { return a.huma.OpenAPI().YAML() }
+
+// image returns the metadata as of now.
+func (a *API) image(ctx context.Context) (*metalog.Image, error) {
+	meta, err := a.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := meta.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	return meta.Image(), nil
+}
+
+// open returns the metadata log, which stays open between requests. It fails with ErrNoCluster rather than
+// make one.
+func (a *API) open(ctx context.Context) (*metalog.Log, error) {
+	select {
+	case a.opening <- struct{}{}:
+		defer func() { <-a.opening }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("open metadata log: %w", ctx.Err())
+	}
+	if a.meta != nil {
+		return a.meta, nil
+	}
+	img, err := metalog.Load(ctx, a.cfg.Metadata, a.cfg.Objects)
+	if err != nil {
+		return nil, err
+	}
+	if img.ClusterID() == "" {
+		return nil, ErrNoCluster
+	}
+	meta, err := metalog.Open(ctx, metalog.Options{Store: a.cfg.Metadata, Objects: a.cfg.Objects, Logger: a.cfg.Logger})
+	if err != nil {
+		return nil, err
+	}
+	a.meta = meta
+	return meta, nil
+}
+
+// Close ends what goes on in the background. Requests must have ended.
+func (a *API) Close(ctx context.Context) error {
+	err := a.cold.Close(ctx)
+	if a.meta != nil {
+		err = errors.Join(err, a.meta.Close(ctx))
+	}
+	return err
+}
