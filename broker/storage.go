@@ -78,7 +78,11 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 		"index_rebuilt", recovery.IndexRebuilt, "took", recovery.Duration.Round(time.Microsecond))
 	s.cold = cold.New(cfg.Objects, cold.Config{CacheBytes: cfg.Storage.CacheBytes, Logger: b.log})
 	b.storage = s
-	s.wal = wal.New(hot, s.sink(), s.walConfig())
+	commits, err := newCommitTime(cfg.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	s.wal = wal.New(hot, s.sink(), s.walConfig(observer(commits)))
 	pc := partition.Config{
 		Tiers: partition.Tiers{WAL: s.wal, Hot: hot, Chain: chains, Cold: s.cold}, Node: cfg.NodeID, Image: b.meta.Image,
 		Damaged: len(recovery.Corrupt) > 0, ProducerExpiry: cfg.Storage.ProducerExpiry, Now: cfg.Now, Logger: b.log,
@@ -133,8 +137,8 @@ func (s *storage) sink() wal.Sink {
 	return wal.LocalSink(s.journal, wal.LocalConfig{})
 }
 
-func (s *storage) walConfig() wal.Config {
-	c := wal.Config{Logger: s.b.log}
+func (s *storage) walConfig(onCommit func(time.Duration)) wal.Config {
+	c := wal.Config{Logger: s.b.log, OnCommit: onCommit}
 	if s.b.cluster != nil {
 		c.MaxWaiting = s.b.cluster.cfg.MaxWaiting
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,6 +71,7 @@ func newWorld(t *rapid.T) *world {
 	})
 	w.objects = &dated{Store: objstore.NewMem(), world: w, written: map[string]time.Time{}}
 	w.start()
+	require.NoError(t, w.objects.Put(context.Background(), "cluster-id", strings.NewReader(w.meta.Image().ClusterID())))
 	return w
 }
 
