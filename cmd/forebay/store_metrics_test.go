@@ -36,8 +36,14 @@ func TestStoreFailuresAreCountedByCause(t *testing.T) {
 	m, err := newStoreMetrics(reg)
 	require.NoError(t, err)
 	for _, r := range []objstore.Request{
-		{Status: http.StatusOK}, {Status: http.StatusNotFound}, {Status: http.StatusPreconditionFailed}, {Err: fmt.Errorf("put: %w", context.Canceled)},
-		{Status: http.StatusServiceUnavailable}, {Status: http.StatusTooManyRequests}, {Status: http.StatusForbidden}, {Status: http.StatusInternalServerError},
+		{Status: http.StatusOK},
+		{Status: http.StatusNotFound},
+		{Status: http.StatusPreconditionFailed},
+		{Err: fmt.Errorf("put: %w", context.Canceled)},
+		{Status: http.StatusServiceUnavailable},
+		{Status: http.StatusTooManyRequests},
+		{Status: http.StatusForbidden},
+		{Status: http.StatusInternalServerError},
 		{Status: http.StatusOK, Err: http.ErrHandlerTimeout},
 	} {
 		m.store("objects")(r)
