@@ -26,7 +26,12 @@ func (b *Broker) actor() admin.Actor {
 	return admin.Actor{Principal: "Broker:" + b.cfg.NodeID.String(), At: b.cfg.Now()}
 }
 
-// settings are what changes take where a request leaves the choice.
+// Metadata is the metadata log, which is closed with the broker.
+func (b *Broker) Metadata() *metalog.Log { return b.meta }
+
+// Settings are what changes take where a request leaves the choice.
+func (b *Broker) Settings() admin.Settings { return b.settings() }
+
 func (b *Broker) settings() admin.Settings {
 	return admin.Settings{
 		Partitions: b.cfg.Defaults.NumPartitions, Replicas: b.cfg.Defaults.ReplicationFactor,

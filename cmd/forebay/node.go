@@ -29,6 +29,7 @@ import (
 type nodeFlags struct {
 	kafkaAddr           string
 	adminAddr           string
+	adminTokens         string
 	listeners           []string
 	advertisedListeners []string
 	nodeID              int32
@@ -40,7 +41,8 @@ type nodeFlags struct {
 
 func (f *nodeFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.kafkaAddr, "kafka-addr", "127.0.0.1:9092", "address for Kafka clients, unless --listeners is given")
-	flags.StringVar(&f.adminAddr, "admin-addr", defaultAdmin, "address of /healthz, /readyz and /metrics; empty for none")
+	flags.StringVar(&f.adminAddr, "admin-addr", defaultAdmin, "address of the admin API, /healthz, /readyz and /metrics; empty for none")
+	flags.StringVar(&f.adminTokens, "admin-token-file", "", "file of who may use the admin API: a line of name, token and, for who may only read, the word read; without it everybody reads, and who is on this machine changes things")
 	flags.StringSliceVar(&f.listeners, "listeners", nil, "listeners as NAME://host:port, as Kafka's listeners")
 	flags.StringSliceVar(&f.advertisedListeners, "advertised-listeners", nil, "what clients are told, as NAME://host:port, as Kafka's advertised.listeners")
 	flags.Int32Var(&f.nodeID, "node-id", 1, "Kafka's node id")
@@ -118,6 +120,11 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 	defer func() { err = errors.Join(err, parts.close()) }()
 	cfg.ObjectsName, cfg.WALName = parts.objectsName, parts.walName
 	cfg.Metadata, cfg.Offsets, cfg.Objects, cfg.FS, cfg.DataDir, cfg.Cluster = parts.control, parts.offsets, parts.objects, parts.fs, parts.dataDir, parts.cluster
+	closeAPI, err := r.admin.openAPI(parts, r.flags.adminTokens, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.admin.close(), closeAPI()) }() // in this order
 	r.admin.serve(prometheus.Gatherers{registry, prometheus.GathererFunc(r.gather)})
 	for again := false; ; {
 		served, failed := r.serve(ctx, log, cfg, parts)
