@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/forebaylog/forebay/functions/admin"
+	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
@@ -27,7 +28,7 @@ func (a *adminServer) openAPI(parts nodeParts, tokens string, log *slog.Logger) 
 			return nil, err
 		}
 	}
-	cfg := admin.Config{Metadata: parts.control, Offsets: parts.offsets, Objects: parts.objects, Log: a.metadata, Settings: a.settings, Logger: log}
+	cfg := admin.Config{Metadata: parts.control, Offsets: parts.offsets, Objects: parts.objects, Log: a.metadata, End: a.end, Settings: a.settings, Logger: log}
 	if parts.cluster != nil {
 		cfg.WAL, cfg.SessionTTL = parts.cluster.WAL, parts.cluster.SessionTTL
 	}
@@ -46,6 +47,14 @@ func (a *adminServer) metadata() *metalog.Log {
 		return node.Metadata()
 	}
 	return nil
+}
+
+// end is where a partition ends that the broker leads.
+func (a *adminServer) end(p id.Partition) (id.Offset, bool) {
+	if node := a.node.Load(); node != nil {
+		return node.HighWatermark(p)
+	}
+	return 0, false
 }
 
 // settings are those of the broker that runs.

@@ -21,6 +21,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/objstore"
@@ -49,6 +50,9 @@ type Config struct {
 	// Log returns the metadata log to use, which is its owner's, or nil while there is none: a broker's own, which learns of
 	// changes in no other way if it is a node alone. If Log is nil, the API opens one of its own.
 	Log func() *metalog.Log
+	// End tells where what is committed of a partition ends, or false if that is not known; nil: only the stores
+	// tell. A node alone has its newest records on its disk.
+	End func(id.Partition) (id.Offset, bool)
 	// Settings tells what topics get where a request leaves the choice; nil: Kafka's defaults.
 	Settings func() Settings
 	// SessionTTL is after how long without a renewal a broker counts as dead: 3 s, as the brokers'.
