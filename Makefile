@@ -76,7 +76,7 @@ bench-groups: ## group members by the thousand, commits and transactions, beside
 	@tools/install system
 	$(E2E_ENV) go run ./localstack/groupbench $(BENCHFLAGS)
 
-bench-life: ## what the WAL, sealing and merging put to the object store and ask of the table; BENCHFLAGS are handed on
+bench-life: ## what each stage of the life of data puts to the object store and asks of it and of the table; BENCHFLAGS are handed on
 	go run ./localstack/lifebench $(BENCHFLAGS)
 
 collector-schedules: ## 10,000 schedules of everybody beside two collectors, and of a collector with a planted bug

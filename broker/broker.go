@@ -46,7 +46,8 @@ type Broker struct {
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
 	closeOnce sync.Once
-	closeErr  error
+	closed    chan struct{} // closed when Close is done
+	closeErr  error         // read after closed
 }
 
 // Open starts a broker: it binds the listeners, opens the metadata log, registers
@@ -60,7 +61,7 @@ func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
 		cfg: cfg, log: cfg.Logger.With("broker", cfg.NodeID.String()),
 		served: apis(), byKey: make(map[kmsg.Key]*api),
 		queued:   semaphore.NewWeighted(cfg.Limits.MaxQueuedBytes),
-		draining: make(chan struct{}), failed: make(chan error, 1),
+		draining: make(chan struct{}), closed: make(chan struct{}), failed: make(chan error, 1),
 		conns: make(map[*conn]struct{}),
 	}
 	defer func() {
@@ -147,12 +148,33 @@ func (b *Broker) closing() bool {
 	}
 }
 
+// ErrNotClosed is what Close returns when something of the broker still runs though its time is up. What it
+// holds, such as the data directory, is not free; only the end of the process frees it.
+var ErrNotClosed = errors.New("broker did not end in time; its process has to")
+
+// closeSlack is how long after the end of Close's context its parts may take to notice that.
+const closeSlack = 2 * time.Second
+
 // Close gives a cluster's partitions to the other brokers, stops accepting, answers what is
 // in flight, closes the connections, and then stops the parts. Requests that are not answered within ctx or
-// Limits.ShutdownGrace lose their connection. It may be called more than once.
+// Limits.ShutdownGrace lose their connection. It returns at the latest a little after the end of ctx, with
+// ErrNotClosed if it has to leave something behind that runs. It may be called more than once.
 func (b *Broker) Close(ctx context.Context) error {
-	b.closeOnce.Do(func() { b.closeErr = b.close(ctx) })
-	return b.closeErr
+	b.closeOnce.Do(func() {
+		go func() {
+			defer close(b.closed)
+			b.closeErr = b.close(ctx)
+		}()
+	})
+	late := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(closeSlack, func() { close(late) }) })
+	defer stop()
+	select {
+	case <-b.closed:
+		return b.closeErr
+	case <-late:
+		return fmt.Errorf("close broker: %w: %w", ErrNotClosed, context.Cause(ctx))
+	}
 }
 
 func (b *Broker) close(ctx context.Context) error {

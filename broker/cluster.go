@@ -195,7 +195,7 @@ func (c *cluster) acquire(ctx context.Context) error {
 		ps[i] = claims[i].Partition
 	}
 	c.b.storage.sealer.Forget(ps...)
-	c.b.storage.sizes.forget(ps...)
+	c.b.storage.chains.Forget(ps...)
 	err := c.b.storage.logs.Acquire(ctx, claims)
 	acquired := 0
 	for _, p := range ps {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"net"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,6 +31,7 @@ type testCluster struct {
 	offsets kv.Store
 	objects objstore.Store
 
+	host    string // where all of them listen
 	mu      sync.Mutex
 	members map[id.Broker]*member
 	ports   map[id.Broker]int32
@@ -41,9 +45,22 @@ type member struct {
 	table atomic.Pointer[func(kv.Op) kv.Fault] // what becomes of its operations on the control table
 }
 
+// ownLoopback is an address of the loopback that nobody else is likely to use: the port of a broker that
+// is down stays free for it there, where on 127.0.0.1 any connection that is made meanwhile may be
+// given it. Only Linux has all of 127.0.0.0/8.
+func ownLoopback() string {
+	if runtime.GOOS != "linux" {
+		return "127.0.0.1"
+	}
+	return fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+}
+
+// addr is a port of the cluster's host; 0 is any that is free.
+func (c *testCluster) addr(port int32) string { return net.JoinHostPort(c.host, decimal(port)) }
+
 func newTestCluster(t *testing.T) *testCluster {
 	return &testCluster{
-		t: t, table: kv.NewMem(), offsets: kv.NewMem(), objects: objstore.NewMem(),
+		t: t, host: ownLoopback(), table: kv.NewMem(), offsets: kv.NewMem(), objects: objstore.NewMem(),
 		members: map[id.Broker]*member{}, ports: map[id.Broker]int32{},
 	}
 }
@@ -66,7 +83,7 @@ func (c *testCluster) open(m *member, node id.Broker, change ...func(*Config)) e
 	}
 	cfg := Config{
 		NodeID:    node,
-		Listeners: []Listener{{BindAddr: fmt.Sprintf("127.0.0.1:%d", c.ports[node])}},
+		Listeners: []Listener{{BindAddr: c.addr(c.ports[node])}},
 		Metadata: kv.Inject(c.table, func(op kv.Op) kv.Fault {
 			if f := m.table.Load(); f != nil {
 				return (*f)(op)
@@ -117,7 +134,7 @@ func (c *testCluster) client(opts ...kgo.Opt) *kgo.Client {
 	defer c.mu.Unlock()
 	var seeds []string
 	for _, port := range c.ports {
-		seeds = append(seeds, fmt.Sprintf("127.0.0.1:%d", port))
+		seeds = append(seeds, c.addr(port))
 	}
 	cl, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(seeds...), kgo.MetadataMinAge(50 * time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),

@@ -30,7 +30,7 @@ func handleDeleteGroups(ctx context.Context, b *Broker, c *call) {
 	for i := range resp.Groups {
 		g := &resp.Groups[i]
 		b.groups.delete(ctx, g.Group, func(err error) {
-			g.ErrorCode = c.code(groupError(err))
+			g.ErrorCode = c.code(err)
 			mu.Lock()
 			left--
 			last := left == 0

@@ -32,12 +32,12 @@ func (b *Broker) describeGroup(ctx context.Context, c *call, name string, operat
 	g.Group, g.AuthorizedOperations = name, math.MinInt32
 	var d group.Description
 	if err := b.groups.with(ctx, name, func(e *groupEntry, _ time.Time) { d = e.state.Describe() }); err != nil {
-		g.ErrorCode = c.code(groupError(err))
+		g.ErrorCode = c.code(err)
 		return g
 	}
 	g.State, g.ProtocolType, g.Protocol = d.State.String(), d.ProtocolType, d.Protocol
 	if d.State == group.Dead && c.version >= 6 {
-		g.ErrorCode = c.code(groupError(group.ErrNotFound))
+		g.ErrorCode = c.code(group.ErrNotFound)
 		g.ErrorMessage = kmsg.StringPtr(fmt.Sprintf("Group %s not found.", name))
 		return g
 	}

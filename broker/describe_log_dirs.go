@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sys/unix"
 
+	"github.com/forebaylog/forebay/broker/lifecycle"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/chain"
@@ -118,34 +119,34 @@ func (s *storage) partSizes(ctx context.Context, img *metalog.Image, wanted func
 	}
 	ctx, cancel := context.WithTimeout(ctx, logDirsTime)
 	defer cancel()
-	sealed, err := s.sizes.of(ctx, starts)
+	sealed, err := s.chains.Sizes(ctx, starts)
 	if err != nil {
 		s.b.log.Warn("sizes of sealed logs are left out", "err", err)
 	}
 	hot, unsealed := s.hotBytes(sealed, highs)
 	for _, a := range s.logs.Adoptions() {
 		for _, seg := range a.Segments {
-			unsealed[a.Partition] += within(seg.Base, seg.Next, seg.Length, sealed[a.Partition].end, highs[a.Partition])
+			unsealed[a.Partition] += within(seg.Base, seg.Next, seg.Length, sealed[a.Partition].End, highs[a.Partition])
 		}
 	}
 	for i := range parts {
 		p := &parts[i]
 		size, known := sealed[p.id]
-		p.hot, p.wal, p.known, p.sealed = hot[p.id], unsealed[p.id], known, size.bytes
-		p.lag = max(0, int64(highs[p.id]-size.end))
+		p.hot, p.wal, p.known, p.sealed = hot[p.id], unsealed[p.id], known, size.Bytes
+		p.lag = max(0, int64(highs[p.id]-size.End))
 	}
 	return parts
 }
 
 // hotBytes sums what each partition takes of the hot segments and, of those that are sealed so far,
 // what of that is committed and not sealed.
-func (s *storage) hotBytes(sealed map[id.Partition]sealedSize, highs map[id.Partition]id.Offset) (all, unsealed map[id.Partition]int64) {
+func (s *storage) hotBytes(sealed map[id.Partition]lifecycle.Size, highs map[id.Partition]id.Offset) (all, unsealed map[id.Partition]int64) {
 	all, unsealed = map[id.Partition]int64{}, map[id.Partition]int64{}
 	for _, segment := range s.journal.Segments() {
 		for p, held := range segment.Partitions {
 			all[p] += held.Bytes
 			if size, known := sealed[p]; known {
-				unsealed[p] += withinExtent(held, size.end, highs[p])
+				unsealed[p] += withinExtent(held, size.End, highs[p])
 			}
 		}
 	}

@@ -9,10 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/tiering/batch"
-	"github.com/forebaylog/forebay/tiering/chain"
 )
 
 // logDirs asks for topics, nil for all, and returns the hot directory.
@@ -143,59 +141,4 @@ func TestLogDirsOfACluster(t *testing.T) {
 	require.NoError(t, n.storage.sealer.SealAll(t.Context()))
 	size, _ = sizeIn(t, n.allLogDirs(4, nil)[2], "t", 0)
 	require.Zero(t, size)
-}
-
-// TestSealedSizesFollow: sizes that others change are seen once they are old, few at a time, and
-// those that change while they are read are read again.
-func TestSealedSizesFollow(t *testing.T) {
-	const count = maxAgedReads + 100
-	table := kv.NewMem()
-	chains, now := chain.Open(table), time.UnixMilli(1)
-	var reads atomic.Int64
-	counted := chain.Open(kv.Inject(table, func(op kv.Op) kv.Fault {
-		if op.Kind == kv.OpQuery {
-			reads.Add(1)
-		}
-		return kv.FaultNone
-	}))
-	s := newSealedSizes(counted, func() time.Time { return now })
-	starts := map[id.Partition]id.Offset{}
-	segment := func(base, length int64) chain.Segment {
-		return chain.Segment{Base: id.Offset(base), Next: id.Offset(base + 10), Object: "packs/x", ObjectSize: 1000, Length: length, Records: 1}
-	}
-	p := id.Partition{Topic: id.Topic{1}}
-	for i := range int32(count) {
-		starts[id.Partition{Topic: id.Topic{1}, Index: i}] = 0
-	}
-	require.NoError(t, chains.Append(t.Context(), []chain.Link{{Partition: p, Segment: segment(0, 100)}})[0])
-	got, err := s.of(t.Context(), starts)
-	require.NoError(t, err)
-	require.Len(t, got, count)
-	require.Equal(t, int64(100), got[p].bytes)
-	require.Equal(t, id.Offset(10), got[p].end)
-
-	require.NoError(t, chains.Append(t.Context(), []chain.Link{{Partition: p, Segment: segment(10, 50)}})[0])
-	read := reads.Load()
-	got, err = s.of(t.Context(), starts)
-	require.NoError(t, err)
-	require.Equal(t, int64(100), got[p].bytes)
-	require.Equal(t, read, reads.Load())
-	now = now.Add(maxSizeAge + 1)
-	for range 2 {
-		got, err = s.of(t.Context(), starts)
-		require.NoError(t, err)
-		require.LessOrEqual(t, reads.Load()-read, int64(2*maxAgedReads), "and the rest the next time")
-		read = reads.Load()
-	}
-	require.Equal(t, int64(150), got[p].bytes)
-
-	s.forget(p)
-	s.stale(starts)                                    // chains are being read
-	s.sealed(p, segment(20, 1))                        // and meanwhile this broker seals
-	s.keep(p, sealedSize{start: 0, end: 20, bytes: 7}) // which the reader did not see
-	got, err = s.of(t.Context(), starts)
-	require.NoError(t, err)
-	require.Equal(t, int64(150), got[p].bytes, "of the chain")
-	s.sealed(p, segment(500, 1))
-	require.NotContains(t, s.known(starts), p, "somebody else has sealed between")
 }

@@ -25,34 +25,21 @@ const (
 )
 
 // groupErrors maps the errors of the state machine to Kafka's.
-var groupErrors = []struct {
-	err   error
-	kafka *kerr.Error
-}{
-	{group.ErrUnknownMember, kerr.UnknownMemberID},
-	{group.ErrMemberIDRequired, kerr.MemberIDRequired},
-	{group.ErrIllegalGeneration, kerr.IllegalGeneration},
-	{group.ErrRebalanceInProgress, kerr.RebalanceInProgress},
-	{group.ErrFencedInstance, kerr.FencedInstanceID},
-	{group.ErrInconsistentProtocol, kerr.InconsistentGroupProtocol},
-	{group.ErrMaxSize, kerr.GroupMaxSizeReached},
-	{group.ErrInvalidGroupID, kerr.InvalidGroupID},
-	{group.ErrInvalidSession, kerr.InvalidSessionTimeout},
-	{group.ErrNotAvailable, kerr.CoordinatorNotAvailable},
-	{group.ErrNotCoordinator, kerr.NotCoordinator},
-	{group.ErrNotFound, kerr.GroupIDNotFound},
-	{group.ErrNotEmpty, kerr.NonEmptyGroup},
-	{group.ErrSubscribed, kerr.GroupSubscribedToTopic},
-}
-
-// groupError turns an error of the state machine into the Kafka error for it, and leaves others as they are.
-func groupError(err error) error {
-	for _, t := range groupErrors {
-		if errors.Is(err, t.err) {
-			return t.kafka
-		}
-	}
-	return err
+var groupErrors = []translated{
+	{err: group.ErrUnknownMember, kafka: kerr.UnknownMemberID},
+	{err: group.ErrMemberIDRequired, kafka: kerr.MemberIDRequired},
+	{err: group.ErrIllegalGeneration, kafka: kerr.IllegalGeneration},
+	{err: group.ErrRebalanceInProgress, kafka: kerr.RebalanceInProgress},
+	{err: group.ErrFencedInstance, kafka: kerr.FencedInstanceID},
+	{err: group.ErrInconsistentProtocol, kafka: kerr.InconsistentGroupProtocol},
+	{err: group.ErrMaxSize, kafka: kerr.GroupMaxSizeReached},
+	{err: group.ErrInvalidGroupID, kafka: kerr.InvalidGroupID},
+	{err: group.ErrInvalidSession, kafka: kerr.InvalidSessionTimeout},
+	{err: group.ErrNotAvailable, kafka: kerr.CoordinatorNotAvailable},
+	{err: group.ErrNotCoordinator, kafka: kerr.NotCoordinator},
+	{err: group.ErrNotFound, kafka: kerr.GroupIDNotFound},
+	{err: group.ErrNotEmpty, kafka: kerr.NonEmptyGroup},
+	{err: group.ErrSubscribed, kafka: kerr.GroupSubscribedToTopic},
 }
 
 // groupsConfig is what groups needs of a broker.

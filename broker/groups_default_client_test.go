@@ -92,7 +92,7 @@ func (c *testCluster) defaultConsumer(h *beats, killed *member) *groupMember {
 	c.mu.Lock()
 	var seeds []string
 	for _, port := range c.ports {
-		seeds = append(seeds, "127.0.0.1:"+strconv.Itoa(int(port)))
+		seeds = append(seeds, c.addr(port))
 	}
 	c.mu.Unlock()
 	cl, err := kgo.NewClient(

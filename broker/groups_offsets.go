@@ -337,7 +337,7 @@ func (m *groups) sweepAll(ctx context.Context) error {
 
 // passing reports whether a group is left to another broker, or to the next sweep.
 func passing(err error) bool {
-	return errors.Is(groupError(err), kerr.NotCoordinator) || errors.Is(err, kerr.CoordinatorLoadInProgress)
+	return translate(err) == kerr.NotCoordinator || errors.Is(err, kerr.CoordinatorLoadInProgress)
 }
 
 func (m *groups) sweepGroup(e *groupEntry, now time.Time, img *metalog.Image) {

@@ -23,7 +23,7 @@ func handleHeartbeat(ctx context.Context, b *Broker, c *call) {
 			err = nil
 		}
 		resp := responseTo[*kmsg.HeartbeatResponse](req)
-		resp.ErrorCode = c.code(groupError(err))
+		resp.ErrorCode = c.code(err)
 		c.reply(resp)
 	}
 	if req.Group == "" {

@@ -9,21 +9,18 @@ import (
 
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/stores"
 	"github.com/forebaylog/forebay/tiering/wal"
 )
 
 // ErrForeign means that the parts that a broker was given belong to different clusters.
 var ErrForeign = errors.New("belongs to another cluster")
 
-// identityObject holds the cluster's id in the bucket, walIdentity in that of a WAL store
-// of its own, and identityKey in the offsets table.
+// walIdentity holds the cluster's id in a WAL store of its own.
 const (
-	identityObject = "cluster-id"
-	walIdentity    = wal.ObjectPrefix + identityObject
-	maxIdentity    = 256
+	walIdentity = wal.ObjectPrefix + stores.Identity
+	maxIdentity = 256
 )
-
-var identityKey = kv.Key{Part: "cluster", Sort: "id"}
 
 // checkIdentity makes sure that control table, offsets table and buckets are of one cluster.
 // The control table says which; the others are marked when they are first used.
@@ -33,7 +30,7 @@ func (b *Broker) checkIdentity(ctx context.Context) error {
 		what string
 		read func(context.Context, string) (string, error)
 	}
-	parts := []part{{"the object store", b.bucketIdentity(identityObject)}, {"the offsets table", b.offsetsIdentity}}
+	parts := []part{{"the object store", b.bucketIdentity(stores.Identity)}, {"the offsets table", b.offsetsIdentity}}
 	if b.cfg.Cluster.WAL != nil {
 		parts = append(parts, part{"the WAL store", b.bucketIdentity(walIdentity)})
 	}
@@ -72,10 +69,10 @@ func (b *Broker) bucketIdentity(object string) func(context.Context, string) (st
 }
 
 func (b *Broker) offsetsIdentity(ctx context.Context, cluster string) (string, error) {
-	err := kv.Settle(ctx, b.cfg.Offsets, kv.Write{Key: identityKey, Value: []byte(cluster)})[0].Err
+	err := kv.Settle(ctx, b.cfg.Offsets, kv.Write{Key: stores.IdentityKey, Value: []byte(cluster)})[0].Err
 	if err == nil || !errors.Is(err, kv.ErrConflict) {
 		return cluster, err
 	}
-	item, err := b.cfg.Offsets.Get(ctx, identityKey)
+	item, err := b.cfg.Offsets.Get(ctx, stores.IdentityKey)
 	return string(item.Value), err
 }

@@ -75,7 +75,8 @@ func (b *Broker) initTransactional(ctx context.Context, req *kmsg.InitProducerID
 	b.txns.step(*req.TransactionalID, ev, func(o txn.Outcome) { answer(o.Producer, o.Epoch, o.Err) })
 }
 
-// newProducerID returns an id that nobody has had.
+// newProducerID returns an id that nobody has had. It fails with COORDINATOR_LOAD_IN_PROGRESS, as
+// Kafka does: producers try that again, and take REQUEST_TIMED_OUT for fatal (KAFKA-14417).
 //
 // Commit point: the slot that allocates a block. After a crash behind it the block
 // is lost, which harms nothing.
@@ -90,7 +91,8 @@ func (b *Broker) newProducerID(ctx context.Context) (id.Producer, error) {
 			return []metalog.Record{metalog.ProducerIDsAllocated{Broker: b.cfg.NodeID, First: first, Count: producerIDBlock}}, nil
 		})
 		if err != nil {
-			return 0, fmt.Errorf("allocate producer ids: %w", err)
+			b.log.Warn("cannot allocate producer ids", "err", err)
+			return 0, fmt.Errorf("allocate producer ids: %w: %w", kerr.CoordinatorLoadInProgress, err)
 		}
 		ids.next, ids.end = first, first+producerIDBlock
 	}

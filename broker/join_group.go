@@ -49,7 +49,7 @@ func handleJoinGroup(ctx context.Context, b *Broker, c *call) {
 
 func joinResponse(req *kmsg.JoinGroupRequest, c *call, a group.JoinAnswer) kmsg.Response {
 	resp := responseTo[*kmsg.JoinGroupResponse](req)
-	resp.ErrorCode = c.code(groupError(a.Err))
+	resp.ErrorCode = c.code(a.Err)
 	resp.Generation, resp.MemberID, resp.LeaderID, resp.SkipAssignment = a.Generation, a.MemberID, a.Leader, a.SkipAssignment
 	resp.ProtocolType, resp.Protocol = nullable(a.ProtocolType), nullable(a.Protocol)
 	if req.Version < 7 {

@@ -41,10 +41,10 @@ func leaveResponse(req *kmsg.LeaveGroupRequest, c *call, results []group.LeaveRe
 	if req.Version < 3 && err == nil && len(results) == 1 {
 		err, results = results[0].Err, nil // the one member's error is the response's
 	}
-	resp.ErrorCode = c.code(groupError(err))
+	resp.ErrorCode = c.code(err)
 	for _, r := range results {
 		m := kmsg.NewLeaveGroupResponseMember()
-		m.MemberID, m.InstanceID, m.ErrorCode = r.MemberID, r.Instance, c.code(groupError(r.Err))
+		m.MemberID, m.InstanceID, m.ErrorCode = r.MemberID, r.Instance, c.code(r.Err)
 		resp.Members = append(resp.Members, m)
 	}
 	return resp

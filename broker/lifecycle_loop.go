@@ -34,6 +34,7 @@ type lifecycleLoops struct {
 	bulk     *cold.Reader // what merging and compaction read would sweep out what consumers read
 	limit    *rate.Limiter
 	collect  *collect.Collector
+	valid    func() bool            // the session is
 	failures *prometheus.CounterVec // by work
 }
 
@@ -47,7 +48,7 @@ const limitBurst = 16 << 20
 func newLifecycleLoops(s *storage, chains *chain.Store) (*lifecycleLoops, error) {
 	b := s.b
 	l := &lifecycleLoops{
-		b: b, roller: roller{s: s}, limit: rate.NewLimiter(rate.Inf, limitBurst),
+		b: b, roller: roller{s: s}, valid: b.valid, limit: rate.NewLimiter(rate.Inf, limitBurst),
 		bulk: cold.New(b.cfg.Objects, cold.Config{CacheBytes: bulkCache, FooterBytes: bulkCache, Logger: b.log}),
 	}
 	spill, err := l.spillDir()
@@ -60,15 +61,14 @@ func newLifecycleLoops(s *storage, chains *chain.Store) (*lifecycleLoops, error)
 	}
 	l.keeper = lifecycle.New(lifecycle.Config{
 		Image: b.meta.Image, Update: b.meta.Update, Topic: func(t *metalog.Topic) *config.Effective { return b.topicConfig(t).Effective },
-		Chain: chains, Cold: s.cold, Unsealed: func() func(id.Partition, id.Offset) int64 { return extentsOf(s.journal.Segments()).bytes },
+		Chains: s.chains, Cold: s.cold, Unsealed: func() func(id.Partition, id.Offset) int64 { return extentsOf(s.journal.Segments()).bytes },
 		Rewriter: rewrite.New(rewrite.Config{
 			Chain: chains, Objects: b.cfg.Objects, Cold: l.bulk, Cluster: cluster, Session: session, Node: b.cfg.NodeID,
 			Now: b.cfg.Now, Limit: l.limit, Valid: b.valid, Logger: b.log,
 		}),
-		Bulk: l.bulk, Keys: func() compact.MapConfig {
+		Alone: b.cluster == nil, Bulk: l.bulk, Keys: func() compact.MapConfig {
 			return compact.MapConfig{Budget: l.settings().CleanerBuffer, Dir: spill, FS: b.cfg.FS}
 		},
-		Cleaned:        s.logs.Cleaned,
 		ProducerExpiry: b.cfg.Storage.ProducerExpiry, Valid: b.valid, Now: b.cfg.Now, Logger: b.log,
 	})
 	l.collect = collect.New(collect.Config{
@@ -85,26 +85,37 @@ func newLifecycleLoops(s *storage, chains *chain.Store) (*lifecycleLoops, error)
 	return l, nil
 }
 
-// run runs the loops until ctx ends.
-func (l *lifecycleLoops) run(ctx context.Context) {
-	var work sync.WaitGroup
-	defer work.Wait()
-	work.Go(func() { l.repeat(ctx, "roll", fixed(rollInterval), l.roller.roll) })
+// loop is work that is done again and again.
+type loop struct {
+	work     string
+	interval func() time.Duration
+	do       func(context.Context) error
+}
+
+// loops lists those that the broker's configs ask for.
+func (l *lifecycleLoops) loops() []loop {
 	cfg := l.b.cfg.Lifecycle
+	all := []loop{{"roll", fixed(rollInterval), l.roller.roll}, {"reading of chains", fixed(rereadInterval), l.reread}}
 	if cfg.CollectInterval > 0 {
-		work.Go(func() { l.repeat(ctx, "collection", fixed(cfg.CollectInterval), l.collectAll) })
+		all = append(all, loop{"collection", fixed(cfg.CollectInterval), l.collectAll})
 	}
 	if cfg.Maintenance == config.MaintenanceNone {
-		return
+		return all
 	}
-	work.Go(func() { l.repeat(ctx, "retention", fixed(cfg.RetentionCheck), l.retain) })
-	work.Go(func() {
-		l.repeat(ctx, "merging", func() time.Duration { return l.settings().MergeInterval }, l.merge)
-	})
+	all = append(all, loop{"retention", fixed(cfg.RetentionCheck), l.retain},
+		loop{"merging", func() time.Duration { return l.settings().MergeInterval }, l.merge})
 	if !cfg.NoCleaner {
-		work.Go(func() {
-			l.repeat(ctx, "compaction", func() time.Duration { return l.settings().CleanerBackoff }, l.clean)
-		})
+		all = append(all, loop{"compaction", func() time.Duration { return l.settings().CleanerBackoff }, l.clean})
+	}
+	return all
+}
+
+// run runs loops until ctx ends, and waits for what they are at.
+func (l *lifecycleLoops) run(ctx context.Context, loops []loop) {
+	var work sync.WaitGroup
+	defer work.Wait()
+	for _, o := range loops {
+		work.Go(func() { l.repeat(ctx, o) })
 	}
 }
 
@@ -144,6 +155,20 @@ func (l *lifecycleLoops) clean(ctx context.Context) error {
 	return l.keeper.Compact(ctx, l.led())
 }
 
+// rereadInterval is how often some of the chains are read again.
+const rereadInterval = 30 * time.Second
+
+// reread learns what others have done to the chains of led partitions.
+func (l *lifecycleLoops) reread(ctx context.Context) error {
+	img, starts := l.b.meta.Image(), map[id.Partition]id.Offset{}
+	for _, p := range l.led() {
+		if state, ok := img.Partition(p); ok {
+			starts[p] = state.Start
+		}
+	}
+	return l.b.storage.chains.Refresh(ctx, starts, rereadInterval, l.b.storage.logs.Live)
+}
+
 // slowDown sets the rate of what is read and written.
 func (l *lifecycleLoops) slowDown() {
 	bytes := rate.Inf
@@ -176,15 +201,15 @@ func fixed(d time.Duration) func() time.Duration { return func() time.Duration {
 // firstRound is when a loop begins at the latest, as Kafka's do.
 const firstRound = 30 * time.Second
 
-// repeat runs f each interval until ctx ends, while the session is valid. What f fails with is
+// repeat does the work of a loop each interval until ctx ends, while the session is valid. What it fails with is
 // counted, and logged once for each change.
-func (l *lifecycleLoops) repeat(ctx context.Context, work string, interval func() time.Duration, f func(context.Context) error) {
+func (l *lifecycleLoops) repeat(ctx context.Context, o loop) {
 	var last string
-	for wait := min(interval(), firstRound); pause.For(ctx, wait) == nil; wait = interval() {
-		if !l.b.valid() {
+	for wait := min(o.interval(), firstRound); pause.For(ctx, wait) == nil; wait = o.interval() {
+		if !l.valid() {
 			continue
 		}
-		err := f(ctx)
+		err := o.do(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -192,10 +217,10 @@ func (l *lifecycleLoops) repeat(ctx context.Context, work string, interval func(
 			last = ""
 			continue
 		}
-		l.failures.WithLabelValues(work).Inc()
+		l.failures.WithLabelValues(o.work).Inc()
 		if err.Error() != last {
 			last = err.Error()
-			l.b.log.Warn(work+": will try again", "err", err)
+			l.b.log.Warn(o.work+": will try again", "err", err)
 		}
 	}
 }

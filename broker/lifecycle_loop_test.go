@@ -10,10 +10,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/forebaylog/forebay/broker/config"
+	"github.com/forebaylog/forebay/broker/lifecycle"
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/vfs"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/rewrite"
 )
 
 // looksOften has retention looked to without pause.
@@ -264,4 +267,27 @@ func TestRetentionOfATopicMadeAnew(t *testing.T) {
 	n.mustProduce("t", 1, batchAt(batch.None, 10))
 	n.awaitStart("t", 1, 1)
 	require.Equal(t, int64(1), n.listOffset(7, 0, "t", 0, -1, timeEarliest).Offset)
+}
+
+// TestCompactionElsewhere: what a function has compacted away is not read from the hot tier any more once the chain was read again.
+func TestCompactionElsewhere(t *testing.T) {
+	n := startNode(t, func(cfg *Config) { cfg.Lifecycle.Maintenance = config.MaintenanceNone })
+	n.mustCreate(wantTopic("t", 1, 1, with("cleanup.policy", value("compact")), with("min.cleanable.dirty.ratio", value("0.01"))))
+	require.NoError(t, n.storage.life.reread(t.Context()))
+	for range 3 {
+		n.mustProduce("t", 0, batchOfNow(batch.None, 2)) // of one key
+		require.NoError(t, n.storage.sealer.SealAll(t.Context()))
+	}
+	first := func() int64 { return n.basesOf(n.fetch(n.fetchRequest(12, want{topic: "t"}))[0].RecordBatches)[0] }
+	require.Zero(t, first())
+	elsewhere := lifecycle.New(lifecycle.Config{
+		Image: n.meta.Image, Topic: func(t *metalog.Topic) *config.Effective { return n.topicConfig(t).Effective },
+		Chains: lifecycle.NewChains(chain.Open(n.cfg.Chains), nil, nil), Cold: n.storage.cold, Bulk: n.storage.life.bulk,
+		Rewriter: rewrite.New(rewrite.Config{Chain: chain.Open(n.cfg.Chains), Objects: n.cfg.Objects, Cold: n.storage.life.bulk}),
+	})
+	require.NoError(t, elsewhere.Compact(t.Context(), n.storage.life.led()))
+	require.EqualValues(t, 1, elsewhere.Stats().Compacted)
+	require.Zero(t, first(), "the broker does not know yet, and all is hot")
+	require.NoError(t, n.storage.life.reread(t.Context()))
+	require.Equal(t, int64(4), first())
 }

@@ -35,7 +35,7 @@ func handleListGroups(ctx context.Context, b *Broker, c *call) kmsg.Response {
 	names = slices.Compact(names)
 	described, err := b.groups.peek(ctx, names)
 	if err != nil {
-		resp.ErrorCode = c.code(groupError(err))
+		resp.ErrorCode = c.code(err)
 		return resp
 	}
 	for i, d := range described {

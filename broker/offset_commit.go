@@ -36,7 +36,7 @@ func handleOffsetCommit(ctx context.Context, b *Broker, c *call) {
 	ev := group.Commit{MemberID: req.MemberID, Instance: req.InstanceID, Generation: req.Generation}
 	done := func(err error) {
 		if err != nil {
-			failCommit(resp, c.code(groupError(err)))
+			failCommit(resp, c.code(err))
 		}
 		c.reply(resp)
 	}

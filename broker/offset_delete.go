@@ -64,7 +64,7 @@ func (b *Broker) removable(c *call, req *kmsg.OffsetDeleteRequest, resp *kmsg.Of
 			case !known || p.Partition < 0 || int(p.Partition) >= len(topic.Partitions):
 				rp.ErrorCode = c.code(kerr.UnknownTopicOrPartition)
 			case e.state.Subscribed(t.Topic):
-				rp.ErrorCode = c.code(groupError(group.ErrSubscribed))
+				rp.ErrorCode = c.code(group.ErrSubscribed)
 			default:
 				at := id.Partition{Topic: topic.ID, Index: p.Partition}
 				remove = append(remove, at)
@@ -79,6 +79,6 @@ func (b *Broker) removable(c *call, req *kmsg.OffsetDeleteRequest, resp *kmsg.Of
 // replyOffsetDelete answers with an error for the whole request.
 func replyOffsetDelete(c *call, req *kmsg.OffsetDeleteRequest, err error) {
 	resp := responseTo[*kmsg.OffsetDeleteResponse](req)
-	resp.ErrorCode = c.code(groupError(err))
+	resp.ErrorCode = c.code(err)
 	c.reply(resp)
 }

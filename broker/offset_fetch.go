@@ -80,7 +80,7 @@ func (b *Broker) fetchOffsets(ctx context.Context, c *call, req *kmsg.OffsetFetc
 	if errors.Is(err, kerr.CoordinatorNotAvailable) {
 		err = kerr.NotCoordinator // consumers of before Kafka 3.9 do not expect the other one here
 	}
-	resp.ErrorCode = c.code(groupError(err))
+	resp.ErrorCode = c.code(err)
 	if c.version < 2 {
 		for i := range req.Topics {
 			t := topicOffsets(c, img, nil, &req.Topics[i])

@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/forebaylog/forebay/broker/lifecycle"
 	"github.com/forebaylog/forebay/broker/partition"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -42,7 +43,7 @@ type storage struct {
 	traffic  traffic
 	controls *tieringControls
 	life     *lifecycleLoops
-	sizes    *sealedSizes
+	chains   *lifecycle.Chains
 	// verifyTxn is Broker.verifyTxn, but for tests.
 	verifyTxn func(context.Context, txnVerification) map[id.Partition]error
 
@@ -87,8 +88,8 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 		ProducerExpiry: cfg.Storage.ProducerExpiry,
 		Cluster:        b.meta.Image().ClusterID(), Node: cfg.NodeID, Now: cfg.Now, Logger: b.log,
 	}
-	s.sizes = newSealedSizes(chains, cfg.Now)
-	sc.Sealed = s.sizes.sealed
+	s.chains = lifecycle.NewChains(chains, cfg.Now, func(p id.Partition, upTo id.Offset) { s.logs.Cleaned(p, upTo) })
+	sc.Sealed = s.chains.Sealed
 	if b.cluster != nil {
 		pc.Streams = b.cluster.streams
 	}
@@ -120,7 +121,7 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 	s.idle.Go(func() { s.controls.run(background) })
 	s.idle.Go(func() { _ = s.sealer.Run(background) }) // it ends with background
 	s.idle.Go(func() { s.watch(background) })
-	s.idle.Go(func() { s.life.run(background) })
+	s.idle.Go(func() { s.life.run(background, s.life.loops()) })
 	return s, nil
 }
 

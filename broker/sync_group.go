@@ -19,7 +19,7 @@ func handleSyncGroup(ctx context.Context, b *Broker, c *call) {
 			a = group.SyncAnswer{Err: err}
 		}
 		resp := responseTo[*kmsg.SyncGroupResponse](req)
-		resp.ErrorCode = c.code(groupError(a.Err))
+		resp.ErrorCode = c.code(a.Err)
 		resp.ProtocolType, resp.Protocol, resp.MemberAssignment = nullable(a.ProtocolType), nullable(a.Protocol), a.Assignment
 		c.reply(resp)
 	}

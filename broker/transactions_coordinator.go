@@ -28,18 +28,15 @@ const (
 )
 
 // txnErrors maps the errors of the state machine and of its items to Kafka's.
-var txnErrors = []struct {
-	err   error
-	kafka *kerr.Error
-}{
-	{txn.ErrFenced, kerr.ProducerFenced},
-	{txn.ErrConcurrent, kerr.ConcurrentTransactions},
-	{txn.ErrMapping, kerr.InvalidProducerIDMapping},
-	{txn.ErrInvalidState, kerr.InvalidTxnState},
-	{txn.ErrAbortable, kerr.TransactionAbortable},
-	{transactions.ErrFenced, kerr.NotCoordinator},
-	{group.ErrNotCoordinator, kerr.NotCoordinator},
-	{transactions.ErrInvalidID, kerr.InvalidRequest},
+var txnErrors = []translated{
+	{err: txn.ErrFenced, kafka: kerr.ProducerFenced},
+	{err: txn.ErrConcurrent, kafka: kerr.ConcurrentTransactions},
+	{err: txn.ErrMapping, kafka: kerr.InvalidProducerIDMapping},
+	{err: txn.ErrInvalidState, kafka: kerr.InvalidTxnState},
+	{err: txn.ErrAbortable, kafka: kerr.TransactionAbortable},
+	{err: transactions.ErrFenced, kafka: kerr.NotCoordinator},
+	{err: group.ErrNotCoordinator, kafka: kerr.NotCoordinator},
+	{err: transactions.ErrInvalidID, kafka: kerr.InvalidRequest},
 }
 
 // txnError turns an error about a transactional id into the Kafka error for it. What is none of

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -23,7 +22,7 @@ func handleTxnOffsetCommit(_ context.Context, b *Broker, c *call) {
 	entries := b.offsetEntries(c, plain, commit)
 	reply := func(err error) {
 		if err != nil {
-			failCommit(commit, c.code(txnCommitError(req, groupError(err))))
+			failCommit(commit, c.code(txnCommitError(req, err)))
 		}
 		fillTxnCommit(resp, commit)
 		c.reply(resp)
@@ -56,14 +55,14 @@ func handleTxnOffsetCommit(_ context.Context, b *Broker, c *call) {
 // generation, a fenced producer is one of an old epoch, the oldest ones do not know that
 // coordinators load, and only new ones that they may abort (KIP-890).
 func txnCommitError(req *kmsg.TxnOffsetCommitRequest, err error) error {
-	switch {
-	case errors.Is(err, kerr.GroupIDNotFound):
+	switch ke := translate(err); {
+	case ke == kerr.GroupIDNotFound:
 		return kerr.IllegalGeneration
-	case errors.Is(err, kerr.ProducerFenced):
+	case ke == kerr.ProducerFenced:
 		return kerr.InvalidProducerEpoch
-	case errors.Is(err, kerr.CoordinatorLoadInProgress) && req.Version < 2:
+	case ke == kerr.CoordinatorLoadInProgress && req.Version < 2:
 		return kerr.CoordinatorNotAvailable
-	case errors.Is(err, kerr.TransactionAbortable) && req.Version < 4:
+	case ke == kerr.TransactionAbortable && req.Version < 4:
 		return kerr.InvalidTxnState
 	}
 	return err

@@ -161,3 +161,18 @@ func TestTopicsHaveKafkasConfigs(t *testing.T) {
 		require.True(t, ok, name)
 	}
 }
+
+// Every topic is tiered: whoever says so, or copies the config of one that is not, is not refused.
+func TestTieringIsNoQuestion(t *testing.T) {
+	for _, name := range []string{"remote.storage.enable", "remote.log.copy.disable", "remote.log.delete.on.disable"} {
+		d, ok := Topic(name)
+		require.True(t, ok, name)
+		require.NoError(t, d.Validate("true"), name)
+		require.NoError(t, d.Validate("false"), name)
+		require.ErrorIs(t, d.Validate("maybe"), ErrInvalid, name)
+		layers := func(value string) Layers {
+			return Layers{Source: DynamicTopic, Resource: map[string]string{name: value}}
+		}
+		require.Equal(t, Resolve(layers("true")), Resolve(layers("false")), name)
+	}
+}

@@ -147,15 +147,15 @@ var topicDefinitions = []Definition{
 	},
 	{
 		Name: "remote.log.copy.disable", Type: Boolean, Default: "false",
-		Doc: "Whether tiered data becomes read-only.",
+		Doc: "Whether what is not in the object store yet stays out of it. Without effect: see remote.storage.enable.",
 	},
 	{
 		Name: "remote.log.delete.on.disable", Type: Boolean, Default: "false",
-		Doc: "Whether tiered data is deleted when tiering is turned off.",
+		Doc: "Whether tiered data is deleted when tiering is turned off. It never is turned off, and nothing is deleted.",
 	},
 	{
 		Name: "remote.storage.enable", Type: Boolean, Default: "false",
-		Doc: "Kafka's tiered storage. Forebay tiers every topic, whatever the value.",
+		Doc: "Kafka's tiered storage. Forebay tiers every topic, compacted ones too, whatever the value; local.retention.ms and local.retention.bytes always count.",
 	},
 	{
 		Name: "retention.bytes", Type: Long, Default: "-1", Synonyms: on("log.retention.bytes"), check: atLeast(-1),

@@ -22,6 +22,7 @@ type dirty struct {
 	ratio    float64
 	overdue  bool // by max.compaction.lag.ms for certain; it may be so all the same if false
 	due      bool // it is to be cleaned, or may be overdue
+	chain    Chain
 }
 
 // Compact cleans those of ps whose topics have cleanup.policy compact and of which enough is dirty, one after the other, as
@@ -68,16 +69,49 @@ func (k *Keeper) dirty(ctx context.Context, p id.Partition) (*dirty, error) {
 	if !ok || !k.cfg.Topic(topic).Compact {
 		return nil, nil //nolint:nilnil // nothing to be cleaned is no failure
 	}
-	items, cfg, err := k.items(ctx, p)
 	state, ok := img.Partition(p)
-	if err != nil || !ok || len(items) == 0 {
+	if !ok {
+		return nil, nil //nolint:nilnil // likewise
+	}
+	known, err := k.cfg.Chains.Get(ctx, p, state.Start)
+	if err != nil || len(known.Items) == 0 {
 		return nil, err
 	}
-	d := &dirty{p: p, start: state.Start, settings: cleanSettings(cfg)}
-	plan := compact.Plan(compact.State{Segments: items, Start: state.Start, Unstable: math.MaxInt64}, d.settings, k.cfg.Now())
-	d.ratio, d.due = plan.Ratio, plan.CleanableBytes > 0 && (plan.Clean || d.settings.MaxLag > 0)
-	d.overdue = d.settings.MaxLag > 0 && olderThan(items, plan.Dirty, k.cfg.Now(), d.settings.MaxLag)
+	d := &dirty{p: p, start: state.Start, settings: cleanSettings(k.cfg.Topic(topic)), chain: known}
+	plan := d.plan(k.cfg.Now())
+	d.overdue = plan.Overdue || d.settings.MaxLag > 0 && olderThan(known.Items, plan.Dirty, k.cfg.Now(), d.settings.MaxLag)
 	return d, nil
+}
+
+// plan decides whether p is due by what is known, with what a pass has found out that had nothing to do, if there was one.
+func (d *dirty) plan(now time.Time) compact.Decision {
+	notes := d.chain.notes
+	notes.mu.Lock()
+	defer notes.mu.Unlock()
+	s := compact.State{Segments: d.chain.Items, Start: d.start, Unstable: math.MaxInt64}
+	if notes.passed {
+		s.Unstable = notes.unstable
+	}
+	plan := compact.Plan(s, d.settings, now)
+	lagKnown := notes.lagKnown && notes.dirty == plan.Dirty
+	if lagKnown {
+		s.FirstDirty = notes.firstDirty
+		plan = compact.Plan(s, d.settings, now)
+	}
+	d.ratio, d.due = plan.Ratio, plan.CleanableBytes > 0 && (plan.Clean || d.settings.MaxLag > 0 && !lagKnown)
+	return plan
+}
+
+// idle takes note of what a pass has found out that had nothing to do. It reports whether that explains it: else
+// the chain is not as it is known.
+func (d *dirty) idle(stats compact.Stats, now time.Time) bool {
+	notes := d.chain.notes
+	notes.mu.Lock()
+	notes.passed, notes.unstable = true, stats.Unstable
+	notes.lagKnown, notes.dirty, notes.firstDirty = d.settings.MaxLag > 0, stats.Dirty, stats.FirstDirty
+	notes.mu.Unlock()
+	d.plan(now)
+	return !d.due
 }
 
 // olderThan reports whether all of the first segment that holds from or what follows is older than lag.
@@ -104,11 +138,16 @@ func cleanSettings(cfg *config.Effective) compact.Settings {
 // compact cleans one partition, as often as the memory for keys asks for.
 func (k *Keeper) compact(ctx context.Context, d *dirty) error {
 	stats, err := compact.Run(ctx, compact.Config{
-		Chain: k.cfg.Chain, Cold: k.cfg.Bulk, Rewriter: k.cfg.Rewriter, Keys: k.cfg.Keys(), Now: k.cfg.Now, Valid: k.cfg.Valid, Logger: k.cfg.Logger,
+		Chain: k.cfg.Chains.store, Cold: k.cfg.Bulk, Rewriter: k.cfg.Rewriter, Keys: k.cfg.Keys(), Now: k.cfg.Now,
+		Valid: k.cfg.Valid, Alone: k.cfg.Alone, Logger: k.cfg.Logger,
 	}, d.p, d.start, d.settings)
-	if stats.Rewritten > 0 {
-		k.cfg.Cleaned(d.p, stats.End)
+	switch {
+	case stats.Rewritten > 0:
+		k.cfg.Chains.Cleaned(d.p, stats.End)
 		k.count(func(s *Stats) { s.Compacted++ })
+	case err == nil && !stats.Clean && d.idle(stats, k.cfg.Now()):
+	default:
+		k.cfg.Chains.Forget(d.p)
 	}
 	if errors.Is(err, chain.ErrChanged) {
 		return nil

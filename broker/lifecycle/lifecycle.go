@@ -4,8 +4,8 @@
 //
 // It never removes anything: what its steps leave behind is for package collect. Each step has one
 // commit point, which is named at its method; several Keepers may work on the same partitions, and
-// then some of the work is done twice. A Keeper keeps nothing but counts, starts
-// nothing that outlives a call, and is safe for concurrent use.
+// then some of the work is done twice. A Keeper decides by what Chains knows, and acts on what it reads
+// then; it keeps nothing but counts, starts nothing that outlives a call, and is safe for concurrent use.
 package lifecycle
 
 import (
@@ -21,7 +21,6 @@ import (
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
-	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/cold"
 	"github.com/forebaylog/forebay/tiering/compact"
 	"github.com/forebaylog/forebay/tiering/pack"
@@ -33,26 +32,26 @@ type Footers interface {
 	Footer(ctx context.Context, object string, size int64) (*pack.Footer, error)
 }
 
-// Config of a Keeper. All of Image, Update, Topic, Chain and Cold must be set; the zero value
+// Config of a Keeper. All of Image, Update, Topic, Chains and Cold must be set; the zero value
 // of another field selects its default.
 type Config struct {
 	// Image is the metadata as it is now, and Update changes it: those of a metalog.Log.
 	Image  func() *metalog.Image
 	Update func(ctx context.Context, decide func(*metalog.Image) ([]metalog.Record, error)) (*metalog.Image, error)
 	// Topic is what counts for a topic.
-	Topic func(*metalog.Topic) *config.Effective
-	Chain *chain.Store
-	Cold  Footers
+	Topic  func(*metalog.Topic) *config.Effective
+	Chains *Chains
+	Cold   Footers
 
 	// Rewriter merges and compacts, and Bulk is the reader that it reads with. Retain needs neither.
 	Rewriter *rewrite.Engine
 	Bulk     *cold.Reader
+	// Alone says that nobody rewrites the partitions but Rewriter.
+	Alone bool
 	// Move says which packs are mostly dead.
 	Move rewrite.MovePolicy
 	// Keys is how much memory, and which directory, compaction may take for keys now. nil: the defaults.
 	Keys func() compact.MapConfig
-	// Cleaned is told of a partition of which something below upTo was compacted away. nil: nobody is.
-	Cleaned func(p id.Partition, upTo id.Offset)
 
 	// Unsealed returns, as of now, how many bytes of partitions lie at or above an offset, as far as it is known: those
 	// beyond the end of a chain count for retention.bytes. nil: none are known.
@@ -71,9 +70,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Keys == nil {
 		c.Keys = func() compact.MapConfig { return compact.MapConfig{} }
-	}
-	if c.Cleaned == nil {
-		c.Cleaned = func(id.Partition, id.Offset) {}
 	}
 	if c.ProducerExpiry <= 0 {
 		c.ProducerExpiry = 24 * time.Hour

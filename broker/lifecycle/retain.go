@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,8 +26,7 @@ type looked struct {
 	epoch id.Epoch // of the leader, as the decision was made
 	start id.Offset
 	to    id.Offset // where the log shall start; start or above
-	items []chain.Item
-	keeps []chain.Segment // what counts of items
+	chain Chain
 }
 
 // Retain moves the log starts of ps as far as their retention asks for, and forgets the last segment of
@@ -65,7 +65,7 @@ func (k *Keeper) Retain(ctx context.Context, ps []id.Partition) error {
 	}))
 }
 
-// look decides where the log of p shall start; nil if there is nothing to be decided.
+// look decides what is to be done with p, from what its chain is now if there is anything; nil if there is nothing.
 func (k *Keeper) look(ctx context.Context, p id.Partition, unsealed func(id.Partition, id.Offset) int64) (*looked, error) {
 	img := k.cfg.Image()
 	state, ok := img.Partition(p)
@@ -73,23 +73,33 @@ func (k *Keeper) look(ctx context.Context, p id.Partition, unsealed func(id.Part
 	if !ok || !known {
 		return nil, nil //nolint:nilnil // nothing to be decided is no failure
 	}
-	cfg := k.cfg.Topic(topic)
-	items, err := k.cfg.Chain.Items(ctx, p)
-	if err != nil || len(items) == 0 {
-		return nil, err
-	}
-	canonical, _, err := chain.Canonical(items, state.Start)
-	if err != nil {
-		return nil, fmt.Errorf("retention of %s: %w", p, err)
-	}
-	l := &looked{epoch: state.Epoch, start: state.Start, items: items}
-	for _, item := range canonical {
-		if item.Next > state.Start {
-			l.keeps = append(l.keeps, item.Segment)
+	l := &looked{epoch: state.Epoch, start: state.Start}
+	for _, look := range []func(context.Context, id.Partition, id.Offset) (Chain, error){k.cfg.Chains.Get, k.cfg.Chains.Read} {
+		var err error
+		if l.chain, err = look(ctx, p, state.Start); err != nil {
+			return nil, fmt.Errorf("retention of %s: %w", p, err)
+		}
+		l.to = Start(segments(l.chain.Items), k.cfg.Topic(topic), state.Start, k.cfg.Now(), unsealed(p, l.chain.End()))
+		if l.to == l.start && !k.empties(l) {
+			return nil, nil //nolint:nilnil // likewise
 		}
 	}
-	l.to = Start(l.keeps, cfg, state.Start, k.cfg.Now(), unsealed(p, items[len(items)-1].Next))
 	return l, nil
+}
+
+// empties reports whether the last segment of a log of which nothing is left may be emptied, as far as is known.
+func (k *Keeper) empties(l *looked) bool {
+	l.chain.notes.mu.Lock()
+	defer l.chain.notes.mu.Unlock()
+	return !l.chain.Last.Empty() && l.start >= l.chain.End() && !k.cfg.Now().Before(l.chain.notes.emptyFrom)
+}
+
+func segments(items []chain.Item) []chain.Segment {
+	segs := make([]chain.Segment, len(items))
+	for i, item := range items {
+		segs[i] = item.Segment
+	}
+	return segs
 }
 
 // move appends one record with those moves that still count.
@@ -123,7 +133,7 @@ func (k *Keeper) tell(ps []id.Partition, found []*looked) {
 			continue
 		}
 		s.Moved++
-		for _, seg := range l.keeps {
+		for _, seg := range l.chain.Items {
 			if seg.Next <= l.to {
 				s.RetainedBytes += seg.Length
 				s.RetainedRecords += seg.Records
@@ -144,7 +154,7 @@ func (k *Keeper) tell(ps []id.Partition, found []*looked) {
 // empty puts a segment without an object in the place of the last one of a log of which nothing is
 // left, so that its object may go, once no producer has to be known from it.
 func (k *Keeper) empty(ctx context.Context, p id.Partition, l *looked) error {
-	last := l.items[len(l.items)-1]
+	last := l.chain.Last
 	state, ok := k.cfg.Image().Partition(p)
 	if !ok || last.Empty() || state.Start < last.Next {
 		return nil
@@ -157,17 +167,18 @@ func (k *Keeper) empty(ctx context.Context, p id.Partition, l *looked) error {
 	if !ok {
 		return fmt.Errorf("empty the chain of %s: object %s has no run of it: %w", p, last.Object, chain.ErrCorrupt)
 	}
-	now := k.cfg.Now()
-	if slices.ContainsFunc(run.Producers, func(s producers.State) bool { return !k.forgotten(s, last.Sealed, now) }) {
+	from, now := k.forgotten(run.Producers, last.Sealed), k.cfg.Now()
+	l.chain.notes.mu.Lock()
+	l.chain.notes.emptyFrom = from
+	l.chain.notes.mu.Unlock()
+	if now.Before(from) || !k.cfg.Valid() {
 		return nil
 	}
-	if !k.cfg.Valid() {
-		return nil
-	}
-	err = k.cfg.Chain.Replace(ctx, p, []chain.Item{last}, chain.Segment{
+	err = k.cfg.Chains.store.Replace(ctx, p, []chain.Item{last}, chain.Segment{
 		Base: last.Base, Next: last.Next, MaxTimestamp: -1, FirstEpoch: last.LastEpoch, LastEpoch: last.LastEpoch,
 		Sealed: now.UnixMilli(), CleanedTo: last.CleanedTo,
 	})
+	k.cfg.Chains.Forget(p)
 	switch {
 	case errors.Is(err, chain.ErrChanged):
 		return nil
@@ -178,11 +189,19 @@ func (k *Keeper) empty(ctx context.Context, p id.Partition, l *looked) error {
 	return nil
 }
 
-// forgotten reports whether a producer that a pack of the time sealed tells of is remembered no more.
-func (k *Keeper) forgotten(s producers.State, sealed int64, now time.Time) bool {
-	seen := s.LastSeen
-	if seen == 0 {
-		seen = sealed
+// never is when what has no end is over.
+var never = time.UnixMilli(1 << 53)
+
+// forgotten is when none of the producers is remembered any more that a pack of the time sealed tells of.
+func (k *Keeper) forgotten(states []producers.State, sealed int64) (from time.Time) {
+	for _, s := range states {
+		if s.TxnStart >= 0 {
+			return never
+		}
+		seen := time.UnixMilli(cmp.Or(s.LastSeen, sealed)).Add(k.cfg.ProducerExpiry + time.Millisecond)
+		if seen.After(from) {
+			from = seen
+		}
 	}
-	return s.TxnStart < 0 && seen < now.Add(-k.cfg.ProducerExpiry).UnixMilli()
+	return from
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,6 +39,7 @@ func (f footers) Footer(_ context.Context, object string, _ int64) (*pack.Footer
 // world is a cluster's metadata and chains, without the bytes of packs.
 type world struct {
 	t       *testing.T
+	queries atomic.Int64 // of the table
 	table   kv.Store
 	meta    *metalog.Log
 	chain   *chain.Store
@@ -57,6 +59,7 @@ type failing struct {
 }
 
 func (f failing) Query(ctx context.Context, part string, r kv.Range) ([]kv.Item, error) {
+	f.w.queries.Add(1)
 	f.w.mu.Lock()
 	err := f.w.fail[part]
 	f.w.mu.Unlock()
@@ -77,7 +80,7 @@ func newWorld(t *testing.T, partitions int, options ...func(*Config)) *world {
 	w.chain = chain.Open(failing{w.table, w})
 	cfg := Config{
 		Image: w.meta.Image, Update: w.meta.Update, Topic: func(*metalog.Topic) *config.Effective { return w.cfg },
-		Chain: w.chain, Cold: w.footers, Now: func() time.Time { return w.now },
+		Chains: NewChains(w.chain, func() time.Time { return w.now }, nil), Cold: w.footers, Now: func() time.Time { return w.now },
 	}
 	for _, o := range options {
 		o(&cfg)
@@ -104,7 +107,8 @@ func (w *world) add(r metalog.Record) {
 	require.NoError(w.t, err)
 }
 
-// seal appends segments to the chain of a partition, with objects of their own; producers are what the last one tells of.
+// seal appends segments to the chain of a partition, as the keeper's process does, with objects of their own; producers are
+// what the last one tells of.
 func (w *world) seal(p id.Partition, segments row, states ...producers.State) {
 	w.t.Helper()
 	for i := range segments {
@@ -115,6 +119,7 @@ func (w *world) seal(p id.Partition, segments row, states ...producers.State) {
 		for _, err := range w.chain.Append(ctx, []chain.Link{{Partition: p, Segment: *s}}) {
 			require.NoError(w.t, err)
 		}
+		w.keeper.cfg.Chains.Sealed(p, *s)
 		if s.Object != "" {
 			w.footers[s.Object] = footer(w.t, p, states)
 		}

@@ -2,6 +2,7 @@ package lifemodel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/forebaylog/forebay/infra/vfs"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/chain"
+	"github.com/forebaylog/forebay/tiering/producers"
 )
 
 // life is the world beside the model of it. Its exported methods are the steps.
@@ -39,7 +41,8 @@ func TestLife(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"Append": l.Append, "AppendMore": l.Append, "AppendMost": l.Append, "Repeated": l.Repeated,
 			"Mark": l.Mark, "Seal": l.Seal, "DeleteRecords": l.DeleteRecords, "Restart": l.Restart, "Crash": l.Crash, "Clock": l.Clock, "Retain": l.Retain,
-			"Merge": l.Merge, "MergeStale": l.MergeStale, "Collect": l.Collect, "Compact": l.Compact,
+			"Merge": l.Merge, "MergeStale": l.MergeStale, "MergeAcross": l.MergeAcross, "Collect": l.Collect, "Compact": l.Compact,
+			"KeepMerging": l.KeepMerging, "KeepCompacting": l.KeepCompacting, "Reread": l.Reread,
 			"Recreate": l.Recreate, "AddPartition": l.AddPartition, "Read": l.Read,
 		})
 		l.Finish(t)
@@ -125,6 +128,12 @@ func (l *life) send(t *rapid.T, p *part, producer id.Producer, records []record,
 		a.Guard, _ = l.w.log(p.id).Verify(v, a.Now, producer >= firstV2)
 	}
 	got, err := l.w.log(p.id).Append(a)
+	if l.w.expiry != forever && errors.Is(err, producers.ErrOutOfOrder) && sequence > 0 {
+		// It was forgotten, and is known again by a marker alone: as in Kafka it begins a new epoch.
+		p.epoch[producer]++
+		p.sequence[producer] = 0
+		return l.send(t, p, producer, records, 0, done)
+	}
 	require.NoError(t, err)
 	return got
 }
@@ -244,6 +253,7 @@ func (l *life) someStep(t *rapid.T) {
 		"retain":  func() { _ = l.w.keeper.Retain(ctx, l.ids()) },
 		"merge":   func() { _, _ = l.w.engine.Rewrite(ctx, jobs) },
 		"compact": func() { _ = l.compact(ctx, p) },
+		"keep":    func() { _ = l.w.keeper.Compact(ctx, l.ids()); _ = l.w.keeper.Merge(ctx, l.ids()) },
 		"collect": func() { _, _ = l.w.collector.Run(ctx) },
 	}
 	names := make([]string, 0, len(steps))

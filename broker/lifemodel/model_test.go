@@ -51,6 +51,7 @@ type part struct {
 	sequence map[id.Producer]int32
 	last     map[id.Producer]sent // the last batch of an idempotent producer
 	gone     map[id.Offset]bool   // what a reader has found removed
+	copied   [][2]id.Offset       // where a merge may have put back what was removed
 }
 
 // sent is a batch that can be sent again.
@@ -65,6 +66,11 @@ func newPart(t *topic, index int32) *part {
 		topic: t, id: id.Partition{Topic: t.id, Index: index}, open: map[id.Producer]id.Offset{}, epoch: map[id.Producer]int16{},
 		sequence: map[id.Producer]int32{}, last: map[id.Producer]sent{}, gone: map[id.Offset]bool{},
 	}
+}
+
+// mayReturn reports whether what a reader has found removed may be there again.
+func (p *part) mayReturn(at id.Offset) bool {
+	return slices.ContainsFunc(p.copied, func(r [2]id.Offset) bool { return r[0] <= at && at < r[1] })
 }
 
 func (p *part) end() id.Offset { return id.Offset(len(p.log)) }

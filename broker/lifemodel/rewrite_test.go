@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/forebaylog/forebay/broker/lifecycle"
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/compact"
@@ -36,7 +40,7 @@ func (l *life) jobs(t *rapid.T) (jobs []rewrite.Job) {
 		}
 		from := rapid.IntRange(0, len(items)-1).Draw(t, "from segment")
 		to := rapid.IntRange(from+1, len(items)).Draw(t, "to segment")
-		jobs = append(jobs, rewrite.Job{Partition: p.id, Old: items[from:to]})
+		jobs = append(jobs, rewrite.Job{Partition: p.id, Start: p.start, Old: items[from:to]})
 	}
 	return jobs
 }
@@ -61,6 +65,78 @@ func (l *life) MergeStale(t *rapid.T) {
 			require.True(t, r.Err == nil || errors.Is(r.Err, chain.ErrChanged), "%v", r.Err)
 		}
 	}
+}
+
+// crossed is a table before whose first write to a chain something happens.
+type crossed struct {
+	kv.Store
+	before func()
+}
+
+func (c *crossed) Write(ctx context.Context, writes ...kv.Write) []kv.Result {
+	if before := c.before; strings.HasPrefix(writes[0].Key.Part, "chain/") && before != nil {
+		c.before = nil
+		before()
+	}
+	return c.Store.Write(ctx, writes...)
+}
+
+// MergeAcross merges segments of a partition as another process does, and right before the copy is put in their
+// place a pass of compaction, retention or the collector comes in between.
+func (l *life) MergeAcross(t *rapid.T) {
+	jobs := l.jobs(t)
+	if len(jobs) == 0 {
+		t.Skip("there is nothing to be merged")
+	}
+	jobs = jobs[:1]
+	p := l.parts()[slices.IndexFunc(l.parts(), func(p *part) bool { return p.id == jobs[0].Partition })]
+	between := rapid.SampledFrom([]string{"compact", "keeper compacts", "retain", "collect"}).Draw(t, "between")
+	before := l.chains(t)
+	ctx, betweenErr := context.Background(), error(nil)
+	table := &crossed{Store: l.w.table, before: func() {
+		switch between {
+		case "compact":
+			betweenErr = l.compact(ctx, p)
+		case "keeper compacts":
+			betweenErr = l.w.keeper.Compact(ctx, l.ids())
+		case "retain":
+			l.w.known.Forget(l.ids()...)
+			betweenErr = l.w.keeper.Retain(ctx, l.ids())
+		case "collect":
+			_, betweenErr = l.w.collector.Run(ctx)
+		}
+	}}
+	results, err := rewrite.New(rewrite.Config{
+		Chain: chain.Open(table), Objects: l.w.objects, Cold: l.w.rewritten, Cluster: "other", Node: node + 1, Now: l.w.clock,
+	}).Rewrite(ctx, jobs)
+	require.NoError(t, err)
+	require.NoError(t, betweenErr)
+	if between == "retain" {
+		l.retained(t, before, true)
+	}
+	require.True(t, results[0].Err == nil || errors.Is(results[0].Err, chain.ErrChanged), "%v", results[0].Err)
+	if old := jobs[0].Old; results[0].Err == nil {
+		p.copied = append(p.copied, [2]id.Offset{old[0].Base, old[len(old)-1].Next})
+	}
+}
+
+// KeepMerging has the keeper merge all partitions, by what it knows.
+func (l *life) KeepMerging(t *rapid.T) {
+	require.NoError(t, l.w.keeper.Merge(context.Background(), l.ids()))
+}
+
+// KeepCompacting has the keeper compact all partitions, by what it knows.
+func (l *life) KeepCompacting(t *rapid.T) {
+	require.NoError(t, l.w.keeper.Compact(context.Background(), l.ids()))
+}
+
+// Reread has the keeper learn what others have done.
+func (l *life) Reread(t *rapid.T) {
+	starts := map[id.Partition]id.Offset{}
+	for _, p := range l.parts() {
+		starts[p.id] = p.start
+	}
+	require.NoError(t, l.w.known.Refresh(context.Background(), starts, lifecycle.RereadWithin, l.w.set.Live))
 }
 
 // Compact makes a pass over each compacted partition.

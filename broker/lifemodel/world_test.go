@@ -50,6 +50,7 @@ type world struct {
 	chains    *chain.Store
 	sealer    *seal.Sealer
 	set       *partition.Set
+	known     *lifecycle.Chains
 	keeper    *lifecycle.Keeper
 	engine    *rewrite.Engine
 	collector *collect.Collector
@@ -92,9 +93,10 @@ func (w *world) start() {
 		Node:  node, Image: w.meta.Image, ProducerExpiry: w.expiry, Now: w.clock, Logger: slog.New(slog.DiscardHandler),
 	}, w.journal)
 	require.NoError(w.t, err)
+	w.known = lifecycle.NewChains(w.chains, w.clock, w.set.Cleaned)
 	w.sealer = seal.New(seal.Config{
 		Journal: w.journal, FS: w.fs, Chain: w.chains, Objects: w.objects, Cold: w.cold, DiskBudget: w.budget, MaxPackBytes: 12 << 10,
-		ProducerExpiry: w.expiry, Cluster: cluster, Node: node, Now: w.clock, Live: w.set.Live, AfterPass: w.set.ForgetAborted,
+		ProducerExpiry: w.expiry, Cluster: cluster, Node: node, Now: w.clock, Live: w.set.Live, AfterPass: w.set.ForgetAborted, Sealed: w.known.Sealed,
 	})
 	w.rewritten = cold.New(w.objects, cold.Config{CacheBytes: 64 << 10})
 	w.engine = rewrite.New(rewrite.Config{
@@ -104,7 +106,8 @@ func (w *world) start() {
 		Metadata: w.table, Objects: w.objects, Image: w.freshImage, Grace: grace, Alone: true, Rate: -1, Now: w.clock,
 	})
 	w.keeper = lifecycle.New(lifecycle.Config{
-		Image: w.meta.Image, Update: w.decide, Topic: effective, Chain: w.chains, Cold: w.cold, ProducerExpiry: w.expiry, Now: w.clock,
+		Image: w.meta.Image, Update: w.decide, Topic: effective, Chains: w.known, Cold: w.cold, ProducerExpiry: w.expiry, Now: w.clock,
+		Rewriter: w.engine, Bulk: w.rewritten,
 	})
 }
 

@@ -71,7 +71,7 @@ func (l *Log) learnCleaned(ctx context.Context, from id.Offset) error {
 	}
 	var segs []chain.Segment
 	for _, item := range canonical {
-		if item.Rewritten && item.Records < int64(item.Next-item.Base) {
+		if item.Cleaned() {
 			segs = append(segs, item.Segment)
 		}
 	}

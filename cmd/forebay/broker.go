@@ -51,7 +51,7 @@ and MINIO_SECRET_KEY.
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.dataDir, "data-dir", "./forebay-broker", "directory for hot segments and index, a cache; made if it does not exist")
-	f.nodeFlags.register(flags)
+	f.nodeFlags.register(flags, "")
 	f.storeFlags.register(flags)
 	flags.DurationVar(&f.cluster.SessionTTL, "session-ttl", 0, "after how long without a sign of life a broker counts as dead; the same in all brokers (default 3s)")
 	flags.Float64Var(&f.cluster.PutRate, "wal-put-rate", 0, "budget of WAL objects per second that leave before they are full; negative for none (default 10)")
@@ -79,15 +79,18 @@ func runBroker(cmd *cobra.Command, f brokerFlags) error {
 			objectsName: storeName(f.objectStore), walName: storeName(f.walStore),
 			control: stores.control, offsets: stores.offsets, objects: stores.objects, fs: dir.fs, dataDir: dir.path, cluster: &cluster,
 			close:   func() error { return errors.Join(stores.close(), dir.close()) },
-			welcome: func(addr net.Addr, admin *adminServer) { welcomeBroker(cmd.OutOrStdout(), f, addr, admin) },
+			welcome: func(addr net.Addr, r *nodeRun) { welcomeBroker(cmd.OutOrStdout(), f, addr, r) },
 		}, nil
 	})
 }
 
-func welcomeBroker(w io.Writer, f brokerFlags, addr net.Addr, admin *adminServer) {
-	health := ""
-	if admin.url() != "" {
-		health = ", health and metrics on " + admin.url()
+func welcomeBroker(w io.Writer, f brokerFlags, addr net.Addr, r *nodeRun) {
+	more := ""
+	if url := r.events.url(); url != "" {
+		more = ", events over HTTP on " + url
 	}
-	fmt.Fprintf(w, "Forebay broker %d is ready on %s%s.\n", f.nodeID, addr, health)
+	if url := r.admin.url(); url != "" {
+		more += ", health and metrics on " + url
+	}
+	fmt.Fprintf(w, "Forebay broker %d is ready on %s%s.\n", f.nodeID, addr, more)
 }

@@ -42,7 +42,7 @@ bbolt, the packs in a folder. It is complete at once and needs nothing else.
 	flags := cmd.Flags()
 	flags.StringVar(&f.dir, "dir", "./forebay-data", "data directory, made if it does not exist")
 	flags.BoolVar(&f.memory, "memory", false, "keep everything in memory; it is gone at the end")
-	f.register(flags)
+	f.register(flags, defaultHTTP)
 	return cmd
 }
 
@@ -59,13 +59,13 @@ func runDev(cmd *cobra.Command, f devFlags) error {
 		return nodeParts{
 			objectsName: filepath.Join(dir.path, objectsDir),
 			control:     dir.control, offsets: dir.offsets, objects: dir.objects, fs: dir.fs, dataDir: dir.path, close: dir.close,
-			welcome: func(addr net.Addr, admin *adminServer) { welcome(cmd.OutOrStdout(), f, addr, admin) },
+			welcome: func(addr net.Addr, r *nodeRun) { welcome(cmd.OutOrStdout(), f, addr, r) },
 		}, nil
 	})
 }
 
 // welcome says where the node is and what to try, ready to paste.
-func welcome(w io.Writer, f devFlags, addr net.Addr, admin *adminServer) {
+func welcome(w io.Writer, f devFlags, addr net.Addr, r *nodeRun) {
 	where := "in memory"
 	if !f.memory {
 		where = "in " + f.dir
@@ -76,13 +76,20 @@ func welcome(w io.Writer, f devFlags, addr net.Addr, admin *adminServer) {
 	}
 	var b bytes.Buffer // written at once, for whoever waits for the first line
 	fmt.Fprintf(&b, "Forebay is ready on %s, its data %s", addr, where)
-	if admin.url() != "" {
-		fmt.Fprintf(&b, ", health and metrics on %s", admin.url())
+	if url := r.events.url(); url != "" {
+		fmt.Fprintf(&b, ", events over HTTP on %s", url)
+	}
+	if url := r.admin.url(); url != "" {
+		fmt.Fprintf(&b, ", health and metrics on %s", url)
 	}
 	fmt.Fprintf(&b, ".\n\nTry, in another terminal:\n\n")
 	fmt.Fprintf(&b, "  %s topic create events --partitions 3%s\n", self, server)
 	fmt.Fprintf(&b, "  echo hello | %s produce events%s\n", self, server)
-	fmt.Fprintf(&b, "  %s consume events --from-beginning%s\n\n", self, server)
+	fmt.Fprintf(&b, "  %s consume events --from-beginning%s\n", self, server)
+	if url := r.events.url(); url != "" {
+		fmt.Fprintf(&b, "  curl %s/topics/events/events -H 'ce-specversion: 1.0' -H 'ce-id: 1' -H 'ce-source: /me' -H 'ce-type: greeting' -d hello\n", url)
+	}
+	b.WriteByte('\n')
 	_, _ = b.WriteTo(w)
 }
 

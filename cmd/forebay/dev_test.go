@@ -138,6 +138,7 @@ func TestDevRefuses(t *testing.T) {
 	}{
 		{"Kafka port taken", []string{"--memory", "--kafka-addr", addr, "--admin-addr", ""}, exitFailed, "address already in use"},
 		{"admin port taken", []string{"--memory", "--kafka-addr", "127.0.0.1:0", "--admin-addr", addr}, exitFailed, "choose another --admin-addr"},
+		{"HTTP port taken", append(free, "--memory", "--http-addr", addr), exitFailed, "choose another --http-addr"},
 		{"second process", append(free, "--dir", used), exitFailed, "another forebay uses it"},
 		{"foreign directory", append(free, "--dir", foreign), exitFailed, `it holds "thesis.tex"`},
 		{"newer layout", append(free, "--dir", newer), exitFailed, "layout 7"},
@@ -155,7 +156,7 @@ func TestDevRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := forebay(t, "", append([]string{"dev"}, tt.args...)...)
+			r := forebay(t, "", append([]string{"dev", "--http-addr", ""}, tt.args...)...)
 			require.Equal(t, tt.code, r.code, r.err)
 			require.Contains(t, r.err, tt.says)
 			require.Empty(t, r.out, "nobody is told that it is ready")
@@ -180,7 +181,7 @@ func TestDevRefusesAnUnreadableDirectory(t *testing.T) {
 	}
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0))
-	r := forebay(t, "", "dev", "--dir", dir, "--kafka-addr", "127.0.0.1:0", "--admin-addr", "")
+	r := forebay(t, "", "dev", "--dir", dir, "--kafka-addr", "127.0.0.1:0", "--admin-addr", "", "--http-addr", "")
 	require.Equal(t, exitFailed, r.code)
 	require.Contains(t, r.err, "permission denied")
 }
@@ -189,7 +190,7 @@ func TestDevRefusesAnUnreadableDirectory(t *testing.T) {
 // one below a file of /proc.
 func unreadableAsRoot(t *testing.T) {
 	t.Helper()
-	r := forebay(t, "", "dev", "--dir", "/proc/forebay-data", "--kafka-addr", "127.0.0.1:0", "--admin-addr", "")
+	r := forebay(t, "", "dev", "--dir", "/proc/forebay-data", "--kafka-addr", "127.0.0.1:0", "--admin-addr", "", "--http-addr", "")
 	require.Equal(t, exitFailed, r.code)
 	require.Contains(t, r.err, "open data directory /proc/forebay-data")
 }

@@ -161,7 +161,7 @@ type node struct {
 // startDev starts forebay dev on free ports and waits until it is ready.
 func startDev(t *testing.T, args ...string) *node {
 	t.Helper()
-	c := start(t, append([]string{"dev", "--kafka-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"}, args...)...)
+	c := start(t, append([]string{"dev", "--kafka-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--http-addr", ""}, args...)...)
 	found := c.out.await(t, `ready on (\S+), .* metrics on http://(\S+)\.\n`)
 	return &node{c, found[1], found[2]}
 }

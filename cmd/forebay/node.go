@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,7 @@ type nodeFlags struct {
 	kafkaAddr           string
 	adminAddr           string
 	adminTokens         string
+	httpAddr            string
 	listeners           []string
 	advertisedListeners []string
 	nodeID              int32
@@ -39,10 +41,12 @@ type nodeFlags struct {
 	set                 []string
 }
 
-func (f *nodeFlags) register(flags *pflag.FlagSet) {
+// register adds the flags. httpAddr is the default of --http-addr.
+func (f *nodeFlags) register(flags *pflag.FlagSet, httpAddr string) {
 	flags.StringVar(&f.kafkaAddr, "kafka-addr", "127.0.0.1:9092", "address for Kafka clients, unless --listeners is given")
 	flags.StringVar(&f.adminAddr, "admin-addr", defaultAdmin, "address of the admin API, /healthz, /readyz and /metrics; empty for none")
 	flags.StringVar(&f.adminTokens, "admin-token-file", "", "file of who may use the admin API: a line of name, token and, for who may only read, the word read; without it everybody reads, and who is on this machine changes things")
+	flags.StringVar(&f.httpAddr, "http-addr", httpAddr, "address for events over HTTP, POST /topics/TOPIC/events; empty for none")
 	flags.StringSliceVar(&f.listeners, "listeners", nil, "listeners as NAME://host:port, as Kafka's listeners")
 	flags.StringSliceVar(&f.advertisedListeners, "advertised-listeners", nil, "what clients are told, as NAME://host:port, as Kafka's advertised.listeners")
 	flags.Int32Var(&f.nodeID, "node-id", 1, "Kafka's node id")
@@ -68,7 +72,7 @@ type nodeParts struct {
 	walName          string
 	cluster          *broker.Cluster
 	close            func() error
-	welcome          func(net.Addr, *adminServer) // says that the node is ready
+	welcome          func(net.Addr, *nodeRun) // says that the node is ready
 }
 
 // nodeRun runs a node for as long as its command does.
@@ -77,6 +81,7 @@ type nodeRun struct {
 	flags        nodeFlags
 	closeTimeout time.Duration // for a clean end
 	admin        *adminServer
+	events       *eventServer
 	metrics      atomic.Pointer[prometheus.Registry] // of the broker that runs
 }
 
@@ -109,6 +114,10 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 		return err
 	}
 	defer func() { err = errors.Join(err, r.admin.close()) }()
+	if r.events, err = listenEvents(ctx, r.flags.httpAddr); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.events.close()) }()
 	registry := prometheus.NewRegistry()
 	losses := prometheus.NewCounter(prometheus.CounterOpts{Name: "forebay_session_losses_total", Help: "Times that this broker was declared dead by others and opened anew."})
 	registry.MustRegister(losses, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -117,7 +126,11 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, parts.close()) }()
+	defer func() {
+		if !errors.Is(err, broker.ErrNotClosed) { // they are in use, and closing them might wait for that
+			err = errors.Join(err, parts.close())
+		}
+	}()
 	cfg.ObjectsName, cfg.WALName = parts.objectsName, parts.walName
 	cfg.Metadata, cfg.Offsets, cfg.Objects, cfg.FS, cfg.DataDir, cfg.Cluster = parts.control, parts.offsets, parts.objects, parts.fs, parts.dataDir, parts.cluster
 	closeAPI, err := r.admin.openAPI(parts, r.flags.adminTokens, log)
@@ -166,22 +179,35 @@ func (r *nodeRun) serve(ctx context.Context, log *slog.Logger, cfg broker.Config
 	}
 	r.metrics.Store(own)
 	r.admin.node.Store(node)
-	parts.welcome(node.Addrs()[0], r.admin)
-	var failed error
-	select {
-	case <-ctx.Done():
-		log.Info("stopping")
-	case failed = <-node.Failed():
+	stopEvents, failed := r.events.serve(node, log, own)
+	if failed == nil {
+		parts.welcome(node.Addrs()[0], r)
+		select {
+		case <-ctx.Done():
+			log.Info("stopping")
+		case failed = <-node.Failed():
+		}
+		stopEvents()
 	}
 	r.admin.node.Store(nil)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.closeTimeout)
 	defer cancel()
 	closed := node.Close(closing)
+	if errors.Is(closed, broker.ErrNotClosed) {
+		log.Error("ending all the same", "err", closed, "goroutines", goroutines())
+		return true, closed // the cause does not count: another broker cannot be opened beside this one
+	}
 	if failed != nil && closed != nil {
 		log.Warn("closing after a failure", "err", closed)
 		return true, failed
 	}
 	return true, errors.Join(failed, closed)
+}
+
+// goroutines tells what each goroutine is at.
+func goroutines() string {
+	stacks := make([]byte, 1<<20)
+	return string(stacks[:runtime.Stack(stacks, true)])
 }
 
 // gather returns the metrics of the broker that runs.

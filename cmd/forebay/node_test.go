@@ -46,7 +46,7 @@ func TestNodeOpensAnew(t *testing.T) {
 				}),
 				offsets: offsets, objects: objects, fs: vfs.NewMem(), cluster: &broker.Cluster{SessionTTL: time.Second, MetadataPoll: 20 * time.Millisecond},
 				close:   func() error { return nil },
-				welcome: func(_ net.Addr, a *adminServer) { admin <- a },
+				welcome: func(_ net.Addr, r *nodeRun) { admin <- r.admin },
 			}, nil
 		})
 	}()

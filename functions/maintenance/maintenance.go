@@ -254,7 +254,7 @@ func (h *Handler) open(ctx context.Context) (_ *work, closeAll func(context.Cont
 	})
 	w.keeper = lifecycle.New(lifecycle.Config{
 		Rewriter: rewriter, Bulk: w.cold, Keys: w.keys,
-		Image: w.meta.Image, Update: w.meta.Update, Topic: w.topic, Chain: w.chains, Cold: w.cold, Now: h.cfg.Now, Logger: h.cfg.Logger,
+		Image: w.meta.Image, Update: w.meta.Update, Topic: w.topic, Chains: lifecycle.NewChains(w.chains, h.cfg.Now, nil), Cold: w.cold, Now: h.cfg.Now, Logger: h.cfg.Logger,
 	})
 	return w, func(ctx context.Context) error { return errors.Join(w.cold.Close(ctx), w.meta.Close(ctx)) }, nil
 }

@@ -33,9 +33,13 @@ const (
 // call makes one request through the SDK, which does not repeat it.
 type call func(ctx context.Context) (*types.ConsumedCapacity, error)
 
-// read repeats a call that may be repeated whatever came of it.
+// read repeats a call that may be repeated whatever came of it. When no answer ever came, the
+// table is unavailable, unless it was the caller's time that ended.
 func (d *dynamo) read(ctx context.Context, op string, c call) error {
-	_, err := d.repeat(ctx, op, c, func(o outcome) bool { return o == outcomeBusy || o == outcomeUnknown })
+	got, err := d.repeat(ctx, op, c, func(o outcome) bool { return o == outcomeBusy || o == outcomeUnknown })
+	if got == outcomeUnknown && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
 	return err
 }
 

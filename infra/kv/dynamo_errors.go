@@ -12,20 +12,20 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// Errors of tables in DynamoDB, beside those of every table.
+// Errors of tables in DynamoDB, beside those of every table. They are kinds of ErrUnavailable.
 var (
 	// ErrNoTable: there is no such table in the region.
-	ErrNoTable = errors.New("no such table")
+	ErrNoTable = fmt.Errorf("%w: no such table", ErrUnavailable)
 	// ErrNoCredentials: the default chain of the AWS SDK has none.
-	ErrNoCredentials = errors.New("no AWS credentials")
+	ErrNoCredentials = fmt.Errorf("%w: no AWS credentials", ErrUnavailable)
 	// ErrAccessDenied: the credentials are not accepted, or do not allow the operation.
-	ErrAccessDenied = errors.New("access denied")
+	ErrAccessDenied = fmt.Errorf("%w: access denied", ErrUnavailable)
 	// ErrUnreachable: no connection to the endpoint. Nothing was sent.
-	ErrUnreachable = errors.New("endpoint unreachable")
+	ErrUnreachable = fmt.Errorf("%w: endpoint unreachable", ErrUnavailable)
 	// ErrClockSkew: the clock of this machine is too far from DynamoDB's.
-	ErrClockSkew = errors.New("clock skew")
+	ErrClockSkew = fmt.Errorf("%w: clock skew", ErrUnavailable)
 	// ErrThrottled: the request was refused because there are too many. It was not applied.
-	ErrThrottled = errors.New("table throttled")
+	ErrThrottled = fmt.Errorf("%w: throttled", ErrUnavailable)
 )
 
 // outcome is what is known of a request.
@@ -61,7 +61,7 @@ func (d *dynamo) judge(ctx, limited context.Context, trace *requestTrace, err er
 	case trace.made.Load():
 		return outcomeBusy, fmt.Errorf("%w: %s: check the region, the endpoint and the network: %w", ErrUnreachable, d.where, dialCause(err))
 	default: // no credentials any more, or nothing that could be sent
-		return outcomeRefused, fmt.Errorf("request not sent: %w", err)
+		return outcomeRefused, fmt.Errorf("%w: request not sent: %w", ErrUnavailable, err)
 	}
 }
 
@@ -98,7 +98,7 @@ func (d *dynamo) judgeRefusal(api smithy.APIError, err error) (outcome, error) {
 	case "ProvisionedThroughputExceededException", "ThrottlingException", "Throttling", "RequestLimitExceeded", "LimitExceededException":
 		return outcomeBusy, fmt.Errorf("%w: %w", ErrThrottled, err)
 	case "TransactionConflictException", "ReplicatedWriteConflictException":
-		return outcomeBusy, err
+		return outcomeBusy, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case "ResourceNotFoundException":
 		return outcomeRefused, fmt.Errorf("%w: %s at %s: create it or pass create=true, or check the region", ErrNoTable, d.cfg.Table, d.where)
 	case "AccessDeniedException":

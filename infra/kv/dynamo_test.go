@@ -60,6 +60,7 @@ func TestDynamoThrottledTooOften(t *testing.T) {
 	f.then("PutItem", busy...)
 	_, err := kv.PutIfAbsent(ctx, s, itemKey(1), nil)
 	require.ErrorIs(t, err, kv.ErrThrottled)
+	require.ErrorIs(t, err, kv.ErrUnavailable)
 	require.NotErrorIs(t, err, kv.ErrUnknown)
 	require.Equal(t, 3, f.count("PutItem"))
 }
@@ -121,6 +122,7 @@ func TestDynamoReadsAgain(t *testing.T) {
 			f.then("GetItem", fault, fault)
 			_, err = s.Get(ctx, itemKey(0))
 			require.Error(t, err)
+			require.ErrorIs(t, err, kv.ErrUnavailable)
 			require.NotErrorIs(t, err, kv.ErrNotFound)
 			require.NotErrorIs(t, err, kv.ErrUnknown, "which is for writes")
 			require.Equal(t, 4, f.count("GetItem"))
@@ -185,6 +187,7 @@ func TestDynamoGone(t *testing.T) {
 		_, err = kv.PutIfAbsent(ctx, s, itemKey(1), nil)
 	}
 	require.ErrorIs(t, err, kv.ErrUnreachable)
+	require.ErrorIs(t, err, kv.ErrUnavailable)
 	require.ErrorContains(t, err, f.URL)
 }
 

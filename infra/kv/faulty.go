@@ -3,14 +3,13 @@ package kv
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
 )
 
-// ErrInjected is the cause of every failure that Inject and NewFlaky make up.
-var ErrInjected = errors.New("injected failure")
+// ErrInjected is the cause of every failure that Inject and NewFlaky make up. It is a kind of ErrUnavailable.
+var ErrInjected = fmt.Errorf("%w: injected failure", ErrUnavailable)
 
 // OpKind is what an Op does.
 type OpKind int
@@ -35,7 +34,7 @@ type Fault int
 // The faults. Reads know only FaultNone; any other fails them.
 const (
 	FaultNone   Fault = iota
-	FaultFail         // fails and is not applied
+	FaultFail         // ErrUnavailable; it is not applied
 	FaultLost         // ErrUnknown; it was not applied
 	FaultLanded       // ErrUnknown; it was applied, if its condition held
 	FaultLate         // ErrUnknown; it is applied before some later operation, if its condition holds then

@@ -22,6 +22,9 @@ var (
 	ErrConflict = errors.New("write condition failed")
 	// ErrUnknown: the write may or may not have been applied. See Resolve.
 	ErrUnknown = errors.New("write outcome unknown")
+	// ErrUnavailable: the table cannot be asked now; nothing was written. The same may succeed later, of
+	// some causes (ErrAccessDenied, ErrNoTable) once somebody has mended what the error says.
+	ErrUnavailable = errors.New("table unavailable")
 	// ErrTooLarge: the value exceeds MaxValue. Nothing was written.
 	ErrTooLarge = errors.New("value too large")
 	// ErrInvalidKey: a key is empty, too long, not UTF-8, or holds a zero byte.
@@ -69,7 +72,7 @@ type Write struct {
 // set also with ErrUnknown and ErrConflict, for Resolve.
 type Result struct {
 	Version Version
-	Err     error // nil, or wraps ErrConflict, ErrUnknown, ErrTooLarge or the driver's error (not applied)
+	Err     error // nil, or wraps ErrConflict, ErrUnknown, ErrUnavailable, ErrTooLarge or the driver's error (not applied)
 }
 
 // Range selects items of one partition key.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -206,9 +207,17 @@ func (m *multipart) checksum() string {
 	return checksum(crc32.Checksum(m.crcs, castagnoli)) + "-" + strconv.Itoa(len(m.parts))
 }
 
-// abort frees what the store holds of the upload, also if ctx has ended.
+// abortTime is how long an abort may take for a caller who has given up, and who may have to end soon.
+const abortTime = time.Second
+
+// abort frees what the store holds of the upload, also if ctx has ended, then in a short time. What
+// it cannot free is collected as an unfinished upload.
 func (m *multipart) abort(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.s.cfg.Timeout)
+	limit := m.s.cfg.Timeout
+	if ctx.Err() != nil {
+		limit = min(limit, abortTime)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	if err := m.s.abort(ctx, m.name, m.id); err != nil {
 		return fmt.Errorf("abort multipart upload, which stays in the bucket: %w", err)

@@ -359,6 +359,29 @@ func TestMultipartAbort(t *testing.T) {
 	}
 }
 
+// TestMultipartAbortUnanswered has a store that is away when who uploads has given up, and must go on.
+func TestMultipartAbortUnanswered(t *testing.T) {
+	withRemotes(t, func(f *fakeS3, cfg *objstore.RemoteConfig) {
+		cfg.Timeout = 5 * time.Minute
+		f.before = func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodDelete {
+				return false
+			}
+			<-r.Context().Done()
+			return true
+		}
+	}, func(t *testing.T, s objstore.Store, _ *fakeS3) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		began := time.Now()
+		body := io.MultiReader(bytes.NewReader(random(11<<20)), readerFunc(func([]byte) (int, error) { cancel(); return 0, nil }))
+		err := s.Put(ctx, "o.x", body)
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorContains(t, err, "stays in the bucket")
+		require.Less(t, time.Since(began), time.Minute)
+	})
+}
+
 // readerFunc is an io.Reader made of a function.
 type readerFunc func(p []byte) (int, error)
 

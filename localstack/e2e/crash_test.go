@@ -28,7 +28,7 @@ func TestKilledWhileFranzProduces(t *testing.T) {
 	defer client.Close()
 
 	acked := newHistory()
-	ctx := timeout(t, 2*time.Minute)
+	ctx := timeout(t, stepLimit)
 	var producing sync.WaitGroup
 	producing.Go(func() { // Produce blocks when its buffer is full
 		for _, e := range events {
@@ -63,7 +63,7 @@ func TestKilledWhileConsolesProduce(t *testing.T) {
 		t.Run(c.name(), func(t *testing.T) {
 			s := ownSite(t)
 			topic := newTopic(t, s.Addr, 6)
-			ctx := timeout(t, 2*time.Minute)
+			ctx := timeout(t, stepLimit)
 			events := flights(t)
 			cmd := c.command(ctx, s.Addr, topic, codecs[3+i])
 			feed, err := cmd.StdinPipe() // writing fails when the client has ended

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -19,7 +18,7 @@ import (
 func TestDescribedWithFullISR(t *testing.T) {
 	for _, partitions := range []int{1, 6, 100} {
 		t.Run(fmt.Sprint(partitions), func(t *testing.T) {
-			ctx := timeout(t, time.Minute)
+			ctx := timeout(t, stepLimit)
 			topic := fmt.Sprintf("described-%d", partitions)
 			kafkaTopics := func(args ...string) string {
 				out, err := output(tools.Tool(ctx, rig.TopicCommand, append(args, "--bootstrap-server", shared.Addr)...))

@@ -38,47 +38,50 @@ func TestFullDisk(t *testing.T) {
 	endWith(t, node)
 	topic := newTopic(t, node.Addr, 1)
 
-	acked, err := produceUntilError(t, node.Addr, topic, 0, 128<<10)
+	numbers := 0 // of records produced, acknowledged or not
+	acked, err := produceUntilError(t, node.Addr, topic, &numbers, 128<<10)
 	require.ErrorIs(t, err, kerr.KafkaStorageError, "after %d records", len(acked))
 	require.Greater(t, len(acked), 1000)
 	require.True(t, node.Running(), node.Output())
 	consumeAlone(t, franz{}, node.Addr, topic, acked)
 
 	require.NoError(t, os.Remove(fmt.Sprintf("/proc/%d/root%s/ballast", node.PID(), disk)))
-	var more []event
 	require.NoError(t, node.Await(timeout(t, 30*time.Second), func(context.Context) error {
-		more, err = produceUntilError(t, node.Addr, topic, len(acked), 1000)
+		more, err := produceUntilError(t, node.Addr, topic, &numbers, 1000)
+		acked = append(acked, more...) // some may have found room in the segment that is full for others
 		return err
 	}))
-	consumeAlone(t, franz{}, node.Addr, topic, append(acked, more...))
+	consumeAlone(t, franz{}, node.Addr, topic, acked)
 	stop(t, node)
 }
 
-// produceUntilError produces records of 1 KiB, one request after the other, until one fails
-// or there are so many, and returns those that were acknowledged.
-func produceUntilError(t *testing.T, addr, topic string, first, records int) ([]event, error) {
+// produceUntilError produces records of 1 KiB, with some in a request and one request after the other,
+// until one fails or so many are acknowledged, and returns those that are, one by one: the client is
+// free to spread what it was given at once over requests, of which some succeed. numbers goes on
+// with each record.
+func produceUntilError(t *testing.T, addr, topic string, numbers *int, records int) (acked []event, err error) {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(topic), kgo.RecordRetries(0),
 		kgo.DisableIdempotentWrite(), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ManualFlushing())
 	require.NoError(t, err)
 	defer client.Close()
-	const batch = 50 // records of one request, which is stored whole or not at all
-	var acked []event
-	for len(acked) < records {
+	const atOnce = 50
+	for len(acked) < records && err == nil {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		var events []event
 		var failed error
-		for i := range batch {
-			e := event{key: "k", value: fmt.Sprintf("%08d %s", first+len(acked)+i, strings.Repeat("x", 1000))}
-			events = append(events, e)
-			client.Produce(ctx, e.record(topic), func(_ *kgo.Record, err error) { failed = err })
+		for range atOnce {
+			e := event{key: "k", value: fmt.Sprintf("%08d %s", *numbers, strings.Repeat("x", 1000))}
+			*numbers++
+			client.Produce(ctx, e.record(topic), func(_ *kgo.Record, err error) { // one after the other, until Flush returns
+				if err != nil {
+					failed = err
+					return
+				}
+				acked = append(acked, e)
+			})
 		}
-		err := errors.Join(client.Flush(ctx), failed)
+		err = errors.Join(client.Flush(ctx), failed)
 		cancel()
-		if err != nil {
-			return acked, err
-		}
-		acked = append(acked, events...)
 	}
-	return acked, nil
+	return acked, err
 }

@@ -52,6 +52,14 @@ func (h *history) add(where at, what content) {
 	}
 }
 
+// has reports whether a place was delivered.
+func (h *history) has(where at) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, ok := h.records[where]
+	return ok
+}
+
 // anomaly notes something that must not be.
 func (h *history) anomaly(format string, args ...any) {
 	h.mu.Lock()
@@ -79,15 +87,36 @@ func (h *history) await(ctx context.Context, n int) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("await %d records, have %d: %w", n, have, ctx.Err())
+			return fmt.Errorf("await %d records, have %d: %w", n, have, context.Cause(ctx))
 		}
 	}
 }
 
-// read parses "partition, offset, key, value" lines, separated by tabulators, until in ends.
+// sink takes what a consumer prints.
+type sink interface {
+	add(where at, what content)
+	anomaly(format string, args ...any)
+}
+
+// tee gives what one consumer got to several histories.
+type tee []*history
+
+func (to tee) add(where at, what content) {
+	for _, h := range to {
+		h.add(where, what)
+	}
+}
+
+func (to tee) anomaly(format string, args ...any) {
+	for _, h := range to {
+		h.anomaly(format, args...)
+	}
+}
+
+// readLines parses "partition, offset, key, value" lines, separated by tabulators, until in ends.
 // A last line without its end is from a process that was killed while it wrote, and is left
 // out. After each line it calls lines with how many these were.
-func (h *history) read(in io.Reader, lines func(n int)) {
+func readLines(in io.Reader, to sink, lines func(n int)) {
 	r := bufio.NewReaderSize(in, 1<<16)
 	for n := 1; ; n++ {
 		line, err := r.ReadString('\n')
@@ -96,10 +125,10 @@ func (h *history) read(in io.Reader, lines func(n int)) {
 		}
 		where, what, err := parseLine(strings.TrimSuffix(line, "\n"))
 		if err != nil {
-			h.anomaly("a consumer printed %q: %v", line, err)
+			to.anomaly("a consumer printed %q: %v", line, err)
 			continue
 		}
-		h.add(where, what)
+		to.add(where, what)
 		lines(n)
 	}
 }

@@ -136,11 +136,18 @@ func restart(t *testing.T, ended *rig.Node, env ...string) *rig.Node {
 	return node
 }
 
-// timeout is a context for one step of a scenario.
+// stepLimit is how long what clients do in one step of a scenario may take. It tells a client that hangs
+// from one that waits for the processor, which a machine with other work may give to none of
+// several Java programs for most of a minute.
+const stepLimit = 4 * time.Minute
+
+// timeout is a context for one step of a scenario. It ends before its time when the brokers are broken.
 func timeout(t *testing.T, limit time.Duration) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	t.Cleanup(cancel)
+	step, end := context.WithCancelCause(t.Context())
+	stop := context.AfterFunc(broken, func() { end(context.Cause(broken)) })
+	ctx, cancel := context.WithTimeout(step, limit)
+	t.Cleanup(func() { stop(); cancel(); end(nil) })
 	return ctx
 }
 
@@ -150,7 +157,7 @@ var topics atomic.Int64
 func newTopic(t *testing.T, addr string, partitions int) string {
 	t.Helper()
 	name := "events-" + strconv.FormatInt(topics.Add(1), 10)
-	ctx := timeout(t, 30*time.Second)
+	ctx := timeout(t, stepLimit)
 	require.NoError(t, createTopic(ctx, addr, name, partitions))
 	for one := range strings.SplitSeq(addr, ",") { // a broker may know it a while after the answer
 		err := await(ctx, func(ctx context.Context) error {
@@ -178,7 +185,7 @@ func await(ctx context.Context, f func(context.Context) error) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%w; last: %w", ctx.Err(), err)
+			return fmt.Errorf("%w; last: %w", context.Cause(ctx), err)
 		}
 	}
 }
@@ -203,7 +210,7 @@ func pick[T any](turn int, choices ...T) []T {
 // produce produces the events with one client and checks that the topic has grown by as many.
 func produce(t *testing.T, p producer, addr, topic, codec string, events []event) {
 	t.Helper()
-	ctx := timeout(t, time.Minute)
+	ctx := timeout(t, stepLimit)
 	_, before, err := endOffsets(ctx, addr, topic)
 	require.NoError(t, err)
 	require.NoError(t, p.produce(ctx, addr, topic, codec, events))
@@ -215,7 +222,7 @@ func produce(t *testing.T, p producer, addr, topic, codec string, events []event
 // consumeAlone reads the whole topic with one client and checks that it is the events.
 func consumeAlone(t *testing.T, c consumer, addr, topic string, events []event) {
 	t.Helper()
-	ctx := timeout(t, time.Minute)
+	ctx := timeout(t, stepLimit)
 	_, total, err := endOffsets(ctx, addr, topic)
 	require.NoError(t, err)
 	require.EqualValues(t, len(events), total, "records in the topic")

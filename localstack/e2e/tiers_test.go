@@ -88,7 +88,7 @@ func readInGroup(t *testing.T, c consumer, addr, topic string, events []event) {
 	t.Helper()
 	h, group := newHistory(), "readers-of-"+topic
 	members := joinThree(t, c, addr, group, topic, h)
-	ctx := timeout(t, time.Minute)
+	ctx := timeout(t, stepLimit)
 	require.NoError(t, h.await(ctx, len(events)/4))
 	survivors := killBusiest(t, members)
 	require.NoError(t, h.await(ctx, len(events)))
@@ -142,7 +142,7 @@ func TestBothTiersMixed(t *testing.T) {
 // awaitSealed waits until all that the brokers took since their start is in packs.
 func awaitSealed(t *testing.T, s *site) {
 	t.Helper()
-	require.NoError(t, await(timeout(t, time.Minute), func(context.Context) error {
+	require.NoError(t, await(timeout(t, stepLimit), func(context.Context) error {
 		produced, sealed := s.metric(t, "forebay_produced_bytes_total"), s.metric(t, "forebay_sealed_bytes_total")
 		if sealed < produced {
 			return fmt.Errorf("%.0f of %.0f bytes are sealed", sealed, produced)

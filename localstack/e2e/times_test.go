@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -35,7 +34,7 @@ func TestTimesOfEarthquakes(t *testing.T) {
 // many by franz-go, some by kcat, and three by the Java tool, which takes a process for each.
 func requireTimes(t *testing.T, addr, topic string, partitions int) {
 	t.Helper()
-	ctx := timeout(t, time.Minute)
+	ctx := timeout(t, stepLimit)
 	want, err := firstAtOrAfter(ctx, addr, topic, quakes(t))
 	require.NoError(t, err)
 	times := interestingTimes(quakes(t))

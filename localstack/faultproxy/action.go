@@ -70,6 +70,18 @@ func Fail() Action {
 	}}
 }
 
+// Deny answers that the caller has no right to do it, without forwarding, as AWS does.
+func Deny() Action {
+	return Action{func(x *exchange) {
+		if x.table() {
+			x.answer(http.StatusBadRequest, tableJSON,
+				`{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"User is not authorized to perform: dynamodb:`+x.req.Operation+`"}`)
+			return
+		}
+		x.answer(http.StatusForbidden, storeXML, storeError("AccessDenied", "Access Denied"))
+	}}
+}
+
 const (
 	tableJSON = "application/x-amz-json-1.0"
 	storeXML  = "application/xml"

@@ -2,6 +2,7 @@ package faultproxy
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -22,6 +23,7 @@ type Match struct {
 	Path      string // a part of the path
 	Body      string // a part of the body
 	NotBody   string // no part of the body
+	When      func(*Request) bool // nil: any; called concurrently, for those that the rest selects
 }
 
 // Request is one request, as rules see it.
@@ -30,13 +32,14 @@ type Request struct {
 	Method    string
 	Operation string // of DynamoDB, else empty
 	Path      string // unescaped
+	Query     url.Values
 	Body      []byte
 }
 
 // newRequest describes r, whose body has been read.
 func newRequest(client string, r *http.Request, body []byte) *Request {
 	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-	return &Request{Client: client, Method: r.Method, Operation: operation, Path: r.URL.Path, Body: body}
+	return &Request{Client: client, Method: r.Method, Operation: operation, Path: r.URL.Path, Query: r.URL.Query(), Body: body}
 }
 
 func (m Match) matches(r *Request) bool {
@@ -45,5 +48,6 @@ func (m Match) matches(r *Request) bool {
 		(m.Operation == "" || m.Operation == r.Operation) &&
 		strings.Contains(r.Path, m.Path) &&
 		(m.Body == "" || strings.Contains(string(r.Body), m.Body)) &&
-		(m.NotBody == "" || !strings.Contains(string(r.Body), m.NotBody))
+		(m.NotBody == "" || !strings.Contains(string(r.Body), m.NotBody)) &&
+		(m.When == nil || m.When(r))
 }

@@ -17,6 +17,9 @@ type counts struct {
 	tableReads, tableWrites    atomic.Int64
 }
 
+// listPage is how many names an object store lists for one request.
+const listPage = 1000
+
 // countedObjects is a bucket as one part of the system uses it.
 type countedObjects struct {
 	objstore.Store
@@ -36,8 +39,19 @@ func (s countedObjects) ReadAt(ctx context.Context, key string, p []byte, off in
 }
 
 func (s countedObjects) List(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
-	s.c.lists.Add(1)
-	return s.Store.List(ctx, prefix, after)
+	return func(yield func(objstore.Info, error) bool) {
+		s.c.lists.Add(1)
+		n := 0
+		for info, err := range s.Store.List(ctx, prefix, after) {
+			if n++; n > listPage {
+				s.c.lists.Add(1)
+				n = 1
+			}
+			if !yield(info, err) {
+				return
+			}
+		}
+	}
 }
 
 func (s countedObjects) Delete(ctx context.Context, key string) error {

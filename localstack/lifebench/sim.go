@@ -6,19 +6,20 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/forebaylog/forebay/broker/lifecycle"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
-	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/vfs"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/cold"
 	"github.com/forebaylog/forebay/tiering/journal"
-	"github.com/forebaylog/forebay/tiering/rewrite"
 	"github.com/forebaylog/forebay/tiering/seal"
 	"github.com/forebaylog/forebay/tiering/wal"
 )
@@ -32,10 +33,11 @@ type sim struct {
 	rng    *rand.Rand
 	wal    counts
 	seal   counts
-	merge  counts
+	looks  counts // at chains, which all rounds share
+	known  *lifecycle.Chains
 	chains *chain.Store // uncounted
 	table  *kv.Mem
-	bucket *objstore.Mem
+	bucket *bucket
 
 	journal *journal.Journal
 	stream  *wal.Stream
@@ -43,14 +45,13 @@ type sim struct {
 	group   *wal.Group
 	sealer  *seal.Sealer
 	cold    []*cold.Reader
-	merged  *chain.Store // as merging sees it
-	engine  *rewrite.Engine
+	meta    *metalog.Log
+	life    []*stage // what is done to sealed data
 
-	ps       []id.Partition // the large one first
+	ps       []id.Partition // the large one first, then those that are compacted
 	next     map[id.Partition]id.Offset
 	produced int64 // bytes of batches
 	filler   []byte
-	merges   int64 // segments merged
 }
 
 // gate is a sink that takes a chunk only while it is open, so that what is produced within a tick
@@ -89,15 +90,18 @@ func (w waiter) Committed(err error) {
 
 func newSim(ctx context.Context, cfg config) (*sim, error) {
 	s := &sim{
-		cfg: cfg, rng: rand.New(rand.NewPCG(1, 2)), table: kv.NewMem(), bucket: objstore.NewMem(),
+		cfg: cfg, rng: rand.New(rand.NewPCG(1, 2)), table: kv.NewMem(),
 		next: map[id.Partition]id.Offset{}, filler: make([]byte, 1<<20),
 	}
 	for i := range s.filler {
 		s.filler[i] = byte(s.rng.Uint32())
 	}
 	s.now.Store(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli())
-	for i := range cfg.small + 1 {
-		s.ps = append(s.ps, id.Partition{Topic: id.Topic{6: 0x40, 15: byte(min(i, 1) + 1)}, Index: int32(i)})
+	s.bucket = newBucket(s.clock)
+	for _, t := range s.topics() {
+		for i := range t.Partitions {
+			s.ps = append(s.ps, id.Partition{Topic: t.ID, Index: int32(i)})
+		}
 	}
 	fs := vfs.NewMem()
 	j, _, err := journal.Open(ctx, journal.Config{Dir: "/hot", FS: fs, Cluster: "bench"})
@@ -112,29 +116,32 @@ func newSim(ctx context.Context, cfg config) (*sim, error) {
 	s.gate = &gate{Stream: s.stream, wake: make(chan struct{}, 1)}
 	s.group = wal.New(j, s.gate, wal.Config{})
 	s.chains = chain.Open(s.table)
-	reader := func(c *counts) *cold.Reader {
-		r := cold.New(countedObjects{s.bucket, c}, cold.Config{})
-		s.cold = append(s.cold, r)
-		return r
-	}
+	s.known = lifecycle.NewChains(chain.Open(countedTable{s.table, &s.looks}), s.clock, nil)
 	s.sealer = seal.New(seal.Config{
+		Sealed:  s.known.Sealed,
 		Journal: j, FS: fs, Chain: chain.Open(countedTable{s.table, &s.seal}), Objects: countedObjects{s.bucket, &s.seal},
-		Cold: reader(&s.seal), DiskBudget: 1, Cluster: "bench", Node: 1, Now: s.clock,
+		Cold: s.reader(&s.seal), DiskBudget: 1, Cluster: "bench", Node: 1, Now: s.clock,
 		AfterPass: func(ctx context.Context, sealedTo func(context.Context, id.Partition) (id.Offset, error)) error {
 			return s.stream.Release(ctx, sealedTo)
 		},
 	})
-	s.merged = chain.Open(countedTable{s.table, &s.merge})
-	s.engine = rewrite.New(rewrite.Config{
-		Chain: s.merged, Objects: countedObjects{s.bucket, &s.merge}, Cold: reader(&s.merge), Cluster: "bench", Node: 1, Now: s.clock,
-	})
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
 	return s, nil
+}
+
+// reader reads packs for one part of the system.
+func (s *sim) reader(c *counts) *cold.Reader {
+	r := cold.New(countedObjects{s.bucket, c}, cold.Config{})
+	s.cold = append(s.cold, r)
+	return r
 }
 
 func (s *sim) clock() time.Time { return time.UnixMilli(s.now.Load()) }
 
 func (s *sim) close(ctx context.Context) error {
-	errs := []error{s.group.Close(ctx), s.stream.Close(ctx), s.sealer.Close(ctx), s.journal.Close(ctx)}
+	errs := []error{s.group.Close(ctx), s.stream.Close(ctx), s.sealer.Close(ctx), s.journal.Close(ctx), s.meta.Close(ctx)}
 	for _, r := range s.cold {
 		errs = append(errs, r.Close(ctx))
 	}
@@ -144,7 +151,7 @@ func (s *sim) close(ctx context.Context) error {
 // run lets the time pass.
 func (s *sim) run(ctx context.Context) error {
 	tick := time.Second / time.Duration(s.cfg.chunks)
-	sealAt, mergeAt := s.clock().Add(s.cfg.seal), s.clock().Add(s.cfg.merge)
+	sealAt := s.clock().Add(s.cfg.seal)
 	for end := s.clock().Add(s.cfg.duration); s.clock().Before(end) && ctx.Err() == nil; {
 		s.now.Add(tick.Milliseconds())
 		if err := s.produce(tick); err != nil {
@@ -156,10 +163,9 @@ func (s *sim) run(ctx context.Context) error {
 				return err
 			}
 		}
-		if s.cfg.merge > 0 && !s.clock().Before(mergeAt) {
-			mergeAt = mergeAt.Add(s.cfg.merge)
-			if err := s.mergeAll(ctx); err != nil {
-				return err
+		for _, stage := range s.life {
+			if err := stage.tick(ctx, s.clock()); err != nil {
+				return fmt.Errorf("%s: %w", stage.name, err)
 			}
 		}
 	}
@@ -171,12 +177,12 @@ func (s *sim) produce(tick time.Duration) error {
 	var wg sync.WaitGroup
 	var failed atomic.Pointer[error]
 	share := tick.Seconds()
-	add := func(p id.Partition, bytes int) error {
+	add := func(p id.Partition, bytes int, key []byte) error {
 		b := batch.New(batch.None)
 		for left := bytes; left > 0; left -= 1 << 10 {
 			n := min(left, 1<<10)
 			at := s.rng.IntN(len(s.filler) - n)
-			b.Add(batch.Record{Timestamp: s.now.Load(), Value: s.filler[at : at+n]})
+			b.Add(batch.Record{Timestamp: s.now.Load(), Key: key, Value: s.filler[at : at+n]})
 		}
 		v := b.Build()
 		v.Stamp(s.next[p], 0)
@@ -185,12 +191,16 @@ func (s *sim) produce(tick time.Duration) error {
 		return s.group.Append(p, v, waiter{&wg, &failed})
 	}
 	s.gate.open.Store(false)
-	if err := add(s.ps[0], int(float64(s.cfg.largeRate)*share)); err != nil {
+	if err := add(s.ps[0], int(float64(s.cfg.largeRate)*share), nil); err != nil {
 		return err
 	}
-	for _, p := range s.ps[1:] {
+	for i, p := range s.ps[1:] {
 		if s.rng.Float64() < share/s.cfg.every.Seconds() {
-			if err := add(p, s.cfg.smallBatch); err != nil {
+			var key []byte
+			if i < s.cfg.compacted {
+				key = strconv.AppendInt([]byte("key-"), int64(s.rng.IntN(s.cfg.keys)), 10)
+			}
+			if err := add(p, s.cfg.smallBatch, key); err != nil {
 				return err
 			}
 		}
@@ -207,49 +217,29 @@ func (s *sim) produce(tick time.Duration) error {
 	return nil
 }
 
-// mergeAll merges what the policy says, as a broker does for the partitions that it leads.
-func (s *sim) mergeAll(ctx context.Context) error {
-	policy := rewrite.MergePolicy{FanIn: s.cfg.fanIn, Span: 7 * 24 * time.Hour}
-	var jobs []rewrite.Job
-	for _, p := range s.ps {
-		items, err := s.merged.Items(ctx, p)
-		if err != nil {
-			return err
-		}
-		canonical, _, err := chain.Canonical(items, 0)
-		if err != nil {
-			return err
-		}
-		for _, group := range policy.Plan(canonical, s.clock()) {
-			jobs = append(jobs, rewrite.Job{Partition: p, Old: group})
-			s.merges += int64(len(group))
-		}
-	}
-	results, err := s.engine.Rewrite(ctx, jobs)
-	for _, r := range results {
-		err = errors.Join(err, r.Err)
-	}
-	return err
+// left is what the chains hold at the end.
+type left struct {
+	large, median, most int   // runs: of the large partition, and of the small ones
+	bytes               int64 // in the runs of all
 }
 
-// runs returns how many segments the large partition has, and the median and the most of the small ones.
-func (s *sim) runs(ctx context.Context) (large, median, most int, err error) {
+func (s *sim) left(ctx context.Context) (l left, err error) {
 	var small []int
 	for i, p := range s.ps {
-		items, err := s.chains.Items(ctx, p)
+		canonical, err := s.canonical(ctx, s.chains, p)
 		if err != nil {
-			return 0, 0, 0, err
+			return l, err
 		}
-		canonical, _, err := chain.Canonical(items, 0)
-		if err != nil {
-			return 0, 0, 0, fmt.Errorf("chain of %s: %w", p, err)
+		for _, item := range canonical {
+			l.bytes += item.Length
 		}
 		if i == 0 {
-			large = len(canonical)
+			l.large = len(canonical)
 			continue
 		}
 		small = append(small, len(canonical))
 	}
 	slices.Sort(small)
-	return large, small[len(small)/2], small[len(small)-1], nil
+	l.median, l.most = small[len(small)/2], small[len(small)-1]
+	return l, nil
 }

@@ -89,6 +89,15 @@ type Send struct {
 	Of        *Value `json:",omitempty"` // the record that it is a copy of
 	Key       string `json:",omitempty"` // for CheckLife: its key
 	Size      int64  `json:",omitempty"` // for CheckLife: what it takes in a log at most, bytes
+	Tombstone bool   `json:",omitempty"` // for CheckLife: it has no value but what names it, and may go in time
+}
+
+// Deletion is a request that all of a partition before an offset be deleted.
+type Deletion struct {
+	Span
+	Partition Partition
+	Offset    int64
+	Outcome   Outcome
 }
 
 // Txn is one transaction: the records whose Send names it, and the offsets that were committed in it.
@@ -140,7 +149,7 @@ type Read struct {
 	Name      string // which of the reads it is; those of one name are one pass over all partitions
 	Partition Partition
 	Start     int64    // log start offset
-	End       int64    // high watermark before the read
+	End       int64    // high watermark before the read; for CheckLife it may be the last stable offset
 	Records   []Record // in the order read
 	Control   []int64  // offsets that hold control records
 	Compacted bool     // offsets may be missing
@@ -172,6 +181,8 @@ type History struct {
 	// Isolated are those of the groups that were to be given what is committed only.
 	Isolated []string
 	Copies   []Copy
+	// Deletions are for CheckLife.
+	Deletions []Deletion
 }
 
 // Txn returns a transaction by its number, which counts from 1.

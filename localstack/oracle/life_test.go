@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -85,4 +86,94 @@ func TestWhatIsUnknownMayBeThere(t *testing.T) {
 	h := life(whole(10, 8, 9))
 	h.Sends = append(h.Sends, Send{Span: Span{Invoked: time.Second}, Value: Value{2, 0}, Partition: Partition{Topic: "t"}, Outcome: Info, Key: "a", Size: 100})
 	require.Empty(t, CheckLife(h, map[string]Rules{"t": {Bytes: 300}}), "it may be behind the others")
+}
+
+// keysOf is life whose send n has the key that the text has there, upper case for a tombstone.
+func keysOf(keys string, reads ...Read) *History {
+	h := life(reads...)
+	for n := range h.Sends {
+		s := &h.Sends[n]
+		s.Tombstone = keys[n] < 'a'
+		s.Key = strings.ToLower(keys[n : n+1])
+	}
+	return h
+}
+
+func kindsOf(h *History, rules Rules) (kinds []Kind) {
+	for _, a := range CheckLife(h, map[string]Rules{"t": rules}) {
+		kinds = append(kinds, a.Kind)
+	}
+	return slices.Compact(kinds)
+}
+
+func TestTombstones(t *testing.T) {
+	rules := Rules{Compacted: true, DeleteRetention: 3 * time.Second}
+	for name, test := range map[string]struct {
+		keys  string
+		reads []Read
+		want  []Kind
+	}{
+		"there":                        {"aaaaaaaBcA", []Read{whole(10, 7, 8, 9)}, nil},
+		"gone too soon":                {"aaaaaaaBcA", []Read{whole(10, 7, 8)}, []Kind{LostWrite}},
+		"gone in time":                 {"aaaaaBcddd", []Read{whole(10, 4, 6, 9)}, nil},
+		"gone with what it hides":      {"aaaabBcddd", []Read{whole(10, 3, 6, 9)}, nil},
+		"gone before what it hides":    {"aaaabBcddd", []Read{whole(10, 3, 4, 6, 9)}, []Kind{OldValue}},
+		"gone with its newer one":      {"aaaabBcddb", []Read{whole(10, 3, 6, 8, 9)}, nil},
+		"hidden by one in time to go":  {"aaaabbBddd", []Read{whole(10, 3, 9)}, nil},
+		"hidden by one that must stay": {"aaaabbbbBd", []Read{whole(10, 3, 9)}, []Kind{LostWrite}},
+	} {
+		require.Equal(t, test.want, kindsOf(keysOf(test.keys, test.reads...), rules), name)
+	}
+}
+
+func TestWhatMustGo(t *testing.T) {
+	rules := Rules{Age: 2 * time.Second, Late: time.Second, Until: 8 * time.Second}
+	require.Empty(t, kindsOf(life(whole(10, 5, 6, 7, 8, 9)), rules))
+	require.Equal(t, []Kind{NotGone}, kindsOf(life(whole(10, 4, 5, 6, 7, 8, 9)), rules))
+	rules.Until = 7 * time.Second
+	require.Empty(t, kindsOf(life(whole(10, 4, 5, 6, 7, 8, 9)), rules), "the rule ended before")
+	require.Equal(t, []Kind{NotGone}, kindsOf(life(whole(5, 0, 1, 2, 3, 4)), rules), "a read beside the sends")
+}
+
+func TestDeletions(t *testing.T) {
+	deleted := func(outcome Outcome, invoked, completed int, reads ...Read) *History {
+		h := life(reads...)
+		h.Deletions = []Deletion{{
+			Span: Span{time.Duration(invoked) * time.Second, time.Duration(completed) * time.Second}, Partition: Partition{Topic: "t"}, Offset: 3, Outcome: outcome,
+		}}
+		return h
+	}
+	with, without := whole(10, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9), whole(10, 3, 4, 5, 6, 7, 8, 9)
+	require.Empty(t, kindsOf(deleted(OK, 8, 9, without), Rules{}))
+	require.Equal(t, []Kind{NotGone}, kindsOf(deleted(OK, 8, 9, with), Rules{}))
+	require.Empty(t, kindsOf(deleted(OK, 8, 11, with), Rules{}), "it had not ended")
+	require.Empty(t, kindsOf(deleted(Info, 8, 0, with), Rules{}), "it may not have happened")
+	require.Empty(t, kindsOf(deleted(Info, 8, 0, without), Rules{}), "it may have happened")
+	require.Equal(t, []Kind{LostWrite}, kindsOf(deleted(Fail, 8, 9, without), Rules{}))
+	require.Equal(t, []Kind{LostWrite}, kindsOf(deleted(OK, 11, 12, without), Rules{}), "before it was asked for")
+}
+
+func TestLifeOfTransactions(t *testing.T) {
+	in := func(txn Txn, end int64, reads ...Read) *History {
+		h := life(reads...)
+		h.Txns = []Txn{txn}
+		h.Sends[8].Txn = 1
+		for i := range h.Reads {
+			h.Reads[i].Committed, h.Reads[i].End = true, end
+		}
+		return h
+	}
+	at := func(second int) time.Duration { return time.Duration(second) * time.Second }
+	all, without := whole(12, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9), whole(12, 0, 1, 2, 3, 4, 5, 6, 7, 9)
+	committed := Txn{Span: Span{at(8), at(11)}, Asked: at(10), Commit: OK}
+	require.Empty(t, kindsOf(in(committed, 10, all), Rules{}))
+	require.Equal(t, []Kind{LostWrite}, kindsOf(in(committed, 10, without), Rules{}))
+	require.Empty(t, kindsOf(in(committed, 8, without), Rules{}), "its marker was not there yet")
+	aborted := Txn{Span: Span{at(8), at(11)}, Asked: at(10), Commit: Fail}
+	require.Empty(t, kindsOf(in(aborted, 10, without), Rules{}))
+	require.Equal(t, []Kind{AbortedRead}, kindsOf(in(aborted, 10, all), Rules{}))
+	unknown := Txn{Span: Span{at(8), at(11)}, Asked: at(10), Commit: Info}
+	require.Empty(t, kindsOf(in(unknown, 10, all, without), Rules{}))
+	late := Txn{Span: Span{at(8), at(14)}, Asked: at(13), Commit: OK}
+	require.Equal(t, []Kind{PrecommittedRead}, kindsOf(in(late, 10, all), Rules{}))
 }

@@ -36,6 +36,7 @@ type ForebayConfig struct {
 	Dir    string   // data directory
 	Addr   string   // Kafka address; a free one if empty
 	Admin  string   // admin address; a free one if empty
+	HTTP   string   // address for events over HTTP; none if empty
 	Env    []string // added to the environment, NAME=value
 	Args   []string // added to the command line
 	Wrap   []string // a command that ends by executing what follows it; none if empty
@@ -86,7 +87,7 @@ func LaunchForebay(ctx context.Context, cfg ForebayConfig) (*Node, error) {
 	}
 	line := slices.Concat(cfg.Wrap, []string{cfg.Binary}, command, []string{"--kafka-addr", cfg.Addr, "--admin-addr", cfg.Admin}, cfg.Args)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
-	cmd.Env = append(os.Environ(), cfg.Env...)
+	cmd.Env = append(append(os.Environ(), "FOREBAY_HTTP_ADDR="+cfg.HTTP), cfg.Env...)
 	p, err := cfg.start(cmp.Or(cfg.Name, "forebay"), cmd)
 	if err != nil {
 		return nil, err

@@ -59,6 +59,7 @@ const (
 	ConsoleConsumer     = "org.apache.kafka.tools.consumer.ConsoleConsumer"
 	TopicCommand        = "org.apache.kafka.tools.TopicCommand"
 	GetOffsets          = "org.apache.kafka.tools.GetOffsetShell"
+	ConsumerGroups      = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 	DeleteRecords       = "org.apache.kafka.tools.DeleteRecordsCommand"
 	LogDirs             = "org.apache.kafka.tools.LogDirsCommand"
 	ConfigCommand       = "kafka.admin.ConfigCommand"

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"sync"
@@ -108,7 +107,7 @@ func (p *Process) Wait(ctx context.Context) error {
 	case <-p.done:
 		return p.err
 	case <-ctx.Done():
-		return fmt.Errorf("wait for %s to end: %w", p.name, ctx.Err())
+		return fmt.Errorf("wait for %s to end: %w", p.name, context.Cause(ctx))
 	}
 }
 
@@ -122,7 +121,8 @@ func (p *Process) Kill() error {
 }
 
 // Stop asks the process to end with SIGTERM, waits, and returns how long it took. When
-// limit has passed it is killed and an error returned.
+// limit has passed it is killed and an error returned; the end of its output tells then, with
+// programs in Go and Java, what each of their threads was at.
 func (p *Process) Stop(limit time.Duration) (time.Duration, error) {
 	began := time.Now()
 	if !p.Running() {
@@ -135,12 +135,20 @@ func (p *Process) Stop(limit time.Duration) (time.Duration, error) {
 	case <-p.done:
 		return time.Since(began), nil
 	case <-time.After(limit):
+		_ = p.signal(syscall.SIGQUIT) // it may have ended just now
+		select {
+		case <-p.done:
+		case <-time.After(traceTime):
+		}
 		if err := p.Kill(); err != nil {
 			return 0, err
 		}
-		return limit, fmt.Errorf("stop %s: still running %s after SIGTERM, killed", p.name, limit)
+		return limit, fmt.Errorf("stop %s: still running %s after SIGTERM, killed; its output tells what it was at", p.name, limit)
 	}
 }
+
+// traceTime is for a process that was asked for the traces of its threads to write them.
+const traceTime = 2 * time.Second
 
 // Pause stops the process where it is, with SIGSTOP, until Resume.
 func (p *Process) Pause() error { return p.signal(syscall.SIGSTOP) }
@@ -170,19 +178,9 @@ func (p *Process) Await(ctx context.Context, ready func(context.Context) error) 
 		case <-p.done:
 			return fmt.Errorf("await %s: it ended (%w); output:\n%s", p.name, p.err, p.Output())
 		case <-ctx.Done():
-			return fmt.Errorf("await %s: %w; last: %w; output:\n%s", p.name, ctx.Err(), err, p.Output())
+			return fmt.Errorf("await %s: %w; last: %w; output:\n%s", p.name, context.Cause(ctx), err, p.Output())
 		}
 	}
-}
-
-// FreeAddr returns a loopback address whose port was free a moment ago.
-func FreeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 // logLimit bounds the captured output of a process, in bytes.

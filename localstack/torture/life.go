@@ -10,8 +10,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/forebaylog/forebay/localstack/faultproxy"
 	"github.com/forebaylog/forebay/localstack/oracle"
 	"github.com/forebaylog/forebay/localstack/rig"
 	"github.com/forebaylog/forebay/tiering/collect"
@@ -19,6 +21,9 @@ import (
 
 // notAlive says that a part of the life of data did nothing, so that the run shows nothing of it.
 const notAlive oracle.Kind = "not-alive"
+
+// notProved says that forebay verify has found damage when all was over.
+const notProved oracle.Kind = "not-proved"
 
 // The collector of the scenario.
 const (
@@ -39,22 +44,34 @@ var lifeArgs = []string{
 	"--set", "log.cleaner.backoff.ms=1000", "--set", "forebay.merge.interval.ms=1000",
 }
 
-// lifeOfData kills brokers as kill9 does, while records go by retention and compaction, segments
-// are merged, and a collector removes what is left behind. The ordinary load goes on beside.
+// outageTime is for how long the table, and then the object store, is away.
+const outageTime = 4 * time.Second
+
+// lifeOfData kills brokers as kill9 does, and takes the table and the object store away, while records go by retention,
+// compaction and deletion, segments are merged, a topic is deleted and made anew, and a collector removes what is
+// left behind. The ordinary load goes on beside.
 func lifeOfData(ctx context.Context, e *env) error {
 	l, err := startLife(ctx, e.cfg, e.addrs())
 	if err != nil {
 		return err
 	}
 	e.life = l
-	c := &collecting{binary: e.cfg.binary, cluster: e.processes().Cluster}
+	c := &collecting{binary: e.cfg.binary, cluster: e.processes().Cluster, ended: make(chan struct{})}
+	l.found = c
+	looking, quit := context.WithCancel(ctx)
+	c.quit = quit
+	go c.run(looking)
 	var work sync.WaitGroup
 	defer work.Wait()
-	looking, stop := context.WithCancel(ctx)
+	working, stop := context.WithCancel(ctx)
 	defer stop()
-	work.Go(func() { c.run(looking) })
-	work.Go(func() { l.readOn(looking) })
+	work.Go(func() { l.readOn(working) })
+	work.Go(func() { l.cutOn(working) })
+	work.Go(func() { l.again.run(working) })
 	if err := kill9(ctx, e); err != nil {
+		return err
+	}
+	if err := c.outages(ctx, e); err != nil {
 		return err
 	}
 	err = l.settle(ctx, e.cfg.patience)
@@ -64,33 +81,85 @@ func lifeOfData(ctx context.Context, e *env) error {
 	if !alive {
 		e.found(notAlive, "%s after the fault, %d segments were merged by the brokers that run, and this many objects collected: %d", lifeLimit, merged, c.collected())
 	}
-	stop()
-	work.Wait()
 	e.rec.struck("segments merged", merged)
+	return err
+}
+
+// outages takes the table away, and then the object store.
+func (c *collecting) outages(ctx context.Context, e *env) error {
+	for _, p := range []*faultproxy.Proxy{c.cluster.Table, c.cluster.Store} {
+		action := faultproxy.LoseRequest()
+		if e.rng.IntN(2) == 0 {
+			action = faultproxy.Silence()
+		}
+		c.outage.Add(1)
+		remove := p.Add(faultproxy.Rule{Name: "outage", Action: action})
+		err := e.pause(ctx, outageTime)
+		remove()
+		c.outage.Add(1)
+		if err == nil {
+			err = e.pause(ctx, outageTime)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// end waits until nothing is left of the topics that were deleted, ends the brokers and proves what is there.
+func (l *life) end(ctx context.Context, e *env) {
+	c := l.found
+	if !c.awaitGone(ctx) {
+		e.found(oracle.NotGone, "%s after all was read, chains of topics that are gone are left, %d were collected", lifeLimit, c.chains)
+	}
+	c.quit()
+	<-c.ended
+	if c.failed != nil {
+		e.found(notHealed, "%v", c.failed)
+	}
 	e.rec.struck("objects collected", c.objects)
 	e.rec.struck("items collected", c.items)
-	return errors.Join(err, c.failed)
+	e.rec.struck("chains collected", c.chains)
+	if err := c.cluster.KillAll(); err != nil {
+		e.found(notHealed, "end the brokers: %v", err)
+	}
+	verifying, cancel := context.WithTimeout(ctx, e.cfg.patience)
+	defer cancel()
+	if out, err := c.forebay(verifying, "verify"); err != nil {
+		e.found(notProved, "%v: %s", err, out)
+	}
 }
 
 // collecting runs `forebay collect` again and again. Its counts are for after run.
 type collecting struct {
 	binary  string
 	cluster *rig.Cluster
+	quit    func()
+	ended   chan struct{} // closed when run has
+	until   time.Duration // of the history: when retention was ended
+	outage  atomic.Int64  // odd while a service is away
 
 	mu             sync.Mutex
 	objects, items int64 // removed
+	chains         int64 // removed, of topics that are gone
+	gone           bool  // the last look found no chain of a topic that is gone
 	failed         error // the first failure
 }
 
 func (c *collecting) run(ctx context.Context) {
+	defer close(c.ended)
 	tick := time.NewTicker(lifeInterval)
 	defer tick.Stop()
 	for {
+		before := c.outage.Load()
 		r, err := c.look(ctx)
 		c.mu.Lock()
 		c.objects += r.Removed().Objects
 		c.items += r.Items.Removed
-		if ctx.Err() == nil && c.failed == nil {
+		c.chains += r.Chains.Removed
+		c.gone = err == nil && r.Chains.Superfluous == r.Chains.Removed
+		if ctx.Err() == nil && c.failed == nil && before%2 == 0 && before == c.outage.Load() {
 			c.failed = err
 		}
 		c.mu.Unlock()
@@ -104,22 +173,49 @@ func (c *collecting) run(ctx context.Context) {
 
 // look looks once.
 func (c *collecting) look(ctx context.Context) (r collect.Report, err error) {
-	at := c.cluster.Brokers()[0].Place // whose ways to the services are there when it is dead, too
-	cmd := exec.CommandContext(ctx, c.binary, "collect", "--alone", "--grace", lifeGrace.String(), "--rate", "-1", "-o", "json",
-		"--object-store", storeURL(at), "--metadata", tableURL(at))
-	cmd.Env = append(os.Environ(), c.cluster.Env()...)
-	out, err := cmd.Output()
+	ctx, cancel := context.WithTimeout(ctx, lifeLimit)
+	defer cancel()
+	out, err := c.forebay(ctx, "collect", "--alone", "--grace", lifeGrace.String(), "--rate", "-1", "-o", "json")
 	if err == nil {
 		err = json.Unmarshal(out, &r)
 	}
+	return r, err
+}
+
+// forebay runs a command on the cluster's stores and returns what it prints.
+func (c *collecting) forebay(ctx context.Context, command string, args ...string) ([]byte, error) {
+	at := c.cluster.Brokers()[0].Place // whose ways to the services are there when it is dead, too
+	args = append([]string{command, "--object-store", storeURL(at), "--metadata", tableURL(at)}, args...)
+	cmd := exec.CommandContext(ctx, c.binary, args...)
+	cmd.Env = append(os.Environ(), c.cluster.Env()...)
+	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		err = fmt.Errorf("%w: %s", err, exit.Stderr)
 	}
 	if err != nil {
-		return r, fmt.Errorf("collect beside brokers: %w", err)
+		return out, fmt.Errorf("%s: %w", command, err)
 	}
-	return r, nil
+	return out, nil
+}
+
+// awaitGone waits until chains of deleted topics were removed and none is left, and reports whether it came to that.
+func (c *collecting) awaitGone(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, lifeLimit)
+	defer cancel()
+	for {
+		c.mu.Lock()
+		gone := c.gone && c.chains > 0
+		c.mu.Unlock()
+		if gone {
+			return true
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 // collected is how many objects were removed so far.

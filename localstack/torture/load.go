@@ -17,7 +17,10 @@ import (
 
 // load is the clients that work on the log during a run.
 type load struct {
-	cfg        config
+	cfg    config
+	prefix string // of transactional ids
+	// compose makes the records of transactions; nil: with random keys.
+	compose    func(txn int, v oracle.Value, to oracle.Partition) (r *kgo.Record, number int)
 	addrs      []string
 	rec        *recorder
 	topics     []string           // the first is copied; the last, with copiers, is the copy

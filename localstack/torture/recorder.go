@@ -73,13 +73,32 @@ func (r *recorder) sendIn(txn int, v oracle.Value, p oracle.Partition, of *oracl
 	return len(r.history.Sends) - 1
 }
 
-// sendKeyed notes that a record with a key is about to be sent, which takes no more than size bytes of a log.
-func (r *recorder) sendKeyed(v oracle.Value, p oracle.Partition, key string, size int64) int {
-	n := r.send(v, p)
+// sendKeyed notes that a record with a key is about to be sent, in a transaction if txn is not 0, which takes no more
+// than size bytes of a log.
+func (r *recorder) sendKeyed(txn int, v oracle.Value, p oracle.Partition, key string, size int64, tombstone bool) int {
+	n := r.sendIn(txn, v, p, nil)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.history.Sends[n].Key, r.history.Sends[n].Size = key, size
+	s := &r.history.Sends[n]
+	s.Key, s.Size, s.Tombstone = key, size, tombstone
 	return n
+}
+
+// deletes notes that all of a partition before an offset is about to be deleted. done is told what came of it.
+func (r *recorder) deletes(p oracle.Partition, offset int64) (done func(error)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := len(r.history.Deletions)
+	r.history.Deletions = append(r.history.Deletions, oracle.Deletion{
+		Span: oracle.Span{Invoked: r.now()}, Partition: p, Offset: offset, Outcome: oracle.Info,
+	})
+	return func(err error) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if d := &r.history.Deletions[n]; err == nil {
+			d.Completed, d.Outcome = r.now(), oracle.OK
+		}
+	}
 }
 
 // sent notes what became of a record.

@@ -47,6 +47,10 @@ func run(ctx context.Context, cfg config, s scenario) (rep report, err error) {
 	e.part("fault")
 	e.recover(ctx)
 	e.reads(ctx)
+	if e.life != nil {
+		e.life.end(ctx, e)
+		e.part("life")
+	}
 	if ctx.Err() != nil {
 		return report{}, fmt.Errorf("run %s: %w", s.name, context.Cause(ctx))
 	}
@@ -167,7 +171,7 @@ func (e *env) readOnce(ctx context.Context, name string) {
 // end ends what begin has started.
 func (e *env) end() error {
 	if e.life != nil {
-		e.life.load.close()
+		e.life.close()
 	}
 	if e.load != nil {
 		e.load.close()

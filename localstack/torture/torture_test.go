@@ -220,12 +220,23 @@ func TestOnlyRecordsThatWereGivenCanBeLost(t *testing.T) {
 
 func TestKeyFollowsFromTheValue(t *testing.T) {
 	value := oracle.Value{Producer: lifeFirst, Sequence: 7}
-	p := &producer{rec: newRecorder(), rng: rand.New(rand.NewPCG(1, 1))}
-	r, n := p.keyed(value, oracle.Partition{Topic: "t"})
-	require.Equal(t, string(r.Key), p.rec.history.Sends[n].Key)
+	rec := newRecorder()
+	r, n := keyed(rec, 0, value, oracle.Partition{Topic: "t"})
+	require.Equal(t, string(r.Key), rec.history.Sends[n].Key)
 	require.Equal(t, value, keyedRecord(r).Value)
 	r.Key = []byte("another")
 	require.Contains(t, keyedRecord(r).Bad, "with the key another")
+
+	for !isTombstone(value) {
+		value.Sequence++
+	}
+	r, n = keyed(rec, 0, value, oracle.Partition{Topic: "t"})
+	require.NotNil(t, r.Value, "the topic is not compacted")
+	require.False(t, rec.history.Sends[n].Tombstone)
+	r, n = keyed(rec, 0, value, oracle.Partition{Topic: lifeCompact})
+	require.Nil(t, r.Value)
+	require.True(t, rec.history.Sends[n].Tombstone)
+	require.Equal(t, value, keyedRecord(r).Value)
 }
 
 func TestLifeGoesByItsRules(t *testing.T) {
@@ -238,7 +249,8 @@ func TestLifeGoesByItsRules(t *testing.T) {
 		require.Equal(t, "-1", lifeConfigs(topic, true)["retention.ms"])
 		require.Equal(t, "-1", lifeConfigs(topic, true)["retention.bytes"])
 	}
-	require.Equal(t, "compact", lifeConfigs("life-compact", true)["cleanup.policy"])
+	require.Equal(t, "compact", lifeConfigs(lifeCompact, true)["cleanup.policy"])
+	require.Equal(t, "compact,delete", lifeConfigs(lifeBoth, false)["cleanup.policy"])
 	s, err := findScenario("life")
 	require.NoError(t, err)
 	require.Equal(t, append(append([]string{}, lifeArgs...), "--x"), s.fit(config{args: []string{"--x"}}).args)

@@ -42,7 +42,7 @@ const firstTxnProducer = 2000
 
 func startTransactor(l *load, number int) *transactor {
 	t := &transactor{
-		l: l, id: fmt.Sprintf("txn-%d", number), rng: rand.New(rand.NewPCG(l.cfg.seed, uint64(firstTxnProducer+number))),
+		l: l, id: fmt.Sprintf("%stxn-%d", l.prefix, number), rng: rand.New(rand.NewPCG(l.cfg.seed, uint64(firstTxnProducer+number))),
 		quits: make(chan struct{}), done: make(chan struct{}),
 	}
 	t.quit = sync.OnceFunc(func() { close(t.quits) })
@@ -160,7 +160,7 @@ func (t *transactor) crash() error {
 
 // leave begins a transaction under an id that nobody uses again: it must time out.
 func (t *transactor) leave() error {
-	c, err := openTransactional(t.ctx, t.l, fmt.Sprintf("left-%d", t.l.clients.Add(1)), leftTimeout)
+	c, err := openTransactional(t.ctx, t.l, fmt.Sprintf("%sleft-%d", t.l.prefix, t.l.clients.Add(1)), leftTimeout)
 	if err != nil {
 		return err
 	}
@@ -265,8 +265,12 @@ func (c *transactional) send(ctx context.Context, rng *rand.Rand, txn, n int) er
 func (c *transactional) produce(ctx context.Context, txn int, to oracle.Partition, key []byte, of *oracle.Value) {
 	value := oracle.Value{Producer: c.number, Sequence: c.next}
 	c.next++
-	n := c.l.rec.sendIn(txn, value, to, of)
-	r := &kgo.Record{Topic: to.Topic, Partition: to.Index, Key: key, Value: []byte(value.String())}
+	r, n := &kgo.Record{Topic: to.Topic, Partition: to.Index, Key: key, Value: []byte(value.String())}, 0
+	if c.l.compose != nil {
+		r, n = c.l.compose(txn, value, to)
+	} else {
+		n = c.l.rec.sendIn(txn, value, to, of)
+	}
 	c.client.Produce(ctx, r, func(r *kgo.Record, err error) {
 		c.l.rec.sent(n, r.Offset, err)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/infra/stores"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/collect"
 	"github.com/forebaylog/forebay/tiering/wal"
@@ -57,7 +58,7 @@ const (
 
 // Names of objects that no other package tells.
 const (
-	identityName = "cluster-id"
+	identityName = stores.Identity
 	probePrefix  = "probe/"
 	packSuffix   = ".pack"
 	indexSuffix  = ".index"

@@ -44,6 +44,21 @@ func (s *Store) Unchanged(ctx context.Context, p id.Partition, items []Item) err
 	return nil
 }
 
+// Counts reads a chain again: nil if items, which follow each other, are still there as they were, and still count
+// when the log starts at start. It fails with ErrChanged if not: they may be what they were and spare, covered by another.
+func (s *Store) Counts(ctx context.Context, p id.Partition, start id.Offset, items []Item) error {
+	all, err := s.Items(ctx, p)
+	if err != nil || len(items) == 0 {
+		return err
+	}
+	canonical, _, err := Canonical(all, start)
+	first := slices.Index(canonical, items[0])
+	if err != nil || first < 0 || len(canonical) < first+len(items) || !slices.Equal(canonical[first:first+len(items)], items) {
+		return fmt.Errorf("look at the segments from %d of %s again: %w", items[0].Base, p, errors.Join(ErrChanged, err))
+	}
+	return nil
+}
+
 // Replace puts one segment in the place of the items of old, which are canonical, follow each
 // other, and were read less than CommitWithin ago: seg has their offsets.
 //

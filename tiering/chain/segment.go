@@ -35,6 +35,9 @@ type Segment struct {
 // Empty reports whether nothing is left of the segment's offsets.
 func (s Segment) Empty() bool { return s.Object == "" }
 
+// Cleaned reports whether it has taken the place of others and lacks records that they had, or had before.
+func (s Segment) Cleaned() bool { return s.Rewritten && s.Records < int64(s.Next-s.Base) }
+
 // Sizes of the encoding; see FORMAT.md.
 const (
 	segmentVersion = 2

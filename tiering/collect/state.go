@@ -15,6 +15,7 @@ import (
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/infra/slotlog"
+	"github.com/forebaylog/forebay/infra/stores"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/wal"
 )
@@ -27,7 +28,7 @@ var ErrForeign = errors.New("object store and metadata do not belong together")
 const readers = 32
 
 // identities are the names of the objects that say which cluster a store belongs to.
-var identities = []string{"cluster-id", wal.ObjectPrefix + "cluster-id"}
+var identities = []string{stores.Identity, wal.ObjectPrefix + stores.Identity}
 
 // checkCluster makes sure that the metadata is that of the objects: without any everything would be
 // superfluous.

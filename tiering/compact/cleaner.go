@@ -11,12 +11,16 @@ import (
 
 // Rules are what a Cleaner goes by.
 type Rules struct {
-	Keys *KeyMap   // sealed
-	End  id.Offset // the map holds all keys below it; what lies from there on is kept
+	Keys  *KeyMap   // sealed
+	Dirty id.Offset // the map begins here: what lies below has lost all that has a newer record below
+	End   id.Offset // the map holds all keys below it; what lies from there on is kept
+	// Last is the last offset of the chain. The record there stays, for it may be the log's last: see Clean.
+	Last id.Offset
 
-	Aborted         []producers.AbortedTxn // all whose markers lie above the log start
-	DeleteRetention time.Duration
-	Now             time.Time // of the pass
+	Aborted []producers.AbortedTxn // all whose markers lie above the log start
+	Now     time.Time              // of the pass
+	// Horizon is when a tombstone may go that is gone over now.
+	Horizon func() time.Time
 }
 
 // Cleaner takes out of batches what Kafka's log cleaner would. It is given the batches of a partition
@@ -52,7 +56,12 @@ func (c *Cleaner) clone() *Cleaner {
 
 // Clean returns what is left of v: v itself, untouched, if nothing has to change, a batch that is
 // valid until the next call, or nil. A marker is kept until all batches of its transaction are gone, and
-// then, as tombstones from the first pass on that goes over them, for the delete retention.
+// then, as tombstones from the first pass on that goes over them, up to its horizon. That counts in the
+// clean part only, and is set anew in the dirty one: there this pass may find what they hide.
+//
+// A record at Rules.Last stays, whatever it is, and so does a marker, until a pass finds others behind it. Kafka
+// does the same, which never cleans its active segment, and clients count on it: those that commit the offset behind the
+// last record that they were given would else never come to the end of a topic that is idle.
 func (c *Cleaner) Clean(v batch.View) (batch.View, error) {
 	out, err := c.clean(v)
 	if err != nil {
@@ -73,11 +82,12 @@ func (c *Cleaner) clean(v batch.View) (batch.View, error) {
 		return nil, err
 	}
 	horizon, hasHorizon := v.DeleteHorizon()
+	hasHorizon = hasHorizon && v.LastOffset() < c.rules.Dirty
 	over := hasHorizon && horizon <= c.rules.Now.UnixMilli()
 	needHorizon := false
 	var s sifted
 	switch {
-	case v.IsControl() && (!discard || !over): // a marker that stays
+	case v.IsControl() && (!discard || !over || v.LastOffset() == c.rules.Last): // a marker that stays
 		if s = (sifted{kept: int(v.Records())}); s.kept > 0 {
 			c.keep = append(c.keep[:0], true)
 		}
@@ -125,7 +135,7 @@ func (c *Cleaner) sift(v batch.View, over bool) (s sifted, err error) {
 
 func (c *Cleaner) stays(r batch.Record, over bool) (bool, error) {
 	switch {
-	case r.Offset >= c.rules.End:
+	case r.Offset >= c.rules.End || r.Offset == c.rules.Last:
 		return true, nil
 	case r.Key == nil:
 		c.stats.InvalidMessages++
@@ -149,7 +159,7 @@ func (c *Cleaner) rebuild(v batch.View, setHorizon bool) (batch.View, error) {
 		c.builder.Rebuild(v)
 	}
 	if setHorizon {
-		c.builder.DeleteHorizon(c.rules.Now.Add(c.rules.DeleteRetention).UnixMilli())
+		c.builder.DeleteHorizon(c.rules.Horizon().UnixMilli())
 	}
 	i := 0
 	for r, err := range batch.Decode(v, 0) {

@@ -1,7 +1,7 @@
 // Package compact is the log cleaner: of the records of a compacted topic it keeps, in what is
 // sealed, the newest of each key. It follows Apache Kafka's, so that the same records are left:
 // tombstones and transaction markers have delete horizons (KIP-534), aborted records go, lags
-// hold it back or hasten it (KIP-58, KIP-354).
+// hold it back or hasten it (KIP-58, KIP-354), and the last record of all stays ([Cleaner.Clean]).
 //
 // [Plan] decides, [Run] does it for one partition in one pass, as Kafka: a map of the keys of the
 // dirty part, which may be cleaned, is built first, from one read of it. Then the segments from
@@ -21,11 +21,16 @@
 // in place says with CleanedTo up to which offset its keys were looked for. A crash between two groups leaves
 // groups that were cleaned up to the new end and others that were not. Both are a correct log: a
 // record is only gone where a newer one of its key exists, and that one lies below the map's
-// end, where it is kept by whoever cleans that group, before or after. A tombstone is only gone if its horizon, set by an
-// earlier pass over it, has passed; that earlier pass may have been one that stopped before it came to the
-// clean part's end, but groups are cleaned in the order of offsets, so all that a tombstone hides was gone
-// over before it. The same holds for an aborted transaction: its records lie below its marker.
+// end, where it is kept by whoever cleans that group, before or after. A tombstone is only gone if it lies in the
+// clean part and its horizon, set by an earlier pass over it, has passed; that earlier pass may have been one that
+// stopped before it came to the clean part's end, but groups are cleaned in the order of offsets, so all that a tombstone
+// hides was gone over before it. The same holds for an aborted transaction: its records lie below its marker.
 // The next pass finds the least CleanedTo (Plan) and begins its map there.
+//
+// Others. Somebody who has read segments before a pass cleaned them may put a copy of them in the chain after it,
+// for chain.CommitWithin, and with it what a tombstone has hidden. The copy says how far it is clean, so that the next pass
+// finds the tombstone in the dirty part again: there it stays, with a new horizon, as does what follows it
+// (pass.lower). And a horizon is MinRetention away at least: a tombstone goes only when such a copy comes no more.
 //
 // A KeyMap and a Cleaner are for one goroutine; Run may run for several partitions at once, and
 // even for the same partition: chain.Replace lets one of them win.

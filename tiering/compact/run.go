@@ -24,7 +24,9 @@ type Config struct {
 	Keys     MapConfig
 	Now      func() time.Time // the zero value: time.Now
 	Valid    func() bool      // whether this process may still write to the chains; nil: it always may
-	Logger   *slog.Logger     // nil discards
+	// Alone says that nobody rewrites the partition but Rewriter. Then tombstones and markers need not stay for MinRetention.
+	Alone  bool
+	Logger *slog.Logger // nil discards
 }
 
 func (c Config) withDefaults() Config {
@@ -43,10 +45,12 @@ func (c Config) withDefaults() Config {
 // Stats of a pass, named as those of Kafka's CleanerStats.
 type Stats struct {
 	Decision
-	Counts                                  // of the segments that were gone over
-	MapMessagesRead, MapBytesRead     int64 // of the dirty part, for the map
-	SpilledBytes                      int64 // of the map
-	Segments, Rewritten, Kept, Groups int   // gone over; in groups that were rewritten; left where they are
+	Unstable                          id.Offset // of the State that was decided by
+	FirstDirty                        int64     // likewise
+	Counts                                      // of the segments that were gone over
+	MapMessagesRead, MapBytesRead     int64     // of the dirty part, for the map
+	SpilledBytes                      int64     // of the map
+	Segments, Rewritten, Kept, Groups int       // gone over; in groups that were rewritten; left where they are
 	CleanedTo                         id.Offset
 }
 
@@ -87,6 +91,13 @@ func (r *pass) run(ctx context.Context) error {
 	if err := r.plan(ctx, now); err != nil || !r.stats.Clean {
 		return err
 	}
+	if lowered, err := r.lower(ctx); err != nil {
+		return err
+	} else if lowered {
+		if err := r.plan(ctx, now); err != nil || !r.stats.Clean {
+			return err
+		}
+	}
 	if err := r.readAborted(ctx); err != nil {
 		return err
 	}
@@ -94,10 +105,62 @@ func (r *pass) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.cleaner = NewCleaner(Rules{Keys: keys, End: r.end, Aborted: r.aborted, DeleteRetention: r.set.DeleteRetention, Now: now})
+	r.cleaner = NewCleaner(Rules{
+		Keys: keys, Dirty: r.stats.Dirty, End: r.end, Last: r.items[len(r.items)-1].Next - 1, Aborted: r.aborted, Now: now, Horizon: r.horizon,
+	})
 	err = r.cleanAll(ctx)
 	r.stats.SpilledBytes = keys.Spilled()
 	return errors.Join(err, keys.Close())
+}
+
+// MinRetention is for how long a tombstone or a marker stays at least after a pass went over it. Somebody who
+// read the segments below before the pass has cleaned them may put copies of them in their place, with what it hides,
+// after it: until chain.CommitWithin after the pass has replaced the segment of the tombstone, which it does within as
+// long of going over it. The rest is for clocks. So the next pass finds that they are not clean, and leaves
+// the tombstone where it is; and none comes later.
+const MinRetention = 2*chain.CommitWithin + 10*time.Minute
+
+// horizon is when a tombstone may go that is gone over now.
+func (r *pass) horizon() time.Time {
+	if r.cfg.Alone {
+		return r.cfg.Now().Add(r.set.DeleteRetention)
+	}
+	return r.cfg.Now().Add(max(r.set.DeleteRetention, MinRetention))
+}
+
+// lower takes back what segments of the dirty part say of how far they are clean, if somebody has put what was not
+// clean in front of them. Else their tombstones, if the pass stopped before it came to them, would be taken for some
+// that hide nothing for long.
+func (r *pass) lower(ctx context.Context) (lowered bool, err error) {
+	if r.cfg.Alone {
+		return false, nil
+	}
+	for _, item := range r.items {
+		if item.Base < r.stats.Dirty || item.CleanedTo <= item.Base {
+			continue
+		}
+		seg := item.Segment
+		seg.CleanedTo = r.stats.Dirty
+		if err := r.replace(ctx, item, seg); err != nil {
+			return lowered, err
+		}
+		lowered = true
+	}
+	return lowered, nil
+}
+
+// replace puts seg in the place of an item whose records it has.
+func (r *pass) replace(ctx context.Context, item chain.Item, seg chain.Segment) error {
+	ctx, cancel := context.WithTimeout(ctx, chain.CommitWithin)
+	defer cancel()
+	old := []chain.Item{item}
+	if err := r.cfg.Chain.Unchanged(ctx, r.p, old); err != nil {
+		return err
+	}
+	if !r.cfg.Valid() {
+		return rewrite.ErrStale
+	}
+	return r.cfg.Chain.Replace(ctx, r.p, old, seg)
 }
 
 // plan reads the chain and decides.
@@ -120,6 +183,7 @@ func (r *pass) plan(ctx context.Context, now time.Time) error {
 		}
 		r.stats.Decision = Plan(state, r.set, now)
 	}
+	r.stats.Unstable, r.stats.FirstDirty = state.Unstable, state.FirstDirty
 	return nil
 }
 
@@ -215,7 +279,7 @@ func (r *pass) cleanAll(ctx context.Context) error {
 			r.stats.Kept += len(group)
 			continue
 		}
-		job := rewrite.Job{Partition: r.p, Old: group, Clean: r.cleaner, CleanedTo: r.end}
+		job := rewrite.Job{Partition: r.p, Start: r.start, Old: group, Clean: r.cleaner, CleanedTo: r.end}
 		results, err := r.cfg.Rewriter.Rewrite(ctx, []rewrite.Job{job})
 		if err == nil {
 			err = results[0].Err
@@ -278,13 +342,7 @@ func (r *pass) keep(ctx context.Context, group []chain.Item) (bool, error) {
 		return true, nil
 	}
 	seg.CleanedTo = r.end
-	if err := r.cfg.Chain.Unchanged(ctx, r.p, group); err != nil {
-		return false, err
-	}
-	if !r.cfg.Valid() {
-		return false, rewrite.ErrStale
-	}
-	if err := r.cfg.Chain.Replace(ctx, r.p, group, seg); err != nil {
+	if err := r.replace(ctx, item, seg); err != nil {
 		return false, err
 	}
 	return true, nil

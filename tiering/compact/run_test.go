@@ -155,6 +155,31 @@ func TestNothingIsLeft(t *testing.T) {
 	require.Equal(t, w.table2.Snapshot(), w.lastProducers())
 }
 
+// What is at the end of the chain may be the end of the log, which clients must be able to come to.
+func TestTheLastRecordStaysWhileItIsTheLast(t *testing.T) {
+	w := newWorld(t)
+	w.set.DeleteRetention = 0
+	w.batch(batch.None, 0, "a=1", "=one", "=two")
+	w.seal()
+	w.run()
+	require.Equal(t, []string{"0 a=1", "2 =two"}, w.log())
+	w.batch(batch.None, 0, "b=")
+	w.batch(batch.None, -5, "c=aborted") // 4
+	w.marker(5, false)                   // 5
+	w.seal()
+	w.run()
+	require.Contains(t, w.log(), "5 abort")
+	w.batch(batch.None, 0, "d=1")
+	w.seal()
+	w.now = w.now.Add(time.Hour)
+	w.run()
+	w.batch(batch.None, 0, "d=2")
+	w.seal()
+	w.now = w.now.Add(time.Hour)
+	w.run()
+	require.Equal(t, []string{"0 a=1", "7 d=2"}, w.log())
+}
+
 // A map that becomes full cleans up to there, and the next pass the rest.
 func TestSmallMapNeedsSeveralPasses(t *testing.T) {
 	for _, dir := range []string{"", t.TempDir()} {

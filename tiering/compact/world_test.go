@@ -45,6 +45,7 @@ type world struct {
 	keys    compact.MapConfig
 	set     compact.Settings
 
+	start  id.Offset
 	end    id.Offset
 	open   []batch.View // not sealed yet
 	table2 producers.Table
@@ -140,7 +141,7 @@ func (w *world) runOn(table kv.Store) (compact.Stats, error) {
 	now := func() time.Time { return w.now }
 	c := chain.Open(table)
 	return compact.Run(ctx, compact.Config{
-		Chain: c, Cold: w.cold, Keys: w.keys, Now: now,
+		Chain: c, Cold: w.cold, Keys: w.keys, Now: now, Alone: true,
 		Rewriter: rewrite.New(rewrite.Config{Chain: c, Objects: w.objects, Cold: w.cold, Cluster: "test", Node: 3, Now: now}),
 	}, p0, 0, w.set)
 }
@@ -156,7 +157,7 @@ func (w *world) items() []chain.Item {
 	w.t.Helper()
 	all, err := w.chain.Items(ctx, p0)
 	require.NoError(w.t, err)
-	items, _, err := chain.Canonical(all, 0)
+	items, _, err := chain.Canonical(all, w.start)
 	require.NoError(w.t, err)
 	return items
 }

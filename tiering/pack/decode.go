@@ -245,6 +245,9 @@ func (d *decoder) varint() int64 {
 
 // within returns n, or after a failure low.
 func (d *decoder) within(n, low, high int64) int64 {
+	if d.err != nil {
+		return low
+	}
 	if n < low || n > high {
 		d.fail(fmt.Errorf("%d is not within [%d, %d]", n, low, high))
 		return low

@@ -182,9 +182,9 @@ func (e *Engine) rewrite(ctx context.Context, group []*task) error {
 
 var errTooLong = fmt.Errorf("rewrite segments: not done within %s; a smaller pack or a higher rate is needed", chain.CommitWithin)
 
-// look reads the items of the tasks again: the time until they are written counts from here.
+// look reads the chains of the tasks again: the time until they are written counts from here.
 func (e *Engine) look(ctx context.Context, group []*task) {
-	each(group, func(t *task) { t.fail(e.cfg.Chain.Unchanged(ctx, t.Partition, t.Old)) })
+	each(group, func(t *task) { t.fail(e.cfg.Chain.Counts(ctx, t.Partition, t.Start, t.Old)) })
 }
 
 // commit puts the segments of the tasks that did not fail into the chains.

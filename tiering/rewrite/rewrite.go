@@ -14,6 +14,7 @@ import (
 // Job is the rewriting of consecutive segments of one partition into one.
 type Job struct {
 	Partition id.Partition
+	Start     id.Offset    // of the log, as the job was decided on
 	Old       []chain.Item // canonical, in order, each beginning where the one before ends
 	// Clean decides what is left of each batch; nil copies them as they are.
 	Clean Cleaner

@@ -29,6 +29,9 @@ import (
 // ErrClosed is what Append returns after Close.
 var ErrClosed = errors.New("group commit is closed")
 
+// ErrFailed is what Append returns after a write or a commit has failed, with why.
+var ErrFailed = errors.New("group commit has failed")
+
 // Sink makes groups of batches durable in the sense of one durability class. All its
 // methods but Wake are called from the Group's goroutine.
 type Sink interface {
@@ -213,7 +216,7 @@ func (g *Group) fail(err error) {
 	if g.err != nil {
 		return
 	}
-	g.err = fmt.Errorf("group commit has failed: %w", err)
+	g.err = fmt.Errorf("%w: %w", ErrFailed, err)
 	g.log.Error("group commit has failed; nothing is accepted any more", "error", err)
 	close(g.failed)
 	wake(g.asks)

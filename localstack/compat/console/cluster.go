@@ -7,7 +7,9 @@ func cluster() []transcript.Case {
 	return []transcript.Case{
 		{Name: "log-dirs", Steps: []transcript.Step{
 			say("topics {on} --create --topic stored --partitions 1"),
-			say("log-dirs {on} --describe --topic-list stored", `"logDir":"[^"]*hot".*"partition":"stored-0","size":\d+`, `"logDir":"[^"]*packs".*"partition":"stored-0","size":\d+,"offsetLag":0`),
+			say("log-dirs {on} --describe --topic-list stored",
+				`"partition":"stored-0","size":\d+,"offsetLag":\d+,"isFuture":false\}\],"error":null,"logDir":"[^"]*hot"`,
+				`"partition":"stored-0","size":\d+,"offsetLag":\d+,"isFuture":false\}\],"error":null,"logDir":"[^"]*packs"`),
 		}},
 		{Name: "cluster: id, endpoints, unregister", Steps: []transcript.Step{
 			say("cluster cluster-id {on}", `^Cluster ID: \S{22}$`),

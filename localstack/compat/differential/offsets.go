@@ -30,6 +30,8 @@ func deleteRecords(version int16, topic string, partition int32, offset int64) *
 
 // timed fills a partition with records of the times given.
 func (s *session) timed(topic string, times ...int64) {
+	keep := incremental(onTopic, topic, setting{"retention.ms", 0, ptr("-1")}) // both look half a minute after their start
+	must(s, keep, func(r *kmsg.IncrementalAlterConfigsResponse) int16 { return r.Resources[0].ErrorCode })
 	for _, at := range times {
 		b := newBatch("v")
 		b.FirstTimestamp, b.MaxTimestamp = at, at

@@ -3,10 +3,8 @@
 package compaction_test
 
 import (
-	"context"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +16,6 @@ import (
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/localstack/rig"
-	"github.com/forebaylog/forebay/tiering/batch"
 )
 
 // startForebay starts the built binary, with a cleaner that does not wait, as another Kafka.
@@ -143,45 +140,4 @@ func TestBrokersCleanTheSame(t *testing.T) {
 func awaitEqual(t *testing.T, want []string, f func() []string) {
 	t.Helper()
 	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.Equal(c, want, f()) }, step, 100*time.Millisecond)
-}
-
-// A group comes to the end of a compacted topic, also if nothing is left of the last batches: its lag is 0.
-func TestLagOfCompactedTopicIsZero(t *testing.T) {
-	const topic, group = "lag", "readers"
-	k := startForebay(t, build(t), rig.ForebayConfig{Dir: t.TempDir()})
-	k.create(topic, map[string]string{"segment.ms": "100", "min.cleanable.dirty.ratio": "0", "delete.retention.ms": "0"})
-	in := newInput(k, topic)
-	in.story()
-	for _, value := range []string{"one", "two"} { // records without keys, which compaction removes
-		r := &kgo.Record{Value: []byte(value)}
-		require.NoError(t, in.plain[1].ProduceSync(k.within(), r).FirstErr())
-	}
-	k.awaitSealed(topic)
-	k.alter(topic, "cleanup.policy", "compact")
-	admin := kadm.NewClient(k.client())
-	ends, err := admin.ListEndOffsets(k.within(), topic)
-	require.NoError(t, err)
-	end := ends[topic][0].Offset
-	require.Eventually(t, func() bool {
-		return !slices.ContainsFunc(k.batches(topic, 0), func(v batch.View) bool {
-			return v.Records() > 0 && int64(v.NextOffset()) > end-2
-		})
-	}, step, 100*time.Millisecond, "the records without keys stay")
-
-	tools, err := rig.FindJava(os.Getenv("FOREBAY_JARS"))
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	member, err := rig.StartProcess("consumer", tools.Tool(ctx, rig.ConsoleConsumer, "--bootstrap-server", k.node.Addr, "--topic", topic,
-		"--group", group, "--from-beginning", "--command-property", "auto.commit.interval.ms=100"))
-	defer cancel()
-	require.NoError(t, err)
-	defer func() { require.NoError(t, member.Kill()) }()
-	require.Eventually(t, func() bool {
-		lags, err := admin.Lag(k.within(), group)
-		if err != nil || lags.Error() != nil {
-			return false
-		}
-		l, ok := lags[group].Lag.Lookup(topic, 0)
-		return ok && l.Err == nil && l.Commit.At == end && l.Lag == 0
-	}, step, 100*time.Millisecond, "the group does not come to offset %d", end)
 }

@@ -71,7 +71,7 @@ func (f *forebay) seal(vs []batch.View) {
 func (f *forebay) compact(retention time.Duration) compact.Stats {
 	f.t.Helper()
 	stats, err := compact.Run(f.t.Context(), compact.Config{
-		Chain: f.chain, Cold: f.cold,
+		Chain: f.chain, Cold: f.cold, Alone: true,
 		Rewriter: rewrite.New(rewrite.Config{Chain: f.chain, Objects: f.objects, Cold: f.cold, Cluster: "test", Node: 1}),
 	}, partition, 0, compact.Settings{DeleteRetention: retention})
 	require.NoError(f.t, err)

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/forebaylog/forebay/broker"
+	"github.com/forebaylog/forebay/cmd/forebay/internal/events"
+)
+
+// defaultHTTP is where forebay dev takes events over HTTP.
+const defaultHTTP = "127.0.0.1:8082"
+
+// Limits of the connections that bring events; those of a request are the handler's.
+const (
+	eventHeaderTimeout = 5 * time.Second
+	eventReadTimeout   = time.Minute
+	eventWriteTimeout  = 2 * time.Minute
+	eventIdleTimeout   = 2 * time.Minute
+	eventHeaderBytes   = 64 << 10
+	eventDrainTimeout  = time.Second // for requests that are there when the node stops
+)
+
+// eventServer takes events over HTTP for as long as the process runs, and hands them to the
+// broker that is open. Without an address it does nothing.
+type eventServer struct {
+	listener net.Listener
+	server   *http.Server
+	current  atomic.Pointer[events.Server] // of the broker that is open, nil if none is
+	done     chan struct{}
+}
+
+// listenEvents binds the address, so that a port that is taken is known at the start.
+func listenEvents(ctx context.Context, addr string) (*eventServer, error) {
+	e := &eventServer{done: make(chan struct{})}
+	if addr == "" {
+		close(e.done)
+		return e, nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("open the address for events over HTTP: %w; choose another --http-addr, or an empty one for none", err)
+	}
+	e.listener = l
+	e.server = &http.Server{
+		Handler: e, ReadHeaderTimeout: eventHeaderTimeout, ReadTimeout: eventReadTimeout, WriteTimeout: eventWriteTimeout,
+		IdleTimeout: eventIdleTimeout, MaxHeaderBytes: eventHeaderBytes,
+	}
+	go func() {
+		defer close(e.done)
+		_ = e.server.Serve(l) // returns when close closes it
+	}()
+	return e, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (e *eventServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s := e.current.Load()
+	if s == nil {
+		events.Unavailable(w, "no broker is open")
+		return
+	}
+	s.ServeHTTP(w, r)
+}
+
+// serve hands events to a node until the function it returns is called, which waits a while for the
+// requests that are there.
+func (e *eventServer) serve(node *broker.Broker, log *slog.Logger, metrics prometheus.Registerer) (stop func(), err error) {
+	if e.listener == nil {
+		return func() {}, nil
+	}
+	s, err := events.Open(events.Config{Brokers: []string{node.Addrs()[0].String()}, Logger: log, Registerer: metrics})
+	if err != nil {
+		return nil, err
+	}
+	e.current.Store(s)
+	return func() {
+		e.current.Store(nil)
+		ctx, cancel := context.WithTimeout(context.Background(), eventDrainTimeout)
+		defer cancel()
+		if err := s.Close(ctx); err != nil {
+			log.Warn("events over HTTP were cut off; their senders were not told that they are written", "err", err)
+		}
+	}, nil
+}
+
+// url is where events go, or "".
+func (e *eventServer) url() string {
+	if e.listener == nil {
+		return ""
+	}
+	return "http://" + e.listener.Addr().String()
+}
+
+func (e *eventServer) close() error {
+	if e.server == nil {
+		return nil
+	}
+	err := e.server.Close()
+	<-e.done
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

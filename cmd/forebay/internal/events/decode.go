@@ -1,0 +1,194 @@
+package events
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/cloudevents/sdk-go/v2/binding"
+	"github.com/cloudevents/sdk-go/v2/event"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+	"github.com/cloudevents/sdk-go/v2/types"
+)
+
+// mode is one of the content modes of the HTTP binding of CloudEvents.
+type mode string
+
+const (
+	modeBinary     mode = "binary"
+	modeStructured mode = "structured"
+	modeBatch      mode = "batch"
+)
+
+// modeOf tells the mode of a request, which its media type decides.
+func modeOf(h http.Header) (mode, error) {
+	media, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	switch {
+	case h.Get("Content-Type") != "" && err != nil:
+		return "", newProblem(http.StatusUnsupportedMediaType, "", fmt.Sprintf("Content-Type %q is no media type: %v", h.Get("Content-Type"), err))
+	case media == event.ApplicationCloudEventsJSON:
+		return modeStructured, nil
+	case media == event.ApplicationCloudEventsBatchJSON:
+		return modeBatch, nil
+	case strings.HasPrefix(media, "application/cloudevents"):
+		return "", newProblem(http.StatusUnsupportedMediaType, "", media+" is not supported: use application/cloudevents+json, application/cloudevents-batch+json, or headers ce-*")
+	case h.Get("Ce-Specversion") == "":
+		return "", invalidEvents([]invalid{{Attribute: "specversion", Detail: "missing: send the headers ce-specversion: 1.0, ce-id, ce-source and ce-type, or the media type application/cloudevents+json"}})
+	}
+	return modeBinary, nil
+}
+
+// decode reads the events of a request. Its error is a problem: none of the events is valid
+// unless all are.
+func decode(m mode, h http.Header, body []byte) ([]event.Event, error) {
+	var events []event.Event
+	switch m {
+	case modeBatch:
+		var raw []json.RawMessage
+		if err := json.Unmarshal(body, &raw); err != nil {
+			return nil, newProblem(http.StatusBadRequest, "", "a batch is a JSON array of CloudEvents: "+err.Error())
+		}
+		var wrong []invalid
+		for i, text := range raw {
+			e, bad := decodeJSON(text)
+			events, wrong = append(events, e), append(wrong, at(i, bad)...)
+		}
+		return events, invalidEvents(wrong)
+	case modeStructured:
+		e, bad := decodeJSON(body)
+		return []event.Event{e}, invalidEvents(bad)
+	}
+	e, bad := decodeBinary(h, body)
+	return []event.Event{e}, invalidEvents(bad)
+}
+
+func at(index int, wrong []invalid) []invalid {
+	for i := range wrong {
+		wrong[i].Index = index
+	}
+	return wrong
+}
+
+// invalidEvents is nil if nothing is wrong.
+func invalidEvents(wrong []invalid) error {
+	if len(wrong) == 0 {
+		return nil
+	}
+	p := newProblem(http.StatusBadRequest, "", "not a CloudEvent of version 1.0, and nothing was written: "+wrong[0].text())
+	if len(wrong) > 1 {
+		p.Detail += fmt.Sprintf(", and %d more", len(wrong)-1)
+	}
+	p.Invalid = wrong
+	return p
+}
+
+func (i invalid) text() string {
+	if i.Attribute == "" {
+		return i.Detail
+	}
+	return "attribute " + i.Attribute + ": " + i.Detail
+}
+
+// decodeJSON reads one event in the JSON format. What the SDK would take all the same is
+// refused before: text that is no JSON object, and versions other than 1.0.
+func decodeJSON(text []byte) (event.Event, []invalid) {
+	var e event.Event
+	var head map[string]json.RawMessage
+	if err := json.Unmarshal(text, &head); err != nil {
+		return e, []invalid{{Detail: "not a JSON object: " + err.Error()}}
+	}
+	if _, ok := head["specversion"]; !ok {
+		return e, []invalid{{Attribute: "specversion", Detail: `missing: it is "1.0"`}}
+	}
+	if wrong := badNames(head); wrong != nil {
+		return e, wrong
+	}
+	if err := json.Unmarshal(text, &e); err != nil {
+		return e, wrongAttributes(err)
+	}
+	return e, validate(e)
+}
+
+// badNames lists the attributes whose names are not of letters and digits.
+func badNames[V any](attributes map[string]V) (wrong []invalid) {
+	for _, name := range sortedKeys(attributes) {
+		bad := func(r rune) bool { return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') }
+		if name != "data_base64" && (name == "" || strings.ContainsFunc(name, bad)) {
+			wrong = append(wrong, invalid{Attribute: name, Detail: "names of attributes consist of letters and digits"})
+		}
+	}
+	return wrong
+}
+
+// decodeBinary reads an event whose attributes are headers.
+func decodeBinary(h http.Header, body []byte) (event.Event, []invalid) {
+	plain, names := http.Header{}, map[string]bool{}
+	for name, values := range h {
+		switch {
+		case name == "Content-Type":
+			plain[name] = values[:1]
+		case strings.HasPrefix(name, "Ce-"):
+			attribute := strings.ToLower(strings.TrimPrefix(name, "Ce-"))
+			if len(values) > 1 {
+				return event.Event{}, []invalid{{Attribute: attribute, Detail: "the header is given twice"}}
+			}
+			plain[name], names[attribute] = []string{unescape(values[0])}, true
+		}
+	}
+	if wrong := badNames(names); wrong != nil {
+		return event.Event{}, wrong
+	}
+	if v := plain.Get("Ce-Specversion"); v != event.CloudEventsVersionV1 {
+		return event.Event{}, []invalid{{Attribute: "specversion", Detail: fmt.Sprintf(`%q is not supported: it is "1.0"`, v)}}
+	}
+	e, err := binding.ToEvent(context.Background(), cehttp.NewMessage(plain, io.NopCloser(bytes.NewReader(body))))
+	if err != nil {
+		return event.Event{}, wrongAttributes(err)
+	}
+	return *e, validate(*e)
+}
+
+// unescape reverses the percent-encoding of the HTTP binding. A value that is not encoded as
+// the binding wants, such as one with a bare "%", is taken as it is.
+func unescape(value string) string {
+	if plain, err := url.PathUnescape(value); err == nil {
+		return plain
+	}
+	return value
+}
+
+// validate checks what the specification asks for, beyond what can be decoded.
+func validate(e event.Event) []invalid {
+	if err := e.Validate(); err != nil {
+		return wrongAttributes(err)
+	}
+	if v := e.SpecVersion(); v != event.CloudEventsVersionV1 {
+		return []invalid{{Attribute: "specversion", Detail: fmt.Sprintf(`%q is not supported: it is "1.0"`, v)}}
+	}
+	for name, value := range e.Extensions() {
+		if _, err := types.Format(value); err != nil {
+			return []invalid{{Attribute: name, Detail: err.Error()}}
+		}
+	}
+	return nil
+}
+
+// wrongAttributes lists what the SDK has found, by attribute if it names them.
+func wrongAttributes(err error) []invalid {
+	var by event.ValidationError
+	if !errors.As(err, &by) || len(by) == 0 {
+		return []invalid{{Detail: strings.TrimSpace(err.Error())}}
+	}
+	var wrong []invalid
+	for _, name := range sortedKeys(by) {
+		wrong = append(wrong, invalid{Attribute: name, Detail: by[name].Error()})
+	}
+	return wrong
+}
