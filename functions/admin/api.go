@@ -134,7 +134,9 @@ func (a *API) register() {
 	a.registerBrokers()
 	a.registerMoves()
 	a.registerGroups()
+	a.registerGroupChanges()
 	a.registerStorage()
+	a.registerHistory()
 }
 
 // ServeHTTP implements http.Handler. Whoever gets here may do everything: see Guard.

@@ -58,7 +58,10 @@ func (r *run) run(ctx context.Context) error {
 	if err := r.remove(ctx); err != nil {
 		return err
 	}
-	return r.uploads(ctx)
+	if err := r.uploads(ctx); err != nil || r.cfg.DryRun {
+		return err
+	}
+	return r.keepReport(ctx)
 }
 
 // begin finds out what time it is and what the look before has found.
@@ -102,7 +105,8 @@ func isOwn(key string) bool {
 	name, ok := strings.CutPrefix(key, ObjectPrefix)
 	stem, isMarks := strings.CutSuffix(name, marksSuffix)
 	stem, isBegin := strings.CutSuffix(stem, beginSuffix)
-	return ok && (isMarks || isBegin) && len(stem) == 30 && stem[13] == '-' && !strings.Contains(stem, "/")
+	stem, isReport := strings.CutSuffix(stem, reportSuffix)
+	return ok && (isMarks || isBegin || isReport) && len(stem) == 30 && stem[13] == '-' && !strings.Contains(stem, "/")
 }
 
 // openPrevious opens the newest marks there are. Those that cannot be read count as none:
@@ -168,6 +172,9 @@ func (r *run) keepMarks(ctx context.Context) error {
 		r.report.Marks.Kept.add(int64(len(encoded)))
 	}
 	for _, info := range r.own {
+		if strings.HasSuffix(info.Key, reportSuffix) {
+			continue // until there is a newer one
+		}
 		if err := r.cfg.Objects.Delete(ctx, info.Key); err != nil {
 			return fmt.Errorf("remove the marks of the looks before: %w", err)
 		}
