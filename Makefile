@@ -7,7 +7,7 @@ FUZZTIME ?= 5s
 TESTFLAGS ?=
 GOBIN_TOOLS = $(shell tools/install go)
 
-.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster faults bench bench-cluster bench-groups bench-life torture torture-seeded cover compat vuln deadcode tools clean functions collector-schedules bench-life-size terraform
+.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster faults bench bench-cluster bench-groups bench-life torture torture-seeded cover compat vuln deadcode tools clean functions collector-schedules bench-life-size terraform bench-sink
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ bench-groups: ## group members by the thousand, commits and transactions, beside
 
 bench-life: ## what each stage of the life of data puts to the object store and asks of it and of the table; BENCHFLAGS are handed on
 	go run ./localstack/lifebench $(BENCHFLAGS)
+
+bench-sink: ## forebay sink with a million records to a receiver that fails, proved and measured; BENCHFLAGS are handed on
+	go run ./localstack/sinkbench $(BENCHFLAGS)
 
 collector-schedules: ## 10,000 schedules of everybody beside two collectors, and of a collector with a planted bug
 	go test -count=1 -timeout 60m -run 'TestSchedules$$' $(TESTFLAGS) ./tiering/collect -schedules 10000

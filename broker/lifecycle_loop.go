@@ -116,6 +116,7 @@ func (l *lifecycleLoops) run(ctx context.Context, loops []loop) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	for _, o := range loops {
+		l.failures.WithLabelValues(o.work) // told of from the start
 		work.Go(func() { l.repeat(ctx, o) })
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -62,8 +63,13 @@ func listenEvents(ctx context.Context, addr string) (*eventServer, error) {
 	return e, nil
 }
 
-// ServeHTTP implements http.Handler.
+// ServeHTTP implements http.Handler. On a loopback address it takes no requests to names of others, which is
+// how a web page would have a browser send some.
 func (e *eventServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if isLoopback(e.listener.Addr().String()) && !isLoopback(r.Host) {
+		events.Misdirected(w, r.Host)
+		return
+	}
 	s := e.current.Load()
 	if s == nil {
 		events.Unavailable(w, "no broker is open")
@@ -91,6 +97,16 @@ func (e *eventServer) serve(node *broker.Broker, log *slog.Logger, metrics prome
 			log.Warn("events over HTTP were cut off; their senders were not told that they are written", "err", err)
 		}
 	}, nil
+}
+
+// isLoopback reports whether an address, with a port or without one, is of this machine only.
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		host = strings.Trim(addr, "[]")
+	}
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // url is where events go, or "".

@@ -20,6 +20,13 @@ func TestDevTakesEvents(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, `{"topic":"events","events":[{"id":"1","partition":0,"offset":0}]}`, string(out))
 	require.Equal(t, "hello\n", consumed(t, "events", "--from-beginning"))
+	foreign, err := http.NewRequestWithContext(t.Context(), http.MethodPost, found[1]+"/topics/events/events", strings.NewReader("x"))
+	require.NoError(t, err)
+	foreign.Host = "pages.example.org"
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(foreign)
+	require.NoError(t, err)
+	resp.Body.Close()
+	require.Equal(t, http.StatusMisdirectedRequest, resp.StatusCode)
 	_, metrics := get(t, "http://"+n.admin+"/metrics")
 	require.Contains(t, metrics, `forebay_events_requests_total{code="200"} 1`)
 	require.Equal(t, exitOK, n.stop(t))

@@ -22,8 +22,10 @@ func TestIAMPolicy(t *testing.T) {
 	require.Contains(t, out, "arn:aws:s3:::fast/x/wal/*")
 	require.Contains(t, out, "kms:Decrypt")
 	for _, args := range [][]string{
-		append([]string{"--for", "cook"}, stores...), {"--object-store", "minio://x/y"},
-		{"--object-store", "s3://log", "--metadata", "bolt:///x"}, append([]string{"--wal-store", "file:///x"}, stores...),
+		append([]string{"--for", "cook"}, stores...),
+		{"--object-store", "minio://x/y"},
+		{"--object-store", "s3://log", "--metadata", "bolt:///x"},
+		append([]string{"--wal-store", "file:///x"}, stores...),
 	} {
 		require.Equal(t, exitUsage, forebay(t, "", append([]string{"iam", "policy"}, args...)...).code, args)
 	}

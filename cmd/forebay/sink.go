@@ -85,6 +85,7 @@ func (f *sinkFlags) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&c.Backoff, "backoff", 100*time.Millisecond, "first pause between attempts; it doubles, and half of it is by chance")
 	flags.DurationVar(&c.MaxBackoff, "max-backoff", 30*time.Second, "longest pause between attempts")
 	flags.DurationVar(&c.Timeout, "request-timeout", 0, "how long a request may take (default 30s for a webhook, 16m for a function)")
+	flags.DurationVar(&c.SessionTimeout, "session-timeout", 15*time.Second, "how long the group waits for a member that shows no sign of life")
 	flags.DurationVar(&c.Drain, "drain-timeout", 10*time.Second, "how long requests under way may go on when the sink ends or loses a partition")
 	flags.StringVar(&f.format, "format", string(sink.FormatCloudEvents), "body of a webhook: cloudevents or json")
 	flags.StringArrayVar(&f.headers, "header", nil, "header of a webhook's requests as 'Name: value'; may be repeated")
@@ -122,7 +123,7 @@ func (f *sinkFlags) check() error {
 			return usageErrorf("%s %d: want 1 or more", name, n)
 		}
 	}
-	for name, d := range map[string]time.Duration{"--backoff": c.Backoff, "--max-backoff": c.MaxBackoff, "--request-timeout": c.Timeout, "--drain-timeout": c.Drain} {
+	for name, d := range map[string]time.Duration{"--backoff": c.Backoff, "--max-backoff": c.MaxBackoff, "--request-timeout": c.Timeout, "--session-timeout": c.SessionTimeout, "--drain-timeout": c.Drain} {
 		if d <= 0 {
 			return usageErrorf("%s %v: must be more than zero", name, d)
 		}
@@ -184,7 +185,6 @@ func runSink(cmd *cobra.Command, f sinkFlags) (err error) {
 	}
 	admin, err := serveSinkAdmin(ctx, f.adminAddr, s.Ready, registry)
 	if err != nil {
-		s.Close()
 		return err
 	}
 	defer admin.close()

@@ -8,9 +8,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +24,10 @@ import (
 type tree struct {
 	dir    string // of terraform
 	config string // of OpenTofu, which names the mirror of providers
+	only   string // the types of resources that are named somewhere in it, with commas between them
 }
+
+var reType = regexp.MustCompile(`"(aws_\w+)"`)
 
 // functions are those that have a zip.
 var functions = []string{"api", "retention", "compaction", "collector", "sweep"}
@@ -46,6 +52,7 @@ func newTree(t *testing.T) tree {
 			write(t, filepath.Join(root, "bin", "functions", f+"-"+arch+".zip"), f)
 		}
 	}
+	types := map[string]bool{}
 	require.NoError(t, filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			if err == nil && (d.Name() == ".terraform" || d.Name() == "check") {
@@ -59,8 +66,12 @@ func newTree(t *testing.T) tree {
 		body, err := os.ReadFile(path)
 		require.NoError(t, err)
 		write(t, filepath.Join(tr.dir, strings.TrimPrefix(path, "..")), string(body))
+		for _, m := range reType.FindAllStringSubmatch(string(body), -1) {
+			types[m[1]] = true
+		}
 		return nil
 	}))
+	tr.only = strings.Join(slices.Sorted(maps.Keys(types)), ",")
 	return tr
 }
 
@@ -99,7 +110,7 @@ func (tr tree) exec(ctx context.Context, dir, name string, args ...string) (stri
 		}
 	}
 	cmd.Env = append(cmd.Env, "TF_CLI_CONFIG_FILE="+tr.config, "TF_IN_AUTOMATION=1", "TF_INPUT=0", "NO_COLOR=1", "TF_CLI_ARGS=-no-color",
-		"TF_VAR_binary=s3://artifacts/forebay-arm64")
+		"TFPROVIDER_ONLY="+tr.only, "TF_VAR_binary=s3://artifacts/forebay-arm64")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {

@@ -154,6 +154,9 @@ func TestPackage(t *testing.T) {
 	loaded, err := schema.Load(saved)
 	require.NoError(t, err)
 	require.Equal(t, foo.TF().String(), loaded.Resources["aws_foo"].TF().String())
+	other, err := schema.Load(saved, "aws_bar")
+	require.NoError(t, err)
+	require.Empty(t, other.Resources)
 }
 
 // TestUnknown: what is not understood is an error, and so is a package that is not the one it should be.

@@ -95,6 +95,11 @@ func Unavailable(w http.ResponseWriter, why string) {
 	newProblem(http.StatusServiceUnavailable, "BROKER_NOT_AVAILABLE", why+"; send the event again").write(w)
 }
 
+// Misdirected answers a request that is addressed to somebody else.
+func Misdirected(w http.ResponseWriter, host string) {
+	newProblem(http.StatusMisdirectedRequest, "", "this address takes requests to localhost and not to "+strconv.Quote(host)).write(w)
+}
+
 // Close takes no more requests, waits for those that are there as long as ctx allows, and
 // closes the producer.
 func (s *Server) Close(ctx context.Context) error {

@@ -37,6 +37,8 @@ type Config struct {
 	Backoff, MaxBackoff time.Duration
 	// Timeout is how long a request may take: default 30 s.
 	Timeout time.Duration
+	// SessionTimeout is how long the group waits for a member that shows no sign of life: default 15 s.
+	SessionTimeout time.Duration
 	// Drain is how long requests under way may go on when the sink ends or loses a partition: default 10 s.
 	Drain time.Duration
 
@@ -62,6 +64,7 @@ func (c Config) withDefaults() Config {
 	c.Backoff = cmp.Or(c.Backoff, 100*time.Millisecond)
 	c.MaxBackoff = max(cmp.Or(c.MaxBackoff, 30*time.Second), c.Backoff)
 	c.Timeout = cmp.Or(c.Timeout, 30*time.Second)
+	c.SessionTimeout = cmp.Or(c.SessionTimeout, 15*time.Second)
 	c.Drain = cmp.Or(c.Drain, 10*time.Second)
 	return c
 }
@@ -74,7 +77,7 @@ func (c Config) validate() error {
 		return errors.New("the dead-letter topic is the topic itself: choose another")
 	case c.BatchSize < 1, c.BatchBytes < 1, c.Concurrency < 1, c.MaxAttempts < 1:
 		return errors.New("batch size, batch bytes, concurrency and attempts must be 1 or more")
-	case c.BatchWindow < 0, c.Backoff < 0, c.Timeout < 0, c.Drain < 0:
+	case c.BatchWindow < 0, c.Backoff < 0, c.Timeout < 0, c.SessionTimeout < 0, c.Drain < 0:
 		return errors.New("batch window, backoff and time limits must not be negative")
 	}
 	return nil

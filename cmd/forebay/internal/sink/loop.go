@@ -9,29 +9,28 @@ import (
 )
 
 // loop decides everything, one thing at a time, until ctx has ended or a record cannot be moved,
-// and then until nothing is in flight.
+// and then until nothing is under way.
 func (s *Sink) loop(ctx context.Context) {
 	defer close(s.done)
 	// A request under way is not broken off at once when the sink ends.
 	flights, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	timer := time.NewTimer(time.Hour)
+	timer := time.NewTimer(far)
 	defer timer.Stop()
 	ended := ctx.Done()
 	var drained <-chan time.Time
 	for {
-		if s.stopping && ended != nil {
-			ended = nil
-			drained = time.After(s.cfg.Drain)
+		if s.stopping && drained == nil {
+			ended, drained = nil, time.After(s.cfg.Drain)
+			s.finish(s.fatal == nil)
 		}
-		if s.stopping && len(s.flights) == 0 {
+		if s.stopping && len(s.flights) == 0 && s.queue.waiting == 0 {
 			return
 		}
 		now := time.Now()
 		wait := s.depart(flights, now)
 		s.leave(now)
-		wait = s.nextLeave(wait)
-		timer.Reset(max(wait.Sub(now), 0))
+		timer.Reset(max(s.nextLeave(wait).Sub(now), 0))
 		var room chan struct{}
 		if !s.stopping && !s.polling && s.hasRoom() {
 			room = s.room
@@ -51,8 +50,17 @@ func (s *Sink) loop(ctx context.Context) {
 			s.stopping = true
 		case <-drained:
 			cancel()
+			s.finish(false)
 		}
 		s.observe()
+	}
+}
+
+// finish has as little sent any more as a clean end needs, or nothing.
+func (s *Sink) finish(send bool) {
+	s.queue.window = 0
+	for _, p := range s.partitions {
+		s.queue.finish(p, send)
 	}
 }
 
@@ -66,7 +74,7 @@ const far = time.Minute
 
 // depart starts deliveries as long as batches are due, and returns when the next one may be.
 func (s *Sink) depart(ctx context.Context, now time.Time) time.Time {
-	for !s.stopping && len(s.flights) < s.cfg.Concurrency {
+	for len(s.flights) < s.cfg.Concurrency {
 		at := s.queue.due(now)
 		switch {
 		case at.IsZero():
@@ -77,9 +85,6 @@ func (s *Sink) depart(ctx context.Context, now time.Time) time.Time {
 			return s.gate
 		}
 		batch := s.queue.take()
-		for _, e := range batch {
-			e.progress.inFlight++
-		}
 		one, cancel := context.WithCancel(ctx)
 		f := &flight{entries: batch, cancel: cancel}
 		s.flights[f] = true
@@ -91,12 +96,15 @@ func (s *Sink) depart(ctx context.Context, now time.Time) time.Time {
 	return now.Add(far)
 }
 
-// arrive queues what a poll brought.
+// arrive queues what a poll brought, unless the sink ends.
 func (s *Sink) arrive(f fetched, now time.Time) {
+	if s.stopping {
+		return
+	}
 	for _, r := range f.records {
 		p := s.partitions[r.Partition]
 		if p == nil {
-			p = &progress{partition: r.Partition}
+			p = newProgress(r.Partition)
 			s.partitions[r.Partition] = p
 		}
 		s.queue.push(r, p, now)
@@ -114,13 +122,11 @@ func (s *Sink) land(f *flight) {
 	delete(s.flights, f)
 	marks := map[int32]kgo.EpochOffset{}
 	for _, e := range f.entries {
-		p := e.progress
-		p.inFlight--
 		if !e.settled {
 			continue
 		}
-		if commit, moved := p.settle(e.sequence); moved {
-			marks[p.partition] = commit
+		if commit, moved := e.progress.settle(e.sequence); moved {
+			marks[e.progress.partition] = commit
 		}
 	}
 	if len(marks) > 0 {
@@ -138,24 +144,23 @@ func (s *Sink) land(f *flight) {
 	}
 }
 
-// revoke drops what waits of partitions that were taken away.
+// revoke finishes partitions that were taken away.
 func (s *Sink) revoke(r *revocation) {
 	for _, partition := range r.partitions {
 		if p := s.partitions[partition]; p != nil {
-			p.revoked = true
-			s.queue.drop(p)
+			s.queue.finish(p, true)
 		}
 	}
 	s.leaving = append(s.leaving, r)
 }
 
-// leave lets partitions go of which nothing is in flight any more, and gives up what is in flight too long.
+// leave lets partitions go of which nothing is under way any more, and gives up what is so too long.
 func (s *Sink) leave(now time.Time) {
 	rest := s.leaving[:0]
 	for _, r := range s.leaving {
 		busy := false
 		for _, partition := range r.partitions {
-			if p := s.partitions[partition]; p != nil && p.inFlight > 0 {
+			if p := s.partitions[partition]; p != nil && p.inFlight+p.waiting > 0 {
 				busy = true
 			} else {
 				delete(s.partitions, partition)
@@ -173,11 +178,16 @@ func (s *Sink) leave(now time.Time) {
 	s.leaving = rest
 }
 
-// abandon breaks off the deliveries that hold up a revocation.
+// abandon drops what holds up a revocation, and breaks off its deliveries.
 func (s *Sink) abandon(r *revocation) {
+	for _, partition := range r.partitions {
+		if p := s.partitions[partition]; p != nil {
+			s.queue.finish(p, false)
+		}
+	}
 	for f := range s.flights {
 		for _, e := range f.entries {
-			if e.progress.revoked && slices.Contains(r.partitions, e.progress.partition) {
+			if e.progress.leaving && slices.Contains(r.partitions, e.progress.partition) {
 				f.cancel()
 				break
 			}

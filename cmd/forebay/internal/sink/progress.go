@@ -10,9 +10,13 @@ type progress struct {
 	first     int64     // sequence number of pending[0]
 	next      int64     // offset that may be committed
 	high      int64     // high watermark that was seen last
+	top       int64     // highest sequence number that was ever sent, -1 if none
+	waiting   int       // records that wait to be sent
 	inFlight  int       // records that are being delivered
-	revoked   bool
+	leaving   bool      // it was taken away, or the sink ends: see queue.finish
 }
+
+func newProgress(partition int32) *progress { return &progress{partition: partition, top: -1} }
 
 // pending is a record that was fetched.
 type pending struct {

@@ -84,6 +84,7 @@ func (q *queue) push(r *kgo.Record, p *progress, now time.Time) {
 	l.bytes += e.bytes
 	q.waiting++
 	q.waitingBytes += e.bytes
+	p.waiting++
 	if l.ready != nil {
 		q.count++
 		q.bytes += e.bytes
@@ -162,30 +163,37 @@ func (q *queue) take() []*entry {
 	}
 	q.waiting -= len(batch)
 	q.waitingBytes -= bytes
+	for _, e := range batch {
+		e.progress.waiting--
+		e.progress.inFlight++
+		e.progress.top = max(e.progress.top, e.sequence)
+	}
 	return batch
 }
 
 // giveBack ends the flight of a batch: what is not settled goes back to the front of its lane, which
-// sleeps until the latest time that one of its records waits for. Records of partitions that
-// were revoked are dropped.
+// sleeps until the latest time that one of its records waits for. In a partition that is leaving
+// nothing is tried again, and what comes behind it in its lane is not sent either.
 func (q *queue) giveBack(batch []*entry) {
 	for i := 0; i < len(batch); {
 		l := batch[i].lane
 		var back []*entry
 		var until time.Time
 		for ; i < len(batch) && batch[i].lane == l; i++ {
-			if e := batch[i]; !e.settled && !e.progress.revoked {
-				back = append(back, e)
-				l.bytes += e.bytes
-				q.waitingBytes += e.bytes
-				if e.retryAt.After(until) {
-					until = e.retryAt
-				}
+			e := batch[i]
+			e.progress.inFlight--
+			if e.settled {
+				continue
+			}
+			back = append(back, e)
+			if e.retryAt.After(until) {
+				until = e.retryAt
 			}
 		}
-		q.waiting += len(back)
-		if len(back) > 0 {
-			l.entries = append(back, l.entries...)
+		if len(back) > 0 && back[0].progress.leaving {
+			q.cut(l, 0)
+		} else if len(back) > 0 {
+			q.putBack(l, back)
 		}
 		switch {
 		case len(l.entries) == 0:
@@ -199,43 +207,78 @@ func (q *queue) giveBack(batch []*entry) {
 	}
 }
 
+// putBack puts entries to the front of a lane that is nowhere.
+func (q *queue) putBack(l *lane, back []*entry) {
+	l.entries = append(back, l.entries...)
+	q.waiting += len(back)
+	back[0].progress.waiting += len(back)
+	for _, e := range back {
+		l.bytes += e.bytes
+		q.waitingBytes += e.bytes
+	}
+}
+
+// cut leaves the first n entries of a lane that is nowhere.
+func (q *queue) cut(l *lane, n int) {
+	for _, e := range l.entries[n:] {
+		l.bytes -= e.bytes
+		q.waitingBytes -= e.bytes
+		q.waiting--
+		e.progress.waiting--
+	}
+	l.entries = l.entries[:n]
+}
+
 func (q *queue) forget(l *lane) {
 	if l.keyed && q.lanes[l.key] == l {
 		delete(q.lanes, l.key)
 	}
 }
 
-// drop takes out all records of a partition that are not in flight.
-func (q *queue) drop(p *progress) {
-	var gone []*lane
+// finish has only those records of a partition sent any more that lie before one that was sent
+// already, so that as much as possible of what was delivered can be committed. What has
+// failed before is not tried again. Without send none of them is.
+func (q *queue) finish(p *progress, send bool) {
+	p.leaving = true
+	var theirs []*lane
 	for at := q.ready.Front(); at != nil; at = at.Next() {
 		if l, _ := at.Value.(*lane); l.entries[0].progress == p {
-			gone = append(gone, l)
+			theirs = append(theirs, l)
 		}
 	}
 	for _, l := range q.sleeping {
 		if l.entries[0].progress == p {
-			gone = append(gone, l)
+			theirs = append(theirs, l)
 		}
 	}
 	for _, l := range q.lanes { // in flight
 		if l.ready == nil && l.index < 0 && len(l.entries) > 0 && l.entries[0].progress == p {
-			gone = append(gone, l)
+			q.cut(l, l.upTo(p.top, send))
 		}
 	}
-	for _, l := range gone {
-		switch {
-		case l.ready != nil:
+	for _, l := range theirs {
+		keep := 0
+		if l.ready != nil {
+			keep = l.upTo(p.top, send)
 			q.unready(l)
-			q.forget(l)
-		case l.index >= 0:
+		} else {
 			heap.Remove(&q.sleeping, l.index)
+		}
+		q.cut(l, keep)
+		if keep > 0 {
+			q.makeReady(l)
+		} else {
 			q.forget(l)
 		}
-		q.waiting -= len(l.entries)
-		q.waitingBytes -= l.bytes
-		l.entries, l.bytes = nil, 0
 	}
+}
+
+// upTo counts the entries up to a sequence number, none if none shall be sent.
+func (l *lane) upTo(top int64, send bool) (n int) {
+	for send && n < len(l.entries) && l.entries[n].sequence <= top {
+		n++
+	}
+	return n
 }
 
 // sleepers are lanes by the time they wake, a heap.

@@ -49,54 +49,61 @@ type revocation struct {
 	done       chan struct{}
 }
 
-// New connects a sink. It fails if a topic does not exist. Run or Close it.
+// New makes a sink. It fails if one of its topics does not exist, or no broker can be asked.
 func New(ctx context.Context, cfg Config) (*Sink, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Sink{
-		cfg:  cfg,
+	if err := checkTopics(ctx, cfg); err != nil {
+		return nil, err
+	}
+	return &Sink{
+		cfg: cfg, metrics: newMetrics(cfg.Registerer),
 		room: make(chan struct{}), fetched: make(chan fetched), landed: make(chan *flight, cfg.Concurrency),
 		revokes: make(chan revocation), done: make(chan struct{}),
 		queue: newQueue(cfg.BatchSize, cfg.BatchBytes, cfg.BatchWindow), partitions: map[int32]*progress{}, flights: map[*flight]bool{},
-	}
-	start := kgo.NewOffset().AtStart()
-	if cfg.FromEnd {
-		start = kgo.NewOffset().AtEnd()
-	}
-	opts := append(cfg.Client[:len(cfg.Client):len(cfg.Client)],
-		kgo.ConsumerGroup(cfg.Group), kgo.ConsumeTopics(cfg.Topic), kgo.ConsumeResetOffset(start),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxBytes(16<<20),
-		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(time.Second), kgo.BlockRebalanceOnPoll(),
-		kgo.OnPartitionsAssigned(s.onAssigned), kgo.OnPartitionsRevoked(s.onRevoked), kgo.OnPartitionsLost(s.onLost),
-		kgo.AutoCommitCallback(s.onCommit), kgo.ProducerLinger(0),
-	)
-	var err error
-	if s.client, err = kgo.NewClient(opts...); err != nil {
-		return nil, fmt.Errorf("make the client of a sink: %w", err)
-	}
-	if err := s.checkTopics(ctx); err != nil {
-		s.client.Close()
-		return nil, err
-	}
-	s.metrics = newMetrics(cfg.Registerer)
-	return s, nil
+	}, nil
 }
 
-func (s *Sink) checkTopics(ctx context.Context) error {
-	names := []string{s.cfg.Topic}
-	if s.cfg.DeadLetterTopic != "" {
-		names = append(names, s.cfg.DeadLetterTopic)
-	}
-	found, err := kadm.NewClient(s.client).ListTopics(ctx, names...)
+func checkTopics(ctx context.Context, cfg Config) error {
+	client, err := kgo.NewClient(cfg.Client...)
 	if err != nil {
-		return fmt.Errorf("look for topic %s: %w", s.cfg.Topic, err)
+		return fmt.Errorf("make the client of a sink: %w", err)
+	}
+	defer client.Close()
+	names := []string{cfg.Topic}
+	if cfg.DeadLetterTopic != "" {
+		names = append(names, cfg.DeadLetterTopic)
+	}
+	found, err := kadm.NewClient(client).ListTopics(ctx, names...)
+	if err != nil {
+		return fmt.Errorf("look for topic %s: %w", cfg.Topic, err)
 	}
 	for _, name := range names {
 		if err := found[name].Err; err != nil {
 			return fmt.Errorf("look for topic %s: %w", name, err)
 		}
+	}
+	return nil
+}
+
+// join makes the client, which becomes a member of the group.
+func (s *Sink) join() (err error) {
+	start := kgo.NewOffset().AtStart()
+	if s.cfg.FromEnd {
+		start = kgo.NewOffset().AtEnd()
+	}
+	opts := append(s.cfg.Client[:len(s.cfg.Client):len(s.cfg.Client)],
+		kgo.ConsumerGroup(s.cfg.Group), kgo.ConsumeTopics(s.cfg.Topic), kgo.ConsumeResetOffset(start),
+		kgo.SessionTimeout(s.cfg.SessionTimeout), kgo.HeartbeatInterval(s.cfg.SessionTimeout/5),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxBytes(16<<20),
+		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(time.Second), kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsAssigned(s.onAssigned), kgo.OnPartitionsRevoked(s.onRevoked), kgo.OnPartitionsLost(s.onLost),
+		kgo.AutoCommitCallback(s.onCommit), kgo.ProducerLinger(0),
+	)
+	if s.client, err = kgo.NewClient(opts...); err != nil {
+		return fmt.Errorf("make the client of a sink: %w", err)
 	}
 	return nil
 }
@@ -110,8 +117,11 @@ func (s *Sink) Ready() error {
 }
 
 // Run delivers until ctx ends, which is no error, or until a record can neither be delivered nor
-// dead-lettered. It then waits for the requests under way, commits, leaves the group and closes the client.
+// dead-lettered. It then waits for the requests under way, commits, leaves the group and closes the client. It may be called once.
 func (s *Sink) Run(ctx context.Context) error {
+	if err := s.join(); err != nil {
+		return err
+	}
 	polls, stop := context.WithCancel(ctx)
 	polled := make(chan struct{})
 	go func() {
@@ -133,9 +143,6 @@ func (s *Sink) Run(ctx context.Context) error {
 	s.client.Close()
 	return err
 }
-
-// Close closes a sink that does not run.
-func (s *Sink) Close() { s.client.Close() }
 
 // poll brings records whenever there is room. It holds up rebalances only while the loop takes
 // what it has brought.
