@@ -92,7 +92,9 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 		ProducerExpiry: cfg.Storage.ProducerExpiry,
 		Cluster:        b.meta.Image().ClusterID(), Node: cfg.NodeID, Now: cfg.Now, Logger: b.log,
 	}
-	s.chains = lifecycle.NewChains(chains, cfg.Now, func(p id.Partition, upTo id.Offset) { s.logs.Cleaned(p, upTo) })
+	s.chains = lifecycle.NewChains(chains, lifecycle.ChainsConfig{
+		Now: cfg.Now, Cleaned: func(p id.Partition, upTo id.Offset) { s.logs.Cleaned(p, upTo) },
+	})
 	sc.Sealed = s.chains.Sealed
 	if b.cluster != nil {
 		pc.Streams = b.cluster.streams

@@ -52,11 +52,11 @@ func (w *packed) keeps(c *Config) {
 	w.t.Cleanup(func() { require.NoError(w.t, bulk.Close(ctx)) })
 	w.bulk = bulk
 	c.Cold, c.Bulk = w.bulk, w.bulk
-	c.Chains = NewChains(c.Chains.store, c.Now, func(p id.Partition, upTo id.Offset) {
+	c.Chains = NewChains(c.Chains.store, ChainsConfig{Now: c.Now, Cleaned: func(p id.Partition, upTo id.Offset) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.told[p] = append(w.told[p], upTo)
-	})
+	}})
 	c.Rewriter = rewrite.New(rewrite.Config{Chain: c.Chains.store, Objects: store, Cold: w.bulk, Now: c.Now})
 	c.Dead = func(context.Context) (map[string]bool, error) { return w.dead, nil }
 }

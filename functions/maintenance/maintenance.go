@@ -228,7 +228,7 @@ func (h *Handler) open(ctx context.Context) (_ *work, closeAll func(context.Cont
 	w.keeper = lifecycle.New(lifecycle.Config{
 		Rewriter: rewriter, Bulk: w.cold, Keys: w.keys,
 		Dead:  func(ctx context.Context) (map[string]bool, error) { return collect.Dead(ctx, h.cfg.Objects) },
-		Image: w.meta.Image, Update: w.meta.Update, Topic: w.topic, Chains: lifecycle.NewChains(w.chains, h.cfg.Now, nil), Cold: w.cold, Now: h.cfg.Now, Logger: h.cfg.Logger,
+		Image: w.meta.Image, Update: w.meta.Update, Topic: w.topic, Chains: lifecycle.NewChains(w.chains, lifecycle.ChainsConfig{Now: h.cfg.Now, MaxItems: int(h.cfg.MemoryBytes / 8 / 300)}), Cold: w.cold, Now: h.cfg.Now, Logger: h.cfg.Logger,
 	})
 	return w, func(ctx context.Context) error { return errors.Join(w.cold.Close(ctx), w.meta.Close(ctx)) }, nil
 }
