@@ -7,7 +7,7 @@ FUZZTIME ?= 5s
 TESTFLAGS ?=
 GOBIN_TOOLS = $(shell tools/install go)
 
-.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster faults bench bench-cluster bench-groups bench-life bench-sink torture torture-seeded cover compat vuln deadcode tools clean functions collector-schedules bench-life-size
+.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster faults bench bench-cluster bench-groups bench-life torture torture-seeded cover compat vuln deadcode tools clean functions collector-schedules bench-life-size terraform bench-sink
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +26,8 @@ functions: ## zips of the Lambda functions for provided.al2023, into ./bin/funct
 		printf '%-28s %9d bytes, %9d unpacked\n' "$$name-$$arch.zip" "$$(stat -c %s "$$dir.zip")" "$$(stat -c %s "$$dir/bootstrap")"; \
 	done; done
 
-test: ## everything: tools, lint, unit tests, race detector, fuzzing, end to end, faults; prints a summary
-	@tools/phases tools lint lint-selftest unit race fuzz e2e faults
+test: ## everything: tools, lint, unit tests, race detector, fuzzing, Terraform, end to end, faults; prints a summary
+	@tools/phases tools lint lint-selftest unit race fuzz terraform e2e faults
 
 fmt: ## formats the Go code (gofumpt, goimports)
 	$(GOBIN_TOOLS)/golangci-lint fmt ./...
@@ -48,6 +48,11 @@ race: ## unit tests under the race detector
 
 fuzz: ## every fuzz target for FUZZTIME (default 5s)
 	@tools/fuzz $(FUZZTIME)
+
+terraform: ## the modules of terraform/ without AWS: fmt, tflint, validate, their tests, examples, planted mistakes
+	go -C tools/tfprovider test -count=1 ./...
+	FOREBAY_TOFU="$$(tools/install tofu)" FOREBAY_AWS_MIRROR="$$(tools/install aws)" \
+		go test -tags e2e -count=1 -timeout 15m $(TESTFLAGS) ./terraform/check
 
 # What the scenarios need, for a recipe that runs them.
 E2E_ENV = FOREBAY_JARS="$$(tools/install java)" FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio"

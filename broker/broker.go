@@ -25,6 +25,7 @@ type Broker struct {
 	cluster *cluster          // nil on a node alone
 	static  map[string]string // broker configs that cfg stands for
 	parts
+	detailed detailed
 
 	served    []api                            // in order of key
 	byKey     map[kmsg.Key]*api                // into served

@@ -95,12 +95,7 @@ var clusterGauges = func() []clusterGauge {
 		return clusterValue(prometheus.CounterValue, name, help, value)
 	}
 	return []clusterGauge{
-		gauge("forebay_session_valid", "Whether this broker may act as a leader: 1 or 0.", func(s clusterState) float64 {
-			if s.session.Valid() {
-				return 1
-			}
-			return 0
-		}),
+		gauge("forebay_session_valid", "Whether this broker may act as a leader: 1 or 0.", func(s clusterState) float64 { return truth(s.session.Valid()) }),
 		gauge("forebay_session_age_seconds", "Time since the session was last renewed.", func(s clusterState) float64 { return s.now.Sub(s.session.LastRenewal()).Seconds() }),
 		counter("forebay_wal_objects_total", "WAL objects stored.", func(s clusterState) float64 { return float64(s.stream.Objects) }),
 		counter("forebay_wal_bytes_total", "Bytes of the WAL objects stored.", func(s clusterState) float64 { return float64(s.stream.Bytes) }),

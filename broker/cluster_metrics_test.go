@@ -43,13 +43,14 @@ func TestClusterMetrics(t *testing.T) {
 	got := gatheredFrom(t, regs[0])
 	for _, name := range []string{
 		"forebay_session_valid", "forebay_wal_objects_total", "forebay_wal_bytes_total", "forebay_wal_slots_total", "forebay_wal_kept_objects",
-		"forebay_wal_put_seconds", "forebay_wal_slot_seconds", "forebay_metadata_version",
+		"forebay_wal_put_seconds", "forebay_wal_slot_seconds", "forebay_metadata_version", "forebay_commit_seconds", "forebay_brokers_live",
 	} {
 		require.NotZero(t, got[name], name)
 	}
 	for _, name := range []string{
 		"forebay_takeovers_total", "forebay_partitions_acquired_total", "forebay_partitions_released_total", "forebay_takeover_seconds", "forebay_wal_put_retries_total",
 		"forebay_wal_slot_retries_total", "forebay_wal_waiting_bytes", "forebay_wal_uploads", "forebay_adopted_segments", "forebay_streams_unreleased", "forebay_wal_released_objects_total",
+		"forebay_partitions_leaderless", "forebay_partitions_awaited", "forebay_brokers_fenced", "forebay_seal_failures", "forebay_corrupt_reads_total",
 	} {
 		require.Contains(t, got, name)
 		require.Zero(t, got[name], name)
@@ -66,6 +67,9 @@ func TestClusterMetrics(t *testing.T) {
 	m.cut.Store(true)
 	eventually(t, "a takeover", func() bool { return gatheredFrom(t, regs[1])["forebay_takeovers_total"] == 1 })
 	require.Zero(t, gatheredFrom(t, regs[0])["forebay_session_valid"])
+	got = gatheredFrom(t, regs[1])
+	require.Equal(t, 1.0, got["forebay_brokers_live"])
+	require.Equal(t, 1.0, got["forebay_brokers_fenced"])
 }
 
 // A broker is ready while its session is valid, and says why it is not.

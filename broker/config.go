@@ -130,13 +130,17 @@ type Config struct {
 
 	Logger     *slog.Logger          // default: discards
 	Registerer prometheus.Registerer // default: a registry of its own
-	Now        func() time.Time      // default: time.Now
+	// DetailedLimit bounds GatherDetailed: partitions, topics, groups and offsets of groups, each;
+	// default 10,000.
+	DetailedLimit int
+	Now           func() time.Time // default: time.Now
 }
 
 // withDefaults returns cfg with every zero setting replaced by its default.
 func (cfg Config) withDefaults() Config {
 	setDefault(&cfg.Chains, cfg.Metadata)
 	setDefault(&cfg.ObjectsName, "objects")
+	setDefault(&cfg.DetailedLimit, defaultDetailed)
 	setDefault(&cfg.WALName, cfg.ObjectsName)
 	setDefault(&cfg.FS, vfs.OS())
 	setDefault(&cfg.Logger, slog.New(slog.DiscardHandler))
@@ -239,6 +243,7 @@ func (cfg Config) Validate() error {
 	reject(cfg.Groups.OffsetsTopicPartitions < 1 || cfg.Groups.OffsetsTopicPartitions > admin.MaxPartitions, "offsets topic with %d partitions: must be from 1 to %d",
 		cfg.Groups.OffsetsTopicPartitions, admin.MaxPartitions)
 	reject(cfg.Groups.OffsetsTopicReplicas < 1, "offsets topic with replication factor %d: must be at least 1", cfg.Groups.OffsetsTopicReplicas)
+	reject(cfg.DetailedLimit < 0, "limit of the detailed metrics %d: must not be negative", cfg.DetailedLimit)
 	reject(cfg.Groups.OffsetCommitWindow < 0, "offset commit window %v: must not be negative", cfg.Groups.OffsetCommitWindow)
 	cfg.Transactions.validate(reject)
 	reject(cfg.Storage.ProducerExpiry < time.Millisecond, "expiration of producer ids %v: must be at least 1 ms", cfg.Storage.ProducerExpiry)

@@ -37,6 +37,7 @@ const zstdFetchVersion = 10
 // fetched is the answer for one partition, with its records by reference.
 type fetched struct {
 	want      *fetchPartition
+	topic     id.Topic // of the log, if it was found
 	code      int16
 	high      id.Offset
 	stable    id.Offset
@@ -105,6 +106,7 @@ func (f *fetch) readOne(ctx context.Context, want *fetchPartition, left int, fir
 	r := fetched{want: want, high: -1, stable: -1, start: -1}
 	log, err := f.log(want)
 	if err == nil {
+		r.topic = log.ID().Topic
 		err = log.CheckEpoch(want.currentEpoch)
 	}
 	if err == nil {
@@ -225,7 +227,9 @@ func (f *fetch) response(results []fetched) response {
 	resp := &fetchResponse{sessionID: f.context.id}
 	f.tellLeaders(resp, results)
 	for i := range results {
-		f.b.storage.traffic.fetchedBytes.Add(int64(results[i].bytes))
+		if r := &results[i]; r.bytes > 0 {
+			f.b.storage.traffic.fetched(r.topic, r.batches, r.bytes)
+		}
 	}
 	session := f.context.session
 	if session == nil {

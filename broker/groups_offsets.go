@@ -370,6 +370,11 @@ func (m *groups) names(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list groups: %w: %w", kerr.CoordinatorNotAvailable, err)
 	}
+	return m.namesWith(stored), nil
+}
+
+// namesWith is names for one who has read which groups are in the table.
+func (m *groups) namesWith(stored []string) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	names := make([]string, 0, len(stored)+len(m.byID))
@@ -395,5 +400,5 @@ func (m *groups) names(ctx context.Context) ([]string, error) {
 	return slices.DeleteFunc(names, func(name string) bool {
 		_, err := m.cfg.Shards.lead(name)
 		return err != nil
-	}), nil
+	})
 }

@@ -22,7 +22,8 @@ const (
 	maxIdentity = 256
 )
 
-// checkIdentity makes sure that control table, offsets table and buckets are of one cluster.
+// checkIdentity makes sure that control table, offsets table and buckets are of one cluster; of a node alone, whose
+// tables lie in one directory, that the object store is of it.
 // The control table says which; the others are marked when they are first used.
 func (b *Broker) checkIdentity(ctx context.Context) error {
 	cluster := b.meta.Image().ClusterID()
@@ -30,8 +31,11 @@ func (b *Broker) checkIdentity(ctx context.Context) error {
 		what string
 		read func(context.Context, string) (string, error)
 	}
-	parts := []part{{"the object store", b.bucketIdentity(stores.Identity)}, {"the offsets table", b.offsetsIdentity}}
-	if b.cfg.Cluster.WAL != nil {
+	parts := []part{{"the object store", b.bucketIdentity(stores.Identity)}}
+	if b.cfg.Cluster != nil {
+		parts = append(parts, part{"the offsets table", b.offsetsIdentity})
+	}
+	if b.cfg.Cluster != nil && b.cfg.Cluster.WAL != nil {
 		parts = append(parts, part{"the WAL store", b.bucketIdentity(walIdentity)})
 	}
 	for _, part := range parts {

@@ -66,13 +66,14 @@ func newLifecycleLoops(s *storage, chains *chain.Store) (*lifecycleLoops, error)
 			Chain: chains, Objects: b.cfg.Objects, Cold: l.bulk, Cluster: cluster, Session: session, Node: b.cfg.NodeID,
 			Now: b.cfg.Now, Limit: l.limit, Valid: b.valid, Logger: b.log,
 		}),
+		Dead:  func(ctx context.Context) (map[string]bool, error) { return collect.Dead(ctx, b.cfg.Objects) },
 		Alone: b.cluster == nil, Bulk: l.bulk, Keys: func() compact.MapConfig {
 			return compact.MapConfig{Budget: l.settings().CleanerBuffer, Dir: spill, FS: b.cfg.FS}
 		},
 		ProducerExpiry: b.cfg.Storage.ProducerExpiry, Valid: b.valid, Now: b.cfg.Now, Logger: b.log,
 	})
 	l.collect = collect.New(collect.Config{
-		Metadata: b.cfg.Metadata, Chains: b.cfg.Chains, Objects: b.cfg.Objects, Image: b.freshImage, Grace: b.cfg.Lifecycle.CollectGrace,
+		Cluster: cluster, Metadata: b.cfg.Metadata, Chains: b.cfg.Chains, Objects: b.cfg.Objects, Image: b.freshImage, Grace: b.cfg.Lifecycle.CollectGrace,
 		AuditKept: func(*metalog.Image) time.Duration { return l.settings().AuditKept },
 		Now:       b.cfg.Now, Logger: b.log,
 	})
@@ -115,6 +116,7 @@ func (l *lifecycleLoops) run(ctx context.Context, loops []loop) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	for _, o := range loops {
+		l.failures.WithLabelValues(o.work) // told of from the start
 		work.Go(func() { l.repeat(ctx, o) })
 	}
 }

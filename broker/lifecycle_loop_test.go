@@ -282,7 +282,7 @@ func TestCompactionElsewhere(t *testing.T) {
 	require.Zero(t, first())
 	elsewhere := lifecycle.New(lifecycle.Config{
 		Image: n.meta.Image, Topic: func(t *metalog.Topic) *config.Effective { return n.topicConfig(t).Effective },
-		Chains: lifecycle.NewChains(chain.Open(n.cfg.Chains), nil, nil), Cold: n.storage.cold, Bulk: n.storage.life.bulk,
+		Chains: lifecycle.NewChains(chain.Open(n.cfg.Chains), lifecycle.ChainsConfig{}), Cold: n.storage.cold, Bulk: n.storage.life.bulk,
 		Rewriter: rewrite.New(rewrite.Config{Chain: chain.Open(n.cfg.Chains), Objects: n.cfg.Objects, Cold: n.storage.life.bulk}),
 	})
 	require.NoError(t, elsewhere.Compact(t.Context(), n.storage.life.led()))

@@ -236,7 +236,7 @@ func (p *produce) append(
 		return refusedBy(log, op, err)
 	}
 	op.BaseOffset, op.LogStartOffset, op.LogAppendTime = int64(done.Base), int64(done.Start), done.Timestamp
-	p.b.storage.traffic.produced(v)
+	p.b.storage.traffic.produced(topic.ID, v)
 	return nil
 }
 

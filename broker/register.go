@@ -29,10 +29,10 @@ func (b *Broker) openMetadata(ctx context.Context) error {
 	for _, l := range b.listeners {
 		reg.Endpoints = append(reg.Endpoints, metalog.Endpoint{Listener: l.Name, Host: l.AdvertisedHost, Port: l.AdvertisedPort})
 	}
+	if err := b.checkIdentity(ctx); err != nil {
+		return err
+	}
 	if b.cfg.Cluster != nil {
-		if err := b.checkIdentity(ctx); err != nil {
-			return err
-		}
 		if b.cluster, err = openCluster(ctx, b); err != nil {
 			return err
 		}

@@ -104,11 +104,8 @@ func shardOf(img *metalog.Image, groupID string) (metalog.PartitionState, bool) 
 
 // shardIn returns the partition of a topic of shards that a name belongs to, or false while there is none.
 func shardIn(img *metalog.Image, topic, name string) (metalog.PartitionState, bool) {
-	t, ok := img.Topic(topic)
-	if !ok {
-		return metalog.PartitionState{}, false
-	}
-	return t.Partitions[group.Shard(name, len(t.Partitions))], true
+	_, shard, ok := admin.ShardOf(img, topic, name)
+	return shard, ok
 }
 
 // liveBroker returns a broker that is registered and may lead.

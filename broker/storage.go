@@ -78,7 +78,11 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 		"index_rebuilt", recovery.IndexRebuilt, "took", recovery.Duration.Round(time.Microsecond))
 	s.cold = cold.New(cfg.Objects, cold.Config{CacheBytes: cfg.Storage.CacheBytes, Logger: b.log})
 	b.storage = s
-	s.wal = wal.New(hot, s.sink(), s.walConfig())
+	commits, err := newCommitTime(cfg.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	s.wal = wal.New(hot, s.sink(), s.walConfig(observer(commits)))
 	pc := partition.Config{
 		Tiers: partition.Tiers{WAL: s.wal, Hot: hot, Chain: chains, Cold: s.cold}, Node: cfg.NodeID, Image: b.meta.Image,
 		Damaged: len(recovery.Corrupt) > 0, ProducerExpiry: cfg.Storage.ProducerExpiry, Now: cfg.Now, Logger: b.log,
@@ -88,7 +92,9 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 		ProducerExpiry: cfg.Storage.ProducerExpiry,
 		Cluster:        b.meta.Image().ClusterID(), Node: cfg.NodeID, Now: cfg.Now, Logger: b.log,
 	}
-	s.chains = lifecycle.NewChains(chains, cfg.Now, func(p id.Partition, upTo id.Offset) { s.logs.Cleaned(p, upTo) })
+	s.chains = lifecycle.NewChains(chains, lifecycle.ChainsConfig{
+		Now: cfg.Now, Cleaned: func(p id.Partition, upTo id.Offset) { s.logs.Cleaned(p, upTo) },
+	})
 	sc.Sealed = s.chains.Sealed
 	if b.cluster != nil {
 		pc.Streams = b.cluster.streams
@@ -133,8 +139,8 @@ func (s *storage) sink() wal.Sink {
 	return wal.LocalSink(s.journal, wal.LocalConfig{})
 }
 
-func (s *storage) walConfig() wal.Config {
-	c := wal.Config{Logger: s.b.log}
+func (s *storage) walConfig(onCommit func(time.Duration)) wal.Config {
+	c := wal.Config{Logger: s.b.log, OnCommit: onCommit}
 	if s.b.cluster != nil {
 		c.MaxWaiting = s.b.cluster.cfg.MaxWaiting
 	}

@@ -1,11 +1,16 @@
 package broker
 
 import (
+	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/forebaylog/forebay/broker/lifecycle"
+	"github.com/forebaylog/forebay/broker/placement"
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/cold"
 	"github.com/forebaylog/forebay/tiering/collect"
@@ -13,16 +18,62 @@ import (
 	"github.com/forebaylog/forebay/tiering/seal"
 )
 
-// traffic counts records on their way in and out.
+// traffic counts records on their way in and out, in all and by topic.
 type traffic struct {
+	topicTraffic
+	topics sync.Map // id.Topic to *topicTraffic
+}
+
+// topicTraffic counts records on their way in and out.
+type topicTraffic struct {
 	producedRecords atomic.Int64
 	producedBytes   atomic.Int64 // of batches, as compressed
+	fetchedRecords  atomic.Int64
 	fetchedBytes    atomic.Int64
 }
 
-func (t *traffic) produced(v batch.View) {
-	t.producedRecords.Add(int64(v.Records()))
-	t.producedBytes.Add(int64(v.Length()))
+func (t *traffic) produced(topic id.Topic, v batch.View) {
+	for _, one := range []*topicTraffic{&t.topicTraffic, t.of(topic)} {
+		one.producedRecords.Add(int64(v.Records()))
+		one.producedBytes.Add(int64(v.Length()))
+	}
+}
+
+func (t *traffic) fetched(topic id.Topic, batches [][]byte, bytes int) {
+	records := int64(0)
+	for _, v := range batches {
+		records += int64(batch.View(v).Records())
+	}
+	for _, one := range []*topicTraffic{&t.topicTraffic, t.of(topic)} {
+		one.fetchedRecords.Add(records)
+		one.fetchedBytes.Add(int64(bytes))
+	}
+}
+
+// of returns the counts of a topic.
+func (t *traffic) of(topic id.Topic) *topicTraffic {
+	if known := t.peek(topic); known != nil {
+		return known
+	}
+	made, _ := t.topics.LoadOrStore(topic, &topicTraffic{})
+	return made.(*topicTraffic) //nolint:errcheck // nothing else is stored
+}
+
+// peek is of for a look: it returns nil for a topic without traffic.
+func (t *traffic) peek(topic id.Topic) *topicTraffic {
+	known, _ := t.topics.Load(topic)
+	counts, _ := known.(*topicTraffic)
+	return counts
+}
+
+// keep forgets the counts of the topics that are not to be kept.
+func (t *traffic) keep(kept func(id.Topic) bool) {
+	t.topics.Range(func(topic, _ any) bool {
+		if !kept(topic.(id.Topic)) { //nolint:errcheck // nothing else is stored
+			t.topics.Delete(topic)
+		}
+		return true
+	})
 }
 
 // storageMetric is one value that is read when metrics are collected.
@@ -40,6 +91,9 @@ type snapshot struct {
 
 	life    lifecycle.Stats
 	collect collect.Stats
+
+	img                 *metalog.Image
+	diskTotal, diskFree int64
 }
 
 func counter(name, help string, value func(*storage, snapshot) float64) storageMetric {
@@ -56,6 +110,7 @@ var storageMetrics = []storageMetric{
 	counter("forebay_produced_records_total", "Records appended.", func(s *storage, _ snapshot) float64 { return float64(s.traffic.producedRecords.Load()) }),
 	counter("forebay_produced_bytes_total", "Bytes of record batches appended, as compressed.", func(s *storage, _ snapshot) float64 { return float64(s.traffic.producedBytes.Load()) }),
 	counter("forebay_fetched_bytes_total", "Bytes of record batches answered to fetches.", func(s *storage, _ snapshot) float64 { return float64(s.traffic.fetchedBytes.Load()) }),
+	counter("forebay_fetched_records_total", "Records answered to fetches, counted by whole batches.", func(s *storage, _ snapshot) float64 { return float64(s.traffic.fetchedRecords.Load()) }),
 	gauge("forebay_hot_segments", "Hot segments on disk.", func(_ *storage, v snapshot) float64 { return float64(v.hot.Segments) }),
 	gauge("forebay_hot_bytes", "Bytes of the hot segments.", func(_ *storage, v snapshot) float64 { return float64(v.hot.Bytes) }),
 	gauge("forebay_tail_bytes", "Bytes of the newest records held in memory.", func(_ *storage, v snapshot) float64 { return float64(v.hot.TailBytes) }),
@@ -65,7 +120,7 @@ var storageMetrics = []storageMetric{
 	counter("forebay_sealed_packs_total", "Packs written.", func(_ *storage, v snapshot) float64 { return float64(v.seal.Packs) }),
 	gauge("forebay_seal_lag_bytes", "Bytes of rolled hot segments that are not sealed yet.", func(_ *storage, v snapshot) float64 { return float64(v.seal.LagBytes) }),
 	gauge("forebay_seal_lag_seconds", "Time since the oldest hot segment that is not sealed was begun.", sealLag),
-	gauge("forebay_seal_paused", "1 while sealing is paused (forebay.seal.enable).", func(s *storage, _ snapshot) float64 { return paused(s.sealer) }),
+	gauge("forebay_seal_paused", "1 while sealing is paused (forebay.seal.enable).", func(s *storage, _ snapshot) float64 { return truth(s.sealer.Paused()) }),
 	gauge("forebay_hot_budget_bytes", "Bytes of hot segments above which sealed ones are dropped.", func(s *storage, _ snapshot) float64 { return float64(s.sealer.DiskBudget()) }),
 	counter("forebay_pack_requests_total", "Requests to the object store for chunks of packs.", func(_ *storage, v snapshot) float64 { return float64(v.cache.Requests) }),
 	counter("forebay_pack_cache_hits_total", "Reads of chunks that were in memory.", func(_ *storage, v snapshot) float64 { return float64(v.cache.Hits) }),
@@ -82,6 +137,27 @@ var storageMetrics = []storageMetric{
 	counter("forebay_collector_removed_objects_total", "Objects that the collector removed.", func(_ *storage, v snapshot) float64 { return float64(v.collect.Removed.Objects) }),
 	counter("forebay_collector_removed_bytes_total", "Bytes of these.", func(_ *storage, v snapshot) float64 { return float64(v.collect.Removed.Bytes) }),
 	gauge("forebay_partitions", "Partitions led by this broker.", func(s *storage, _ snapshot) float64 { return float64(s.logs.Len()) }),
+	gauge("forebay_partitions_awaited", "Partitions that have come to this broker and are not served yet.", func(s *storage, _ snapshot) float64 { return float64(len(s.logs.Missing())) }),
+	gauge("forebay_partitions_leaderless", "Partitions without a live leader, as this broker sees it.", func(_ *storage, v snapshot) float64 { return float64(leaderless(v.img)) }),
+	gauge("forebay_brokers_live", "Live brokers, as this one sees them.", func(_ *storage, v snapshot) float64 { return float64(len(placement.Live(v.img))) }),
+	gauge("forebay_brokers_fenced", "Registered brokers that are dead or have left.", func(_ *storage, v snapshot) float64 {
+		return float64(len(v.img.Brokers()) - len(placement.Live(v.img)))
+	}),
+	gauge("forebay_seal_failures", "Rounds of sealing that failed in a row; 0 after one that succeeded.", func(_ *storage, v snapshot) float64 { return float64(v.seal.FailureStreak) }),
+	counter("forebay_corrupt_reads_total", "Batches and footers of packs that were found damaged and not served.", func(_ *storage, v snapshot) float64 { return float64(v.cache.Corrupt) }),
+	gauge("forebay_disk_bytes", "Size of the file system of the data directory; -1 if unknown.", func(_ *storage, v snapshot) float64 { return float64(v.diskTotal) }),
+	gauge("forebay_disk_free_bytes", "Bytes that are free there; -1 if unknown.", func(_ *storage, v snapshot) float64 { return float64(v.diskFree) }),
+}
+
+// newCommitTime registers the histogram of the group commit.
+func newCommitTime(reg prometheus.Registerer) (prometheus.Histogram, error) {
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "forebay_commit_seconds", Help: "Time from the append of a group's first batch until the group was durable.", Buckets: latencyBuckets,
+	})
+	if err := reg.Register(h); err != nil {
+		return nil, fmt.Errorf("register metrics of the group commit: %w", err)
+	}
+	return h, nil
 }
 
 // sealLag is in seconds.
@@ -90,13 +166,6 @@ func sealLag(s *storage, v snapshot) float64 {
 		return 0
 	}
 	return max(0, s.b.cfg.Now().Sub(v.seal.Oldest).Seconds())
-}
-
-func paused(s *seal.Sealer) float64 {
-	if s.Paused() {
-		return 1
-	}
-	return 0
 }
 
 // Describe implements prometheus.Collector.
@@ -108,7 +177,8 @@ func (s *storage) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (s *storage) Collect(metrics chan<- prometheus.Metric) {
-	v := snapshot{hot: s.journal.Stats(), seal: s.sealer.Stats(), cache: s.cold.Stats(), life: s.life.keeper.Stats(), collect: s.life.collect.Stats()}
+	v := snapshot{hot: s.journal.Stats(), seal: s.sealer.Stats(), cache: s.cold.Stats(), life: s.life.keeper.Stats(), collect: s.life.collect.Stats(), img: s.b.meta.Image()}
+	v.diskTotal, v.diskFree = volume(s.b.cfg.DataDir)
 	for _, m := range storageMetrics {
 		metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s, v))
 	}

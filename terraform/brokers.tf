@@ -1,9 +1,9 @@
 # Brokers are numbered from 1 on and go round the subnets, so that each zone has its share.
 
 data "aws_subnet" "broker" {
-  for_each = toset(var.subnet_ids)
+  count = var.platform == "none" ? 0 : length(var.subnet_ids)
 
-  id = each.value
+  id = var.subnet_ids[count.index]
 }
 
 locals {
@@ -11,7 +11,7 @@ locals {
   brokers = var.platform == "none" ? {} : {
     for id in local.broker_ids : tostring(id) => {
       subnet_id         = var.subnet_ids[(id - 1) % length(var.subnet_ids)]
-      zone              = data.aws_subnet.broker[var.subnet_ids[(id - 1) % length(var.subnet_ids)]].availability_zone
+      zone              = data.aws_subnet.broker[(id - 1) % length(var.subnet_ids)].availability_zone
       advertised        = module.network[0].advertised[tostring(id)]
       target_group_arns = module.network[0].target_group_arns[tostring(id)]
     }
@@ -34,7 +34,7 @@ module "network" {
   client_cidrs           = var.client_cidrs
   client_security_groups = var.client_security_groups
   metrics_cidrs          = var.metrics_cidrs
-  zone_id                = var.zone_id
+  dns                    = var.dns
   deletion_protection    = var.protect
   tags                   = local.tags
 }

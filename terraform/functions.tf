@@ -15,6 +15,8 @@ module "functions" {
   wal_store            = local.wal_store
   metadata             = local.metadata
   overrides            = var.function_overrides
+  collect_grace        = lookup(var.broker_settings, "FOREBAY_COLLECT_GRACE", null)
+  session_ttl          = lookup(var.broker_settings, "FOREBAY_SESSION_TTL", null) # the same for all
   admin_readers        = var.admin_readers
   admin_writers        = var.admin_writers
   reserve_concurrency  = var.reserve_concurrency

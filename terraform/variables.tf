@@ -156,10 +156,13 @@ variable "metrics_cidrs" {
   nullable    = false
 }
 
-variable "zone_id" {
-  description = "Id of a Route 53 zone for the name kafka in it; null to use the load balancer's own name."
-  type        = string
-  default     = null
+variable "dns" {
+  description = "A name for the load balancer, in full, and the id of the Route 53 zone, private or not, that it is in; null to use the load balancer's own name."
+  type = object({
+    zone_id = string
+    name    = string
+  })
+  default = null
 }
 
 variable "architecture" {

@@ -24,13 +24,15 @@ var ctx = context.Background()
 type rig struct {
 	t     *testing.T
 	store kv.Store
-	log   *metalog.Log
+
+	objects objstore.Store
+	log     *metalog.Log
 }
 
 func newRig(t *testing.T) *rig {
-	r := &rig{t: t, store: kv.NewMem()}
+	r := &rig{t: t, store: kv.NewMem(), objects: objstore.NewMem()}
 	var err error
-	r.log, err = metalog.Open(ctx, metalog.Options{Store: r.store, Objects: objstore.NewMem()})
+	r.log, err = metalog.Open(ctx, metalog.Options{Store: r.store, Objects: r.objects})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.log.Close(ctx)) })
 	r.append(

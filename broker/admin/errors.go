@@ -7,9 +7,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/forebaylog/forebay/broker/config"
+	"github.com/forebaylog/forebay/broker/group"
 	"github.com/forebaylog/forebay/broker/placement"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/infra/offsets"
 )
 
 // translation maps the errors of the packages below to Kafka's. The first one that
@@ -30,6 +32,10 @@ var translation = []struct {
 	{config.ErrReadOnly, kerr.InvalidRequest},
 	{placement.ErrTooFewBrokers, kerr.InvalidReplicationFactor},
 	{ErrKeyUsed, kerr.InvalidRequest},
+	{group.ErrNotEmpty, kerr.NonEmptyGroup},
+	{group.ErrNotFound, kerr.GroupIDNotFound},
+	{offsets.ErrFenced, kerr.NotCoordinator},
+	{offsets.ErrInvalidGroup, kerr.InvalidGroupID},
 }
 
 // KafkaError returns the Kafka error that the Err of a Change stands for, or nil if it is

@@ -16,9 +16,6 @@ import (
 // it may stay unknown. Who acts on a chain reads it then, whatever is known.
 const RereadWithin = 15 * time.Minute
 
-// maxKnownItems bounds the items that are held: some 300 bytes each. Chains beyond are read whenever they are asked for.
-const maxKnownItems = 500_000
-
 // Chains is what is known of the sealed chains of partitions, so that looking at one that nothing
 // was done to costs no request. It is derived from the chains: each is read when it is first
 // asked for; what this process seals is added as it goes (Sealed), and what it rewrites is read
@@ -72,18 +69,29 @@ type notes struct {
 	emptyFrom time.Time // when its last segment may be emptied
 }
 
-// NewChains returns one that knows nothing. cleaned, if not nil, is told of partitions of which segments up to an
-// offset are found to lack records, and were not known to; it must not block.
-func NewChains(store *chain.Store, now func() time.Time, cleaned func(p id.Partition, upTo id.Offset)) *Chains {
-	if now == nil {
-		now = time.Now
+// ChainsConfig configures Chains; the zero value of a field selects its default.
+type ChainsConfig struct {
+	// MaxItems bounds the items that are held: 500,000, of some 300 bytes each. Chains beyond are read whenever they are asked for.
+	MaxItems int
+	// Cleaned is told of a partition of which segments up to an offset are found to lack records, and were not known to.
+	// It must not block. nil: nobody is told.
+	Cleaned func(p id.Partition, upTo id.Offset)
+	Now     func() time.Time // default: time.Now
+}
+
+// NewChains returns one that knows nothing.
+func NewChains(store *chain.Store, cfg ChainsConfig) *Chains {
+	c := &Chains{store: store, now: cfg.Now, cleaned: cfg.Cleaned, seed: maphash.MakeSeed(), known: map[id.Partition]*known{}, most: cfg.MaxItems}
+	if c.now == nil {
+		c.now = time.Now
 	}
-	if cleaned == nil {
-		cleaned = func(id.Partition, id.Offset) {}
+	if c.cleaned == nil {
+		c.cleaned = func(id.Partition, id.Offset) {}
 	}
-	return &Chains{
-		store: store, now: now, cleaned: cleaned, seed: maphash.MakeSeed(), known: map[id.Partition]*known{}, most: maxKnownItems,
+	if c.most <= 0 {
+		c.most = 500_000
 	}
+	return c
 }
 
 // Sealed adds a segment that this process has appended to a chain.

@@ -21,7 +21,11 @@ type told map[id.Partition][]id.Offset
 // chains are those of a world beside its keeper's.
 func (w *world) chains() (*Chains, told) {
 	found := told{}
-	return NewChains(w.chain, func() time.Time { return w.now }, func(p id.Partition, upTo id.Offset) { found[p] = append(found[p], upTo) }), found
+	return NewChains(w.chain, ChainsConfig{Now: func() time.Time { return w.now }, Cleaned: func(p id.Partition, upTo id.Offset) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		found[p] = append(found[p], upTo)
+	}}), found
 }
 
 func (w *world) get(c *Chains, p id.Partition, start id.Offset) Chain {

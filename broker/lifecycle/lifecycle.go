@@ -48,8 +48,8 @@ type Config struct {
 	Bulk     *cold.Reader
 	// Alone says that nobody rewrites the partitions but Rewriter.
 	Alone bool
-	// Move says which packs are mostly dead.
-	Move rewrite.MovePolicy
+	// Dead tells which packs are mostly dead: see collect.Dead. nil: none are known.
+	Dead func(ctx context.Context) (map[string]bool, error)
 	// Keys is how much memory, and which directory, compaction may take for keys now. nil: the defaults.
 	Keys func() compact.MapConfig
 
@@ -67,6 +67,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Unsealed == nil {
 		c.Unsealed = func() func(id.Partition, id.Offset) int64 { return func(id.Partition, id.Offset) int64 { return 0 } }
+	}
+	if c.Dead == nil {
+		c.Dead = func(context.Context) (map[string]bool, error) { return nil, nil }
 	}
 	if c.Keys == nil {
 		c.Keys = func() compact.MapConfig { return compact.MapConfig{} }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/forebaylog/forebay/broker/config"
@@ -12,62 +13,62 @@ import (
 	"github.com/forebaylog/forebay/tiering/rewrite"
 )
 
-// maxMoveItems bounds the segments that packs are looked for among: some 300 bytes each.
-const maxMoveItems = 500_000
-
-// Merge has small segments of ps merged, and what lives in packs that are mostly dead moved. A partition that
+// Merge has small segments of ps merged, and what lives in packs that are mostly dead moved to others. A partition that
 // fails does not hold up the others.
 //
 // Commit point of each group of segments: chain.Replace, within rewrite.Engine.
 func (k *Keeper) Merge(ctx context.Context, ps []id.Partition) error {
-	items := make([][]chain.Item, len(ps))
+	dead, deadErr := k.cfg.Dead(ctx)
 	jobs := make([][]rewrite.Job, len(ps))
 	err := each(ctx, "look for segments to be merged", ps, func(ctx context.Context, i int, p id.Partition) (err error) {
-		items[i], jobs[i], err = k.merges(ctx, p)
+		jobs[i], err = k.merges(ctx, p, dead)
 		return err
 	})
-	all := 0
-	rest := map[id.Partition][]chain.Item{}
-	var todo []rewrite.Job
-	for i, p := range ps {
-		todo = append(todo, jobs[i]...)
-		if all += len(items[i]); len(jobs[i]) == 0 {
-			rest[p] = items[i]
-		}
-	}
-	if all <= maxMoveItems && len(todo) == 0 { // else what is merged would be moved as well
-		todo = k.cfg.Move.Plan(rest, k.cfg.Now())
-	}
+	err = errors.Join(deadErr, err)
+	todo := slices.Concat(jobs...)
 	if len(todo) == 0 {
 		return err
 	}
 	return errors.Join(err, k.rewrite(ctx, todo))
 }
 
-// merges decides what of p is to be merged, from what its chain is now if there is anything. There is nothing if p is gone.
-func (k *Keeper) merges(ctx context.Context, p id.Partition) (items []chain.Item, jobs []rewrite.Job, err error) {
+// merges decides what of p is to be merged or moved, from what its chain is now if there is anything. There is nothing if p is gone.
+func (k *Keeper) merges(ctx context.Context, p id.Partition, dead map[string]bool) (jobs []rewrite.Job, err error) {
 	img := k.cfg.Image()
 	state, ok := img.Partition(p)
 	topic, known := img.TopicByID(p.Topic)
 	if !ok || !known {
-		return nil, nil, nil
+		return nil, nil
 	}
 	policy := mergePolicy(k.cfg.Topic(topic))
 	for _, look := range []func(context.Context, id.Partition, id.Offset) (Chain, error){k.cfg.Chains.Get, k.cfg.Chains.Read} {
 		now, err := look(ctx, p, state.Start)
 		if err != nil {
-			return nil, nil, fmt.Errorf("merge segments of %s: %w", p, err)
+			return nil, fmt.Errorf("merge segments of %s: %w", p, err)
 		}
 		groups := policy.Plan(now.Items, k.cfg.Now())
-		if len(groups) == 0 {
-			return now.Items, nil, nil
+		if len(groups) == 0 { // else what is merged would be moved as well
+			groups = moves(now.Items, dead)
 		}
-		items, jobs = now.Items, jobs[:0]
+		jobs = jobs[:0]
 		for _, old := range groups {
 			jobs = append(jobs, rewrite.Job{Partition: p, Start: state.Start, Old: old})
 		}
+		if len(jobs) == 0 {
+			return nil, nil
+		}
 	}
-	return items, jobs, nil
+	return jobs, nil
+}
+
+// moves are the items that lie in packs that are mostly dead, each by itself.
+func moves(items []chain.Item, dead map[string]bool) (groups [][]chain.Item) {
+	for i, item := range items {
+		if !item.Empty() && dead[item.Object] {
+			groups = append(groups, items[i:i+1:i+1])
+		}
+	}
+	return groups
 }
 
 // rewrite does jobs and counts what has become of them.

@@ -80,7 +80,7 @@ func newWorld(t *testing.T, partitions int, options ...func(*Config)) *world {
 	w.chain = chain.Open(failing{w.table, w})
 	cfg := Config{
 		Image: w.meta.Image, Update: w.meta.Update, Topic: func(*metalog.Topic) *config.Effective { return w.cfg },
-		Chains: NewChains(w.chain, func() time.Time { return w.now }, nil), Cold: w.footers, Now: func() time.Time { return w.now },
+		Chains: NewChains(w.chain, ChainsConfig{Now: func() time.Time { return w.now }}), Cold: w.footers, Now: func() time.Time { return w.now },
 	}
 	for _, o := range options {
 		o(&cfg)

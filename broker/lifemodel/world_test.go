@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,6 +71,7 @@ func newWorld(t *rapid.T) *world {
 	})
 	w.objects = &dated{Store: objstore.NewMem(), world: w, written: map[string]time.Time{}}
 	w.start()
+	require.NoError(t, w.objects.Put(context.Background(), "cluster-id", strings.NewReader(w.meta.Image().ClusterID())))
 	return w
 }
 
@@ -93,7 +95,7 @@ func (w *world) start() {
 		Node:  node, Image: w.meta.Image, ProducerExpiry: w.expiry, Now: w.clock, Logger: slog.New(slog.DiscardHandler),
 	}, w.journal)
 	require.NoError(w.t, err)
-	w.known = lifecycle.NewChains(w.chains, w.clock, w.set.Cleaned)
+	w.known = lifecycle.NewChains(w.chains, lifecycle.ChainsConfig{Now: w.clock, Cleaned: w.set.Cleaned})
 	w.sealer = seal.New(seal.Config{
 		Journal: w.journal, FS: w.fs, Chain: w.chains, Objects: w.objects, Cold: w.cold, DiskBudget: w.budget, MaxPackBytes: 12 << 10,
 		ProducerExpiry: w.expiry, Cluster: cluster, Node: node, Now: w.clock, Live: w.set.Live, AfterPass: w.set.ForgetAborted, Sealed: w.known.Sealed,

@@ -12,12 +12,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/forebaylog/forebay/broker"
 )
 
 // adminServer answers /healthz (the process lives), /readyz (clients are served)
-// /metrics (Prometheus) and /debug/pprof/. The zero listener means that none was asked for.
+// /metrics and /metrics/detailed (Prometheus) and /debug/pprof/. The zero listener means that none was asked for.
 type adminServer struct {
 	listener net.Listener
 	server   *http.Server
@@ -67,11 +68,23 @@ func (a *adminServer) serve(metrics prometheus.Gatherer) {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /metrics/detailed", a.detailed)
 	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		defer close(a.done)
 		_ = a.server.Serve(a.listener) // returns when close closes it
 	}()
+}
+
+// detailed answers with the metrics by topic, partition and group.
+func (a *adminServer) detailed(w http.ResponseWriter, r *http.Request) {
+	node := a.node.Load()
+	if node == nil {
+		http.Error(w, "no broker is open", http.StatusServiceUnavailable)
+		return
+	}
+	gather := func() ([]*dto.MetricFamily, error) { return node.GatherDetailed(r.Context()) }
+	promhttp.HandlerFor(prometheus.GathererFunc(gather), promhttp.HandlerOpts{}).ServeHTTP(w, r)
 }
 
 // url is where the endpoints are, or "".

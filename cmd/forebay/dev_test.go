@@ -42,6 +42,8 @@ func TestDevServes(t *testing.T) {
 	}
 	_, metrics := get(t, "http://"+n.admin+"/metrics")
 	require.Contains(t, metrics, "forebay_")
+	_, metrics = get(t, "http://"+n.admin+"/metrics/detailed")
+	require.Contains(t, metrics, `kafka_topic_partitions{topic="events"} 3`)
 	require.Contains(t, succeed(t, "", "topic", "describe", "events"), "3 partitions")
 	require.Contains(t, n.err.String(), "msg=\"recovered hot tier\"")
 	require.NotContains(t, n.err.String(), "{", "log lines have fields, not dumps")

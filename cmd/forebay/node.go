@@ -37,13 +37,15 @@ type nodeFlags struct {
 	rack                string
 	storage             broker.Storage
 	lifecycle           broker.Lifecycle
+	metricsLimit        int
 	set                 []string
 }
 
 // register adds the flags. httpAddr is the default of --http-addr.
 func (f *nodeFlags) register(flags *pflag.FlagSet, httpAddr string) {
 	flags.StringVar(&f.kafkaAddr, "kafka-addr", "127.0.0.1:9092", "address for Kafka clients, unless --listeners is given")
-	flags.StringVar(&f.adminAddr, "admin-addr", defaultAdmin, "address of /healthz, /readyz and /metrics; empty for none")
+	flags.StringVar(&f.adminAddr, "admin-addr", defaultAdmin, "address of /healthz, /readyz, /metrics and /metrics/detailed; empty for none")
+	flags.IntVar(&f.metricsLimit, "metrics-limit", 0, "how many partitions, topics, groups and offsets of groups, each, /metrics/detailed tells of (default 10000)")
 	flags.StringVar(&f.httpAddr, "http-addr", httpAddr, "address for events over HTTP, POST /topics/TOPIC/events; empty for none")
 	flags.StringSliceVar(&f.listeners, "listeners", nil, "listeners as NAME://host:port, as Kafka's listeners")
 	flags.StringSliceVar(&f.advertisedListeners, "advertised-listeners", nil, "what clients are told, as NAME://host:port, as Kafka's advertised.listeners")
@@ -101,7 +103,7 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 	if err != nil {
 		return err
 	}
-	cfg := broker.Config{NodeID: id.Broker(r.flags.nodeID), Rack: r.flags.rack, Storage: r.flags.storage, Lifecycle: r.flags.lifecycle, Logger: log}
+	cfg := broker.Config{NodeID: id.Broker(r.flags.nodeID), Rack: r.flags.rack, Storage: r.flags.storage, Lifecycle: r.flags.lifecycle, Logger: log, DetailedLimit: r.flags.metricsLimit}
 	if cfg.Listeners, err = parseListeners(r.flags); err != nil {
 		return err
 	}
@@ -118,7 +120,9 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 	defer func() { err = errors.Join(err, r.events.close()) }()
 	registry := prometheus.NewRegistry()
 	losses := prometheus.NewCounter(prometheus.CounterOpts{Name: "forebay_session_losses_total", Help: "Times that this broker was declared dead by others and opened anew."})
-	registry.MustRegister(losses, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "forebay_build_info", Help: "1.", ConstLabels: prometheus.Labels{"version": versionString(), "go": runtime.Version()}})
+	build.Set(1)
+	registry.MustRegister(build, losses, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	parts, err := open(ctx, log, registry)
 	if err != nil {

@@ -20,8 +20,8 @@ var Collector = Task{name: "collector", result: func(ctx context.Context, w *wor
 		},
 		AuditKept: admin.AuditKept,
 		Grace:     w.cfg.Grace, Rate: w.cfg.Rate, Alone: w.cfg.Alone,
-		// Some 40 bytes for an object, and the marks of two looks.
-		Window: int(w.cfg.MemoryBytes / 4 / 40), MaxMarks: int(w.cfg.MemoryBytes / 8),
+		// Some 80 bytes for an object, the marks of two looks, and what is due of a window.
+		Window: int(w.cfg.MemoryBytes / 4 / 80), MaxMarks: int(w.cfg.MemoryBytes / 8),
 		Now: w.cfg.Now, Logger: w.cfg.Logger,
 	}).Run(ctx)
 }}

@@ -8,7 +8,7 @@ import (
 )
 
 // Compaction compacts the topics that ask for it and then, once all were looked at, merges the small
-// segments of all and moves what lives in packs that are mostly dead: which those are only all chains together tell.
+// segments of all and moves what lives in packs that the collector has found mostly dead, several partitions' to a pack.
 var Compaction = Task{
 	name: "compaction", result: counts,
 	group: func(ctx context.Context, w *work, ps []id.Partition) error { return w.keeper.Compact(ctx, ps) },

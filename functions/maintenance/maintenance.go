@@ -31,6 +31,7 @@ import (
 	"github.com/forebaylog/forebay/infra/session"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/cold"
+	"github.com/forebaylog/forebay/tiering/collect"
 	"github.com/forebaylog/forebay/tiering/rewrite"
 	"github.com/forebaylog/forebay/tiering/wal"
 )
@@ -226,7 +227,8 @@ func (h *Handler) open(ctx context.Context) (_ *work, closeAll func(context.Cont
 	})
 	w.keeper = lifecycle.New(lifecycle.Config{
 		Rewriter: rewriter, Bulk: w.cold, Keys: w.keys,
-		Image: w.meta.Image, Update: w.meta.Update, Topic: w.topic, Chains: lifecycle.NewChains(w.chains, h.cfg.Now, nil), Cold: w.cold, Now: h.cfg.Now, Logger: h.cfg.Logger,
+		Dead:  func(ctx context.Context) (map[string]bool, error) { return collect.Dead(ctx, h.cfg.Objects) },
+		Image: w.meta.Image, Update: w.meta.Update, Topic: w.topic, Chains: lifecycle.NewChains(w.chains, lifecycle.ChainsConfig{Now: h.cfg.Now, MaxItems: int(h.cfg.MemoryBytes / 8 / 300)}), Cold: w.cold, Now: h.cfg.Now, Logger: h.cfg.Logger,
 	})
 	return w, func(ctx context.Context) error { return errors.Join(w.cold.Close(ctx), w.meta.Close(ctx)) }, nil
 }

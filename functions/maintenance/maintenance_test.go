@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -40,6 +41,7 @@ func newStores(t *testing.T, count int) Config {
 		}, nil
 	})
 	require.NoError(t, err)
+	require.NoError(t, cfg.Objects.Put(t.Context(), "cluster-id", strings.NewReader(meta.Image().ClusterID())))
 	require.NoError(t, meta.Close(t.Context()))
 	chains := chain.Open(cfg.Metadata)
 	for i := range count {

@@ -56,19 +56,14 @@ func Open(ctx context.Context, task Task, getenv func(string) string, log *slog.
 	if getenv(EnvObjects) == "" || getenv(EnvMetadata) == "" {
 		return nil, fmt.Errorf("%s and %s are needed, as brokers have them", EnvObjects, EnvMetadata)
 	}
-	control, offsets, err := stores.Tables(ctx, getenv(EnvMetadata), log, nil)
-	if err != nil {
+	if cfg.Metadata, err = stores.Control(ctx, getenv(EnvMetadata), log); err != nil { // groups are no concern of these
 		return nil, fmt.Errorf("open %s: %w", EnvMetadata, err)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, closers(control, cfg.Objects))
+			err = errors.Join(err, closers(cfg.Metadata, cfg.Objects))
 		}
 	}()
-	if err := offsets.Close(); err != nil { // groups are no concern of functions
-		return nil, err
-	}
-	cfg.Metadata = control
 	if cfg.Objects, err = stores.Objects(ctx, getenv(EnvObjects), nil); err != nil {
 		return nil, fmt.Errorf("open %s: %w", EnvObjects, err)
 	}

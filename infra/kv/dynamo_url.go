@@ -69,6 +69,11 @@ func (c DynamoConfig) forTable(suffix string) DynamoConfig {
 	return c
 }
 
+// OpenDynamoControl opens the control table of a cluster alone, <cfg.Table>-control, as OpenDynamoDB does.
+func OpenDynamoControl(ctx context.Context, cfg DynamoConfig) (Store, error) {
+	return OpenDynamoDB(ctx, cfg.forTable(controlSuffix))
+}
+
 // OpenDynamoTables opens the two tables of a cluster, <cfg.Table>-control and
 // <cfg.Table>-offsets, as OpenDynamoDB does. It returns both or an error.
 func OpenDynamoTables(ctx context.Context, cfg DynamoConfig) (control, offsets Store, err error) {

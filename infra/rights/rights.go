@@ -21,10 +21,12 @@ const (
 	Retention  Job = "retention"  // functions/retention
 	Compaction Job = "compaction" // functions/compaction
 	Collector  Job = "collector"  // functions/collector
+	Sweep      Job = "sweep"      // functions/sweep
+	API        Job = "api"        // functions/api
 )
 
 // Jobs are all of them.
-var Jobs = []Job{Broker, Node, Retention, Compaction, Collector}
+var Jobs = []Job{Broker, Node, Retention, Compaction, Collector, Sweep, API}
 
 // Place is where a cluster keeps its log and its metadata.
 type Place struct {
@@ -81,10 +83,15 @@ func Policy(job Job, at Place) (Document, error) {
 		d.allow("WriteAndReleaseWAL", append([]string{"s3:DeleteObject"}, write...), at.wal())
 		d.allow("FindUploads", []string{"s3:ListBucketMultipartUploads"}, at.buckets())
 	case Retention:
+	case Sweep:
+		d.allow("ReleaseWAL", []string{"s3:DeleteObject"}, at.wal())
+	case API:
+		tables = append(tables, "offsets")
 	case Compaction:
 		d.allow("WritePacks", write, at.objects("packs/*"))
 	case Collector:
-		d.allow("Collect", append([]string{"s3:DeleteObject"}, write...), at.objects("packs/*", "collector/*"))
+		d.allow("CollectPacks", []string{"s3:AbortMultipartUpload", "s3:DeleteObject"}, at.objects("packs/*"))
+		d.allow("Marks", append([]string{"s3:DeleteObject"}, write...), at.objects("collector/*"))
 		d.allow("CollectWAL", []string{"s3:AbortMultipartUpload", "s3:DeleteObject"}, at.wal())
 		d.allow("FindUploads", []string{"s3:ListBucketMultipartUploads"}, at.buckets())
 	default:
@@ -140,7 +147,9 @@ func (p Place) objects(keys ...string) []string {
 	return arns
 }
 
-func (p Place) wal() []string { return []string{p.arn(p.WALBucket) + "/" + p.key(p.WALPrefix, "wal/*")} }
+func (p Place) wal() []string {
+	return []string{p.arn(p.WALBucket) + "/" + p.key(p.WALPrefix, "wal/*")}
+}
 
 // everything is all objects of the cluster.
 func (p Place) everything() []string {

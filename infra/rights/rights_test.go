@@ -76,8 +76,16 @@ func TestLike(t *testing.T) {
 		pattern, s string
 		want       bool
 	}{
-		{"a", "a", true}, {"a", "ab", false}, {"a*", "ab", true}, {"*", "", true}, {"a*c", "abc", true}, {"a*c", "abd", false},
-		{"a*b*c", "axbyc", true}, {"a*b*c", "axyc", false}, {"x*", "ab", false}, {"ab*ba", "aba", false},
+		{"a", "a", true},
+		{"a", "ab", false},
+		{"a*", "ab", true},
+		{"*", "", true},
+		{"a*c", "abc", true},
+		{"a*c", "abd", false},
+		{"a*b*c", "axbyc", true},
+		{"a*b*c", "axyc", false},
+		{"x*", "ab", false},
+		{"ab*ba", "aba", false},
 	} {
 		require.Equal(t, c.want, like(c.pattern, c.s), c)
 	}

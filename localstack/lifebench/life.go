@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	topicconfig "github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/broker/lifecycle"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/infra/stores"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/cold"
 	"github.com/forebaylog/forebay/tiering/collect"
@@ -82,6 +84,9 @@ func (s *sim) begin(ctx context.Context) (err error) {
 	})
 	if err != nil {
 		return fmt.Errorf("make the topics: %w", err)
+	}
+	if err := s.bucket.Put(ctx, stores.Identity, strings.NewReader(s.meta.Image().ClusterID())); err != nil {
+		return fmt.Errorf("mark the bucket: %w", err)
 	}
 	*retain = counts{} // of what is done to the data alone
 	s.life = []*stage{s.merging(merge), s.compaction(compact), s.retention(retain), s.collector(remove)}
@@ -164,9 +169,10 @@ func (s *sim) merging(c *counts) *stage {
 			if err != nil {
 				return err
 			}
+			state, _ := s.meta.Image().Partition(p)
 			policy := rewrite.MergePolicy{FanIn: s.cfg.fanIn, Compacted: 1 <= i && i <= s.cfg.compacted}
 			for _, group := range policy.Plan(items, s.clock()) {
-				jobs = append(jobs, rewrite.Job{Partition: p, Old: group})
+				jobs = append(jobs, rewrite.Job{Partition: p, Start: state.Start, Old: group})
 				merged += len(group)
 			}
 		}

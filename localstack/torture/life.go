@@ -98,7 +98,7 @@ func (c *collecting) outages(ctx context.Context, e *env) error {
 		remove()
 		c.outage.Add(1)
 		if err == nil {
-			err = e.pause(ctx, outageTime)
+			err = e.pause(ctx, outageTime/2)
 		}
 		if err != nil {
 			return err

@@ -25,14 +25,16 @@
 // wherever it is: an earlier begin and later marks only make it more careful. For the same
 // reason looks may run beside each other.
 //
-// Even so nobody removes by an old look. The removals end chain.CommitWithin after the look began, by
-// the monotonic clock, which is read right before each of them; the next look goes on (Report.Late).
-// A look that takes longer than that removes nothing. The items of a partition go in the order of their
-// bases, and a failure ends all removals.
+// Even so nobody removes by what was seen long ago. A store is looked at window by window, none of which is listed
+// for long, and what is due of a window is removed before the next. These removals end chain.CommitWithin after the
+// window was begun, by the monotonic clock, which is read right before each of them; the next look goes on
+// (Report.Late). The items of a partition go in the order of their bases, and a failure ends all removals.
+//
+// A look also writes down which packs are mostly dead, which nobody else can tell: see Dead.
 //
 // Commit points: each removal on its own, with the item's version as a condition; it is right
-// whether or not others follow. A crash leaves what the next look finds, and marks that it
-// goes on from. Memory is bounded by Config.Window and Config.MaxMarks, beside the metadata
+// whether or not others follow. A crash leaves what the next look finds, and the marks of the look before or of this
+// one, that it goes on from. Memory is bounded by Config.Window and Config.MaxMarks, beside the metadata
 // image and the items of a few chains: see Config. A Collector is safe for concurrent use.
 package collect
 
@@ -71,6 +73,9 @@ type Config struct {
 	Chains   kv.Store       // nil: Metadata
 	Objects  objstore.Store // all but WAL objects, and these too if WAL is nil
 	WAL      objstore.Store // of WAL objects, if they have a store of their own
+	// Cluster is the id of the cluster that the stores are for, as the caller knows it. Then stores that do not say so themselves
+	// are accepted if there is nothing in them; else, and if it is "", they must say so.
+	Cluster string
 
 	// Image reads the metadata up to its end. What it returns must not be older than the call.
 	Image func(ctx context.Context) (*metalog.Image, error)
@@ -93,12 +98,12 @@ type Config struct {
 	Progress func(stage string, done int64)
 
 	// Window is how many objects are listed before the metadata and the chains are read: 1 Mi.
-	// For each of its objects some 40 bytes are held. A bucket that has more is looked at in
+	// For each of its objects some 80 bytes are held. A bucket that has more is looked at in
 	// several windows, for each of which all is read again.
 	Window int
 	// MaxMarks bounds the marks of a look, compressed, in bytes: 64 MiB, which is some two
-	// million names. They are held in memory, as are those of the look before. What does not
-	// find a place is found by a later look.
+	// million names. They are held in memory, as are those of the look before, and those due of a window.
+	// What does not find a place is found by a later look.
 	MaxMarks int
 
 	Now    func() time.Time // for names, and for a dry run: time.Now
@@ -171,7 +176,9 @@ func (c *Collector) Run(ctx context.Context) (Report, error) {
 	if err := c.cfg.Validate(); err != nil {
 		return Report{}, err
 	}
-	r := &run{c: c, cfg: c.cfg, marks: &marksWriter{max: c.cfg.MaxMarks}, waiting: hashes{seed: maphash.MakeSeed()}}
+	r := &run{
+		c: c, cfg: c.cfg, marks: &marksWriter{max: c.cfg.MaxMarks}, dead: &marksWriter{max: maxDead}, waiting: hashes{seed: maphash.MakeSeed()},
+	}
 	r.report.Damaged = []Damage{}
 	err := r.run(ctx)
 	c.note(r.report, err)

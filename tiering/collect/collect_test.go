@@ -229,11 +229,9 @@ func TestStreams(t *testing.T) {
 
 func TestUnknownIsNotTouched(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world) {
-		for _, name := range []string{"cluster-id", "probe/x", "other", "collector/readme", "wal/x", "metalog/x", "packs2/x"} {
+		for _, name := range []string{"probe/x", "other", "collector/readme", "wal/x", "metalog/x", "packs2/x"} {
 			w.put(name)
 		}
-		require.NoError(t, w.objects.Delete(t.Context(), "cluster-id"))
-		require.NoError(t, w.objects.Put(t.Context(), "cluster-id", strings.NewReader(clusterID)))
 		for range 3 {
 			r := w.run(w.config())
 			require.Equal(t, int64(7), r.Unknown.Kept.Objects)
@@ -245,6 +243,7 @@ func TestUnknownIsNotTouched(t *testing.T) {
 
 func TestForeignMetadata(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world) {
+		require.NoError(t, w.objects.Delete(t.Context(), "cluster-id"))
 		require.NoError(t, w.objects.Put(t.Context(), "cluster-id", strings.NewReader("another")))
 		_, err := collect.New(w.config()).Run(t.Context())
 		require.ErrorIs(t, err, collect.ErrForeign)
@@ -290,10 +289,31 @@ func TestArchive(t *testing.T) {
 	require.Len(t, w.stored(metalog.SnapshotPrefix), 2, "snapshots stay")
 }
 
+// TestStoreThatDoesNotSayWhoseItIs: it may be a wrong one, all of whose objects nothing here names.
+func TestStoreThatDoesNotSayWhoseItIs(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		require.NoError(t, w.objects.Delete(t.Context(), "cluster-id"))
+		known := w.config()
+		known.Cluster = clusterID
+		w.run(known)
+		_, err := collect.New(w.config()).Run(t.Context())
+		require.ErrorIs(t, err, collect.ErrForeign, "nobody says which it should be")
+		require.ErrorContains(t, err, "start one of its brokers")
+		w.put("packs/other")
+		for _, cfg := range []collect.Config{known, w.config()} {
+			_, err = collect.New(cfg).Run(t.Context())
+			require.ErrorIs(t, err, collect.ErrForeign)
+		}
+		require.Equal(t, []string{"packs/other"}, w.stored(""))
+	})
+}
+
 func TestSnapshots(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world) {
 		l, err := metalog.Open(t.Context(), metalog.Options{Store: w.table, Objects: w.objects, SnapshotEvery: 1})
 		require.NoError(t, err)
+		require.NoError(t, w.objects.Delete(t.Context(), "cluster-id"))
+		require.NoError(t, w.objects.Put(t.Context(), "cluster-id", strings.NewReader(l.Image().ClusterID())))
 		for range 3 {
 			_, err = l.Update(t.Context(), func(*metalog.Image) ([]metalog.Record, error) {
 				return []metalog.Record{metalog.TopicCreated{ID: id.NewTopic(), Name: id.NewTopic().String(), ReplicationFactor: 1, Partitions: make([]metalog.Assignment, 1)}}, nil

@@ -2,6 +2,7 @@ package collect_test
 
 import (
 	"context"
+	"iter"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +60,47 @@ func (w *world) spare(name string, items int) id.Partition {
 	return p
 }
 
+// TestLookThatTakesLong: a store that is listed for longer than removals may take is looked at window by window, and
+// what is due of one is removed before the next.
+func TestLookThatTakesLong(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		kept := w.seal(w.topic("a"), 0, 10)
+		for range 300 {
+			w.put("packs/2026/02/" + id.NewTopic().String())
+		}
+		look := func() collect.Report {
+			cfg := w.config()
+			cfg.Objects = slowly{w.objects, chain.CommitWithin / 100}
+			return w.run(cfg)
+		}
+		began := time.Now()
+		require.Equal(t, int64(300), look().Packs.Superfluous.Objects)
+		require.Greater(t, time.Since(began), 3*chain.CommitWithin)
+		time.Sleep(time.Hour)
+		r := look()
+		require.False(t, r.Late)
+		require.Equal(t, int64(300), r.Packs.Removed.Objects)
+		require.Equal(t, []string{kept}, w.stored("packs/"))
+	})
+}
+
+// slowly is a store that takes its time to list each object.
+type slowly struct {
+	objstore.Store
+	each time.Duration
+}
+
+func (s slowly) List(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
+	return func(yield func(objstore.Info, error) bool) {
+		for info, err := range s.Store.List(ctx, prefix, after) {
+			time.Sleep(s.each)
+			if !yield(info, err) {
+				return
+			}
+		}
+	}
+}
+
 func TestRemovalsEndInTime(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world) {
 		for range 2000 {
@@ -80,6 +122,19 @@ func TestRemovalsEndInTime(t *testing.T) {
 	})
 }
 
+// stopped is a table that stands still, once, when the metadata snapshots are asked for: a look does so when it
+// has read the chains.
+func stopped(table kv.Store, d time.Duration) kv.Store {
+	once := false
+	return kv.Inject(table, func(op kv.Op) kv.Fault {
+		if !once && op.Kind == kv.OpGet {
+			once = true
+			time.Sleep(d)
+		}
+		return kv.FaultNone
+	})
+}
+
 // TestPausedBeforeRemovals: a collector that stood still between its look and its removals
 // removes nothing, and the next look does.
 func TestPausedBeforeRemovals(t *testing.T) {
@@ -94,12 +149,7 @@ func TestPausedBeforeRemovals(t *testing.T) {
 		table := &removals{Store: w.table}
 		cfg := w.config()
 		cfg.Chains = table
-		cfg.Objects = objstore.Inject(w.objects, func(op objstore.Op) error {
-			if op.Kind == objstore.OpPut && strings.HasSuffix(op.Key, ".marks") {
-				time.Sleep(chain.CommitWithin)
-			}
-			return nil
-		})
+		cfg.Metadata = stopped(w.table, chain.CommitWithin)
 		r := w.run(cfg)
 		require.True(t, r.Late)
 		require.Empty(t, table.keys)
@@ -142,6 +192,12 @@ func TestRemovalsUnderWayAreEnded(t *testing.T) {
 // TestPausedAmidItems: of a collector that stood still amid its removals only the one
 // comes late that was under way.
 func TestPausedAmidItems(t *testing.T) {
+	for _, window := range []int{0, 3} { // all at once, or in many windows
+		pausedAmidItems(t, window)
+	}
+}
+
+func pausedAmidItems(t *testing.T, window int) {
 	inTime(t, func(t *testing.T, w *world) {
 		p := w.spare("a", 250)
 		w.run(w.config())
@@ -154,7 +210,7 @@ func TestPausedAmidItems(t *testing.T) {
 			return nil
 		}}
 		cfg := w.config()
-		cfg.Chains = table
+		cfg.Chains, cfg.Window = table, window
 		r := w.run(cfg)
 		require.True(t, r.Late)
 		require.Contains(t, []int{120, 121}, len(table.keys))

@@ -42,10 +42,12 @@ func (r *run) places() []place {
 }
 
 // look finds what is superfluous: window by window the objects are listed first, and what
-// may name them is read then.
+// may name them is read then. What is due of a window is removed before the next one.
 func (r *run) look(ctx context.Context) error {
 	for _, p := range r.places() {
 		for after, first, more := "", true, true; more; first = false {
+			r.until = time.Now().Add(chain.CommitWithin) // before anything is looked at
+			r.due = &marksWriter{max: r.cfg.MaxMarks}
 			w, err := r.list(ctx, p, after)
 			if err != nil {
 				return err
@@ -54,7 +56,13 @@ func (r *run) look(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := w.each(func(key string, size int64) error { return r.judge(p, s, key, size) }); err != nil {
+			if err := w.each(func(o object) error { return r.judge(p, s, o) }); err != nil {
+				return err
+			}
+			if r.failed == nil && !r.stopped {
+				r.failed = r.remove(ctx)
+			}
+			if err := ctx.Err(); err != nil {
 				return err
 			}
 			after, more = w.last, w.more
@@ -63,27 +71,35 @@ func (r *run) look(ctx context.Context) error {
 	return nil
 }
 
+// object is one that was listed.
+type object struct {
+	key      string
+	size     int64
+	modified int64 // ms since 1970, by the store
+}
+
 // window is a part of a listing, in order of key.
 type window struct {
 	after string // the keys are behind it
 	last  string // the last key
 	more  bool   // there may be more behind it
 	count int
-	names []byte // for each: length shared with the one before, length of the rest, rest, size
-
-	archived map[string]time.Time // when the objects of the metadata's archive were stored
+	names []byte // for each: length shared with the one before, length of the rest, rest, size, time
 }
+
+// listWithin is how long a window is listed at most, so that time is left to read what names its objects, and for removals.
+const listWithin = chain.CommitWithin / 4
 
 // list lists what follows after.
 func (r *run) list(ctx context.Context, p place, after string) (*window, error) {
-	w := &window{after: after, last: after}
+	w, began := &window{after: after, last: after}, time.Now()
 	for info, err := range p.store.List(ctx, "", after) {
 		if err != nil {
 			return nil, err
 		}
 		w.add(info)
 		r.cfg.Progress("objects listed", int64(w.count))
-		if w.count == r.cfg.Window {
+		if w.count == r.cfg.Window || time.Since(began) > listWithin {
 			w.more = true
 			break
 		}
@@ -101,18 +117,13 @@ func (w *window) add(info objstore.Info) {
 	w.names = binary.AppendUvarint(w.names, uint64(len(info.Key)-shared))
 	w.names = append(w.names, info.Key[shared:]...)
 	w.names = binary.AppendUvarint(w.names, uint64(info.Size))
-	if metalog.IsArchive(info.Key) {
-		if w.archived == nil {
-			w.archived = map[string]time.Time{}
-		}
-		w.archived[info.Key] = info.Modified
-	}
+	w.names = binary.AppendUvarint(w.names, uint64(max(info.Modified.UnixMilli(), 0)))
 	w.last = info.Key
 	w.count++
 }
 
 // each calls f with all of it, in order.
-func (w *window) each(f func(key string, size int64) error) error {
+func (w *window) each(f func(object) error) error {
 	var key []byte
 	rest := w.names
 	number := func() uint64 {
@@ -125,7 +136,9 @@ func (w *window) each(f func(key string, size int64) error) error {
 		n := number()
 		key = append(key[:shared], rest[:n]...)
 		rest = rest[n:]
-		if err := f(string(key), int64(number())); err != nil {
+		o := object{key: string(key), size: int64(number())}
+		o.modified = int64(number())
+		if err := f(o); err != nil {
 			return err
 		}
 	}
@@ -137,12 +150,29 @@ func (w *window) holds(name string) bool { return name > w.after && name <= w.la
 
 // state is what counts, as of a moment after a window was listed.
 type state struct {
-	kept    hashes
+	kept    names
 	packs   error               // why every pack must be kept, if so
 	streams map[id.Session]bool // of the metadata; true: what its slots do not name is superfluous
 	snaps   metalog.Snapshots
-	noSnaps bool            // the pointer to them cannot be read
-	expired map[string]bool // objects of the metadata's archive that were kept for long enough
+	noSnaps bool // the pointer to them cannot be read
+	// auditKept is how long objects of the metadata's archive are kept by the object store's clock; negative: for ever.
+	auditKept time.Duration
+}
+
+// names are names that something uses, with the bytes of what each has that is used. It may take a name for one
+// of it, but never the other way round.
+type names struct {
+	seed maphash.Seed
+	live map[uint64]int64
+}
+
+func newNames() names { return names{maphash.MakeSeed(), map[uint64]int64{}} }
+
+func (n names) add(name string, live int64) { n.live[maphash.String(n.seed, name)] += live }
+
+func (n names) get(name string) (live int64, used bool) {
+	live, used = n.live[maphash.String(n.seed, name)]
+	return live, used
 }
 
 // hashes is a set of names that may take a name for one of it, but never the other way round.
@@ -166,7 +196,7 @@ func (h *hashes) has(name string) bool {
 // readState reads what may name the objects of a window. The first one also finds the
 // superfluous items of the chains.
 func (r *run) readState(ctx context.Context, p place, w *window, first bool) (*state, error) {
-	s := &state{kept: hashes{seed: maphash.MakeSeed()}}
+	s := &state{kept: newNames()}
 	var chains []id.Partition
 	var err error
 	if p.main {
@@ -188,7 +218,7 @@ func (r *run) readState(ctx context.Context, p place, w *window, first bool) (*s
 		}
 	}
 	if p.main {
-		s.expired = r.expired(w, r.cfg.AuditKept(image))
+		s.auditKept = r.cfg.AuditKept(image)
 		if err := r.readChains(ctx, s, w, image, chains, first); err != nil {
 			return nil, err
 		}
@@ -205,52 +235,44 @@ func (r *run) readState(ctx context.Context, p place, w *window, first bool) (*s
 			return nil, err
 		}
 	}
-	s.kept.finish()
 	return s, nil
 }
 
-// expired returns which objects of the metadata's archive were stored long enough before the look began, by
-// the object store's clock.
-func (r *run) expired(w *window, kept time.Duration) map[string]bool {
-	expired := map[string]bool{}
-	for key, stored := range w.archived {
-		if kept >= 0 && !stored.Add(kept).After(r.began) {
-			expired[key] = true
-		}
-	}
-	return expired
-}
-
 // judge decides about one object.
-func (r *run) judge(p place, s *state, key string, size int64) error {
-	if p.main && isOwn(key) {
+func (r *run) judge(p place, s *state, o object) error {
+	if p.main && isOwn(o.key) {
 		return nil
 	}
-	kind, superfluous := r.classify(p, s, key)
+	kind, superfluous := r.classify(p, s, o)
 	tally := r.report.tallyOf(kind)
 	if !superfluous {
-		tally.Kept.add(size)
+		tally.Kept.add(o.size)
+		if kind == chain.ObjectPrefix && s.packs == nil {
+			return r.judgeDead(s, o)
+		}
 		return nil
 	}
-	tally.Superfluous.add(size)
-	_, err := r.mark(p.kind+key, size)
+	tally.Superfluous.add(o.size)
+	_, err := r.mark(p.kind+o.key, o.size)
 	return err
 }
 
 // classify tells by which prefix an object is counted, "" if it is unknown, and whether it is
 // superfluous.
-func (r *run) classify(p place, s *state, key string) (prefix string, superfluous bool) {
+func (r *run) classify(p place, s *state, o object) (prefix string, superfluous bool) {
 	switch {
-	case p.main && strings.HasPrefix(key, chain.ObjectPrefix):
-		return chain.ObjectPrefix, s.packs == nil && !s.kept.has(key)
-	case p.main && metalog.IsArchive(key):
-		return metalog.ArchivePrefix, s.expired[key]
-	case p.main && metalog.IsSnapshot(key):
-		return metalog.SnapshotPrefix, !s.noSnaps && s.snaps.Superfluous(key)
+	case p.main && strings.HasPrefix(o.key, chain.ObjectPrefix):
+		_, used := s.kept.get(o.key)
+		return chain.ObjectPrefix, s.packs == nil && !used
+	case p.main && metalog.IsArchive(o.key):
+		return metalog.ArchivePrefix, s.auditKept >= 0 && !time.UnixMilli(o.modified).Add(s.auditKept).After(r.began)
+	case p.main && metalog.IsSnapshot(o.key):
+		return metalog.SnapshotPrefix, !s.noSnaps && s.snaps.Superfluous(o.key)
 	}
-	if session, ok := sessionOf(key); ok && p.wal {
+	if session, ok := sessionOf(o.key); ok && p.wal {
 		over, known := s.streams[session]
-		return wal.ObjectPrefix, !known || over && !s.kept.has(key)
+		_, used := s.kept.get(o.key)
+		return wal.ObjectPrefix, !known || over && !used
 	}
 	return "", false
 }
@@ -274,5 +296,13 @@ func (r *run) mark(key string, size int64) (due bool, err error) {
 		r.report.Deferred++
 		return false, nil
 	}
-	return r.isDue(m), err
+	if err != nil || !r.isDue(m) {
+		return false, err
+	}
+	if err := r.due.add(m); errors.Is(err, errFull) {
+		return false, nil // a later look removes it
+	} else if err != nil {
+		return false, err
+	}
+	return true, nil
 }

@@ -69,12 +69,12 @@ func (r *run) isDue(m mark) bool {
 // waits reports whether it is an object that items name which stay for now.
 func (r *run) waits(m mark) bool { return m.key[:1] == kindObject && r.waiting.has(m.key[1:]) }
 
-// remove removes what is due: items of chains, then what stands for the chains of topics that
+// remove removes what is due of a window: items of chains, then what stands for the chains of topics that
 // are gone, then objects. If an item cannot be removed, no object is, nor an item behind it:
-// whoever finds the item finds its records. When the time for removals is over it ends as if all
-// were done; the next look goes on.
+// whoever finds the item finds its records. When the time of the window is over it ends as if all
+// were done, and the next look goes on; if items are left, this one removes nothing any more.
 func (r *run) remove(ctx context.Context) error {
-	encoded, err := r.marks.finish()
+	encoded, err := r.due.finish()
 	if err != nil || encoded == nil {
 		return err
 	}
@@ -88,9 +88,9 @@ func (r *run) remove(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(removing)
 	group.SetLimit(removers)
 	rm := &removal{r: r, objects: group, every: interval(r.cfg.Rate)}
+	var m mark
 	for err == nil {
-		var m mark
-		if m, err = marks.next(); err == nil && r.isDue(m) && !r.waits(m) {
+		if m, err = marks.next(); err == nil && !r.waits(m) {
 			err = rm.take(groupCtx, m)
 		}
 	}
@@ -102,6 +102,7 @@ func (r *run) remove(ctx context.Context) error {
 	}
 	if err != nil && ctx.Err() == nil && (errors.Is(err, errLate) || errors.Is(context.Cause(removing), errLate)) {
 		r.report.Late = true
+		r.stopped = strings.HasPrefix(m.key, kindItem) || strings.HasPrefix(m.key, kindChain)
 		r.cfg.Logger.Warn("the collector had no time to remove all that is due; a later look goes on",
 			"look", r.report.Look, "due", r.report.Due, "removed", rm.done.Load(), "within", chain.CommitWithin, "error", err)
 		return nil

@@ -55,6 +55,7 @@ type Report struct {
 	Snapshots Tally     `json:"snapshots"`
 	Archive   Tally     `json:"archive"` // slots of the metadata that snapshots have replaced: the audit
 	Marks     Tally     `json:"marks"`   // the collector's own: Kept is what it has written
+	Dead      Count     `json:"dead"`    // packs that are kept, and are mostly dead
 	Unknown   Tally     `json:"unknown"` // objects of no kind that is collected; never touched
 	Items     Items     `json:"items"`   // segments of the chains
 	Chains    Items     `json:"chains"`  // of topics that are gone
@@ -62,7 +63,7 @@ type Report struct {
 	// Due is how many items, chains and objects have been superfluous for the grace; without
 	// a failure, and but for a dry run or if Late, all of them were removed.
 	Due int64 `json:"due"`
-	// Late tells that the time for removals was over before all that is due was removed. Due then
+	// Late tells that the time for the removals of a window was over before all that is due was removed. Due then
 	// counts what the run has come to.
 	Late bool `json:"late"`
 	// Deferred is how many superfluous things found no place in the marks.

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/forebaylog/forebay/infra/objstore"
-	"github.com/forebaylog/forebay/tiering/chain"
 )
 
 // ObjectPrefix begins the names of the collector's own objects.
@@ -21,6 +20,7 @@ const ObjectPrefix = "collector/"
 const (
 	beginSuffix = ".begin"
 	marksSuffix = ".marks"
+	deadSuffix  = ".dead"
 )
 
 // run is one look and what follows from it.
@@ -29,12 +29,17 @@ type run struct {
 	cfg    Config
 	report Report
 
-	until time.Time       // when the time for removals is over, by the monotonic clock
+	until time.Time       // when the time for removals of a window is over, by the monotonic clock
 	began time.Time       // by the object store; by Config.Now in a dry run
 	own   []objstore.Info // of the collector's objects, as there were when the look began
 	prev  previous        // the marks of the look before
 	marks *marksWriter    // of this look
 	full  bool            // no more marks have a place
+	due   *marksWriter    // what of a window is to be removed
+	dead  *marksWriter    // packs that are mostly dead; since is what lives in them
+	// failed is why nothing is removed any more, if not because items are left that were due (stopped).
+	failed  error
+	stopped bool
 	// waiting is what superfluous items name that stay for now: a spare item may have been
 	// replaced late, by an object that no look has seen named before. Whoever finds the item
 	// must find its records.
@@ -43,20 +48,19 @@ type run struct {
 
 // run does it all.
 func (r *run) run(ctx context.Context) error {
-	r.until = time.Now().Add(chain.CommitWithin) // before anything is looked at
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
 	if err := r.look(ctx); err != nil {
-		return err
+		return errors.Join(r.failed, err)
 	}
 	if !r.cfg.DryRun {
 		if err := r.keepMarks(ctx); err != nil {
-			return err
+			return errors.Join(r.failed, err)
 		}
 	}
-	if err := r.remove(ctx); err != nil {
-		return err
+	if r.failed != nil {
+		return r.failed
 	}
 	return r.uploads(ctx)
 }
@@ -102,19 +106,15 @@ func isOwn(key string) bool {
 	name, ok := strings.CutPrefix(key, ObjectPrefix)
 	stem, isMarks := strings.CutSuffix(name, marksSuffix)
 	stem, isBegin := strings.CutSuffix(stem, beginSuffix)
-	return ok && (isMarks || isBegin) && len(stem) == 30 && stem[13] == '-' && !strings.Contains(stem, "/")
+	stem, isDead := strings.CutSuffix(stem, deadSuffix)
+	return ok && (isMarks || isBegin || isDead) && len(stem) == 30 && stem[13] == '-' && !strings.Contains(stem, "/")
 }
 
 // openPrevious opens the newest marks there are. Those that cannot be read count as none:
 // all that is superfluous is then as if found for the first time.
 func (r *run) openPrevious(ctx context.Context) error {
-	var newest objstore.Info
-	for _, info := range r.own {
-		if strings.HasSuffix(info.Key, marksSuffix) && !info.Modified.Before(newest.Modified) {
-			newest = info
-		}
-	}
-	if newest.Key == "" {
+	newest, ok := newestOf(r.own, marksSuffix)
+	if !ok {
 		return nil
 	}
 	b, err := readObject(ctx, r.cfg.Objects, newest)
@@ -130,6 +130,16 @@ func (r *run) openPrevious(ctx context.Context) error {
 		return fmt.Errorf("read the marks of the look before: %w", err)
 	}
 	return nil
+}
+
+// newestOf returns the newest of the objects whose names end so.
+func newestOf(infos []objstore.Info, suffix string) (newest objstore.Info, ok bool) {
+	for _, info := range infos {
+		if strings.HasSuffix(info.Key, suffix) && !info.Modified.Before(newest.Modified) {
+			newest, ok = info, true
+		}
+	}
+	return newest, ok
 }
 
 // maxStored bounds the marks that are read, in bytes, whatever Config.MaxMarks their writer had.
@@ -153,17 +163,20 @@ func readObject(ctx context.Context, s objstore.Store, info objstore.Info) ([]by
 // keepMarks stores what the look has found, if it has found anything, and removes what the
 // looks before have left.
 //
-// Commit point: the Put. A crash before it leaves the marks before, a crash after it two,
+// Commit point: the Put of the marks. A crash before it leaves the marks before, a crash after it two,
 // of which the newer counts.
 func (r *run) keepMarks(ctx context.Context) error {
-	encoded, err := r.marks.finish()
-	if err != nil {
-		return err
-	}
-	if r.marks.count > 0 {
-		key := ObjectPrefix + r.report.Look + marksSuffix
+	for suffix, w := range map[string]*marksWriter{marksSuffix: r.marks, deadSuffix: r.dead} {
+		encoded, err := w.finish()
+		if err != nil {
+			return err
+		}
+		if w.count == 0 {
+			continue
+		}
+		key := ObjectPrefix + r.report.Look + suffix
 		if err := r.cfg.Objects.Put(ctx, key, bytes.NewReader(encoded)); err != nil {
-			return fmt.Errorf("store the marks: %w", err)
+			return fmt.Errorf("store what was found: %w", err)
 		}
 		r.report.Marks.Kept.add(int64(len(encoded)))
 	}

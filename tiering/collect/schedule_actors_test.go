@@ -389,7 +389,7 @@ func (w *stage) collector(a *actor) {
 			ctx, cancel = context.WithTimeout(w.ctx, time.Duration(a.draw(int64(time.Hour))))
 		}
 		_, err := collect.New(collect.Config{
-			Metadata: a.table, Objects: a.objects, Rate: -1, Grace: grace,
+			Metadata: a.table, Objects: a.objects, Rate: -1, Grace: grace, Window: int(max(a.draw(60)-30, 0)), // at once, or bit by bit
 			Image: func(context.Context) (*metalog.Image, error) {
 				image := w.image()
 				delay(a.draw)

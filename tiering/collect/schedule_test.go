@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -80,6 +81,9 @@ func runSchedule(t *testing.T, seed uint64) (w *stage, err error) {
 
 // play runs the actors until their time is over.
 func (w *stage) play() {
+	if err := w.objects.Put(w.ctx, "cluster-id", strings.NewReader("c")); err != nil {
+		w.violated("%v", err)
+	}
 	for range 2 {
 		w.newTopic()
 		w.newSession()

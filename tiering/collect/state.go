@@ -36,6 +36,7 @@ func (r *run) checkCluster(ctx context.Context, p place, image *metalog.Image) e
 	if image.ClusterID() == "" {
 		return fmt.Errorf("%w: the metadata is empty", ErrForeign)
 	}
+	marked := false
 	for _, name := range identities {
 		found := make([]byte, 256)
 		n, err := p.store.ReadAt(ctx, name, found, 0)
@@ -48,8 +49,30 @@ func (r *run) checkCluster(ctx context.Context, p place, image *metalog.Image) e
 		if id := string(found[:n]); id != image.ClusterID() {
 			return fmt.Errorf("%w: object %q says cluster %q, the metadata is of %q", ErrForeign, name, id, image.ClusterID())
 		}
+		marked = true
 	}
-	return nil
+	if marked {
+		return nil
+	}
+	return r.checkUnmarked(ctx, p, image)
+}
+
+// checkUnmarked lets a store pass that does not say whose it is, if it is empty and the caller knows which cluster it is for.
+func (r *run) checkUnmarked(ctx context.Context, p place, image *metalog.Image) error {
+	if r.cfg.Cluster == image.ClusterID() {
+		for info, err := range p.store.List(ctx, "", "") {
+			if err != nil {
+				return err
+			}
+			if !isOwn(info.Key) {
+				return fmt.Errorf("%w: there is no object %q or %q, but there is %q; if the store is of cluster %q, start one of its brokers, which marks it",
+					ErrForeign, identities[0], identities[1], info.Key, image.ClusterID())
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("%w: there is no object %q or %q to say which cluster the store is of; make sure that it is that of cluster %q, and start one of its brokers, which marks it",
+		ErrForeign, identities[0], identities[1], image.ClusterID())
 }
 
 // chainOf is what was read of a chain.
@@ -76,7 +99,7 @@ func (r *run) readChains(ctx context.Context, s *state, w *window, image *metalo
 			}
 			for _, item := range keep {
 				if w.holds(item.Object) {
-					s.kept.add(item.Object)
+					s.kept.add(item.Object, item.Length+runOverhead)
 				}
 			}
 			if !mark {
@@ -197,7 +220,7 @@ func (r *run) readStreams(ctx context.Context, s *state, w *window, image *metal
 			s.streams[stream.Session] = over
 			for _, name := range names {
 				if w.holds(name) {
-					s.kept.add(name)
+					s.kept.add(name, 0)
 				}
 			}
 			return nil

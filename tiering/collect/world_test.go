@@ -32,6 +32,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	w := &world{t: t, table: kv.NewMem(), objects: objstore.NewMem()}
 	w.chains = chain.Open(w.table)
+	require.NoError(t, w.objects.Put(t.Context(), "cluster-id", strings.NewReader(clusterID)))
 	return w
 }
 

@@ -204,19 +204,3 @@ func TestMergeOfASlowPartition(t *testing.T) {
 		require.LessOrEqual(t, float64(rewritten), float64(total)*(levels+1))
 	})
 }
-
-func TestMovePlan(t *testing.T) {
-	item := func(object string, length, size int64) chain.Item {
-		return chain.Item{Segment: chain.Segment{Next: 1, Object: object, Length: length, ObjectSize: size}}
-	}
-	a, b := partition(1), partition(2)
-	chains := map[id.Partition][]chain.Item{
-		a: {item("packs/dead", 100_000, 2<<20), item("packs/live", 100_000, 2<<20), item("packs/small", 100, 1<<20-1), {}},
-		b: {item("packs/dead", 100_000, 2<<20), item("packs/live", 600_000, 2<<20)},
-	}
-	want := []rewrite.Job{{Partition: a, Old: chains[a][:1]}, {Partition: b, Old: chains[b][:1]}}
-	require.Equal(t, want, rewrite.MovePolicy{}.Plan(chains, later))
-	require.Empty(t, rewrite.MovePolicy{MinLive: 0.05}.Plan(chains, later))
-	chains[b][0].Sealed = later.UnixMilli()
-	require.Empty(t, rewrite.MovePolicy{}.Plan(chains, later.Add(24*time.Hour-1)))
-}

@@ -82,7 +82,10 @@ type Config struct {
 	// MaxWaiting is how many bytes of batches may wait for their commit before Room
 	// waits: default 64 MiB.
 	MaxWaiting int64
-	Logger     *slog.Logger // default: none
+	// OnCommit, if not nil, is told after each commit how long the first batch of the group had
+	// waited for it, since it was appended.
+	OnCommit func(time.Duration)
+	Logger   *slog.Logger // default: none
 }
 
 const defaultMaxWaiting = 64 << 20
@@ -90,6 +93,9 @@ const defaultMaxWaiting = 64 << 20
 func (c Config) withDefaults() Config {
 	if c.MaxWaiting == 0 {
 		c.MaxWaiting = defaultMaxWaiting
+	}
+	if c.OnCommit == nil {
+		c.OnCommit = func(time.Duration) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -128,6 +134,7 @@ type item struct {
 	p   id.Partition
 	v   batch.View
 	w   Waiter
+	at  time.Time // of Append
 }
 
 // New starts the group's goroutine; Close ends it. Nobody else appends to j.
@@ -164,7 +171,7 @@ func (g *Group) Append(p id.Partition, v batch.View, w Waiter) error {
 		return err
 	}
 	size := int64(len(v))
-	g.queue = append(g.queue, item{end, p, v, w})
+	g.queue = append(g.queue, item{end, p, v, w, time.Now()})
 	g.queued += size
 	g.waiting.Add(size)
 	if len(g.queue) == 1 {
@@ -327,6 +334,9 @@ func (g *Group) settle(c Chunk, err error) {
 		g.fail(err)
 		err = g.err
 		g.mu.Unlock()
+	}
+	if err == nil {
+		g.cfg.OnCommit(time.Since(c.items[0].at))
 	}
 	for i := range c.items {
 		c.items[i].w.Committed(err)

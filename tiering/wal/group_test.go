@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -108,7 +109,9 @@ func (s *heldSink) Commit(ctx context.Context, c wal.Chunk, done func(error)) {
 func TestWhatWaitsSharesOneCommit(t *testing.T) {
 	j := openJournal(t, vfs.NewMem())
 	sink := &heldSink{Sink: wal.LocalSink(j, wal.LocalConfig{}), entered: make(chan struct{}), leave: make(chan struct{})}
-	g := wal.New(j, sink, wal.Config{})
+	var took []time.Duration // of the group's goroutine
+	g := wal.New(j, sink, wal.Config{OnCommit: func(d time.Duration) { took = append(took, d) }})
+	began := time.Now()
 	var log []int
 	waiters := make([]*waiter, 50)
 	for i := range waiters {
@@ -127,6 +130,11 @@ func TestWhatWaitsSharesOneCommit(t *testing.T) {
 	require.EqualValues(t, 2, sink.commits.Load())
 	require.NoError(t, g.Close(context.Background()))
 	require.NoError(t, j.Close(context.Background()))
+	require.Len(t, took, 2)
+	for _, d := range took {
+		require.Positive(t, d)
+		require.LessOrEqual(t, d, time.Since(began))
+	}
 }
 
 func TestErrorPoisons(t *testing.T) {

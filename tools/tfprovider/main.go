@@ -4,12 +4,16 @@
 //	tfprovider extract ARCHIVE INTEGRITY SCHEMA   writes the schema, out of the archive of the npm package @cdktf/provider-aws
 //	tfprovider version SCHEMA                     prints the version of the provider
 //	tfprovider                                    serves aws.schema in its own directory to OpenTofu or Terraform, which start it
+//
+// TFPROVIDER_ONLY in the environment names, with commas between them, the resources and data sources that are served,
+// which is faster than to serve all two thousand.
 package main
 
 import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-go/tfprotov5"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov5/tf5server"
@@ -53,7 +57,11 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	s, err := schema.Load(filepath.Join(filepath.Dir(self), "aws.schema"))
+	var only []string
+	if names := os.Getenv("TFPROVIDER_ONLY"); names != "" {
+		only = strings.Split(names, ",")
+	}
+	s, err := schema.Load(filepath.Join(filepath.Dir(self), "aws.schema"), only...)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ locals {
     FOREBAY_WAL_STORE     = var.wal_store
     FOREBAY_METADATA      = var.metadata
     FOREBAY_COLLECT_GRACE = var.collect_grace
+    FOREBAY_SESSION_TTL   = var.session_ttl
   } : name => value if value != null }
 
   own_environment = {

@@ -101,6 +101,12 @@ variable "collect_grace" {
   }
 }
 
+variable "session_ttl" {
+  description = "After how long without a sign of life a broker counts as dead, as brokers have it; null for their default. For sweep."
+  type        = string
+  default     = null
+}
+
 variable "admin_readers" {
   description = "ARN patterns of IAM principals that may read through the API; empty for all that IAM lets call it."
   type        = list(string)

@@ -45,7 +45,8 @@ locals {
     retention  = []
     compaction = [{ Sid = "WritePacks", Action = local.write, Resource = ["${local.bucket}/${local.prefix}packs/*"] }]
     collector = [
-      { Sid = "Collect", Action = local.remove, Resource = [for k in ["packs/*", "collector/*"] : "${local.bucket}/${local.prefix}${k}"] },
+      { Sid = "CollectPacks", Action = ["s3:AbortMultipartUpload", "s3:DeleteObject"], Resource = ["${local.bucket}/${local.prefix}packs/*"] },
+      { Sid = "Marks", Action = local.remove, Resource = ["${local.bucket}/${local.prefix}collector/*"] },
       { Sid = "CollectWAL", Action = ["s3:AbortMultipartUpload", "s3:DeleteObject"], Resource = local.wal },
       local.find_uploads,
     ]

@@ -4,20 +4,10 @@
 
 locals {
   brokers = { for id in var.broker_ids : tostring(id) => id }
-  host    = var.zone_id == null ? aws_lb.this.dns_name : "${var.record}.${data.aws_route53_zone.this[0].name}"
-}
-
-data "aws_vpc" "this" {
-  id = var.vpc_id
+  host    = var.dns == null ? aws_lb.this.dns_name : var.dns.name
 }
 
 data "aws_region" "current" {}
-
-data "aws_route53_zone" "this" {
-  count = var.zone_id == null ? 0 : 1
-
-  zone_id = var.zone_id
-}
 
 resource "aws_security_group" "balancer" {
   name        = "${var.name}-balancer"
@@ -209,10 +199,10 @@ resource "aws_lb_listener" "broker" {
 }
 
 resource "aws_route53_record" "this" {
-  count = var.zone_id == null ? 0 : 1
+  count = var.dns == null ? 0 : 1
 
-  zone_id = var.zone_id
-  name    = "${var.record}.${data.aws_route53_zone.this[0].name}"
+  zone_id = var.dns.zone_id
+  name    = var.dns.name
   type    = "A"
 
   alias {

@@ -116,17 +116,18 @@ variable "target_type" {
   }
 }
 
-variable "zone_id" {
-  description = "Id of a Route 53 zone, private or not, for a name of the load balancer; null to use the load balancer's own name."
-  type        = string
-  default     = null
-}
+variable "dns" {
+  description = "A name for the load balancer, in full, and the id of the Route 53 zone, private or not, that it is in; null to use the load balancer's own name."
+  type = object({
+    zone_id = string
+    name    = string
+  })
+  default = null
 
-variable "record" {
-  description = "Name of the load balancer in that zone, without the zone."
-  type        = string
-  default     = "kafka"
-  nullable    = false
+  validation {
+    condition     = var.dns == null ? true : can(regex("^[a-z0-9-]+(\\.[a-z0-9-]+)+$", var.dns.name))
+    error_message = "A name in full, such as kafka.example.internal."
+  }
 }
 
 variable "deletion_protection" {

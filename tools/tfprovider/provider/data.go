@@ -27,9 +27,6 @@ var answers = map[string]func(config map[string]tftypes.Value, conf settings) ma
 			"zone_ids": []string{"use1-az1", "use1-az2", "use1-az3"},
 		}
 	},
-	"aws_route53_zone": func(map[string]tftypes.Value, settings) map[string]any {
-		return map[string]any{"name": "example.internal"}
-	},
 	"aws_ssm_parameter": func(map[string]tftypes.Value, settings) map[string]any {
 		return map[string]any{"value": "ami-0123456789abcdef0", "insecure_value": "ami-0123456789abcdef0"}
 	},

@@ -6,7 +6,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-go/tfprotov5"
 )
 
-// GetResourceIdentitySchemas: there are none.
+// GetResourceIdentitySchemas has none.
 func (s *Server) GetResourceIdentitySchemas(context.Context, *tfprotov5.GetResourceIdentitySchemasRequest) (*tfprotov5.GetResourceIdentitySchemasResponse, error) {
 	return &tfprotov5.GetResourceIdentitySchemasResponse{}, nil
 }
@@ -31,7 +31,7 @@ func (s *Server) GenerateResourceConfig(context.Context, *tfprotov5.GenerateReso
 	return &tfprotov5.GenerateResourceConfigResponse{Diagnostics: unsupported("generated configurations")}, nil
 }
 
-// GetFunctions: there are none.
+// GetFunctions has none.
 func (s *Server) GetFunctions(context.Context, *tfprotov5.GetFunctionsRequest) (*tfprotov5.GetFunctionsResponse, error) {
 	return &tfprotov5.GetFunctionsResponse{}, nil
 }

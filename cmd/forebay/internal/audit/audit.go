@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"strings"
 
@@ -222,6 +223,27 @@ func (a *auditor) metadata(ctx context.Context) error {
 	if a.sum.Cluster == "" {
 		a.find(Finding{Severity: Damage, Check: "metadata", File: a.dir.Control, What: "the metadata log is empty"})
 		a.image = nil
+		return nil
+	}
+	return a.identity(ctx)
+}
+
+// identityObject says of which cluster the object store is. A directory that no broker of a newer release has opened has none.
+const identityObject = "cluster-id"
+
+// identity looks whether the object store is that of the metadata.
+func (a *auditor) identity(ctx context.Context) error {
+	found := make([]byte, 256)
+	n, err := a.dir.Objects.ReadAt(ctx, identityObject, found, 0)
+	switch {
+	case errors.Is(err, objstore.ErrNotFound):
+		return nil
+	case err != nil && !errors.Is(err, io.EOF):
+		return fmt.Errorf("find out which cluster the object store belongs to: %w", err)
+	}
+	if of := string(found[:n]); of != a.sum.Cluster {
+		what := fmt.Sprintf("it says cluster %q, the metadata is of %q", of, a.sum.Cluster)
+		a.find(Finding{Severity: Damage, Check: "metadata", File: a.objectFile(identityObject), What: what})
 	}
 	return nil
 }

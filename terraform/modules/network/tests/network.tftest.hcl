@@ -64,7 +64,7 @@ run "nothing_is_open" {
 
 run "a_zone_of_ones_own" {
   variables {
-    zone_id         = "Z123"
+    dns             = { zone_id = "Z123", name = "kafka.example.internal" }
     target_type     = "ip"
     route_table_ids = []
   }
@@ -91,7 +91,8 @@ run "refuses_the_whole_internet" {
     metrics_cidrs = ["0.0.0.0/0"]
     broker_ids    = [0]
     name          = "UPPER"
+    dns           = { zone_id = "Z123", name = "kafka" }
   }
 
-  expect_failures = [var.client_cidrs, var.metrics_cidrs, var.broker_ids, var.name]
+  expect_failures = [var.client_cidrs, var.metrics_cidrs, var.broker_ids, var.name, var.dns]
 }
