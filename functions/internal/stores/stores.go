@@ -1,4 +1,6 @@
 // Package stores opens what the environment of a function names. It reads no environment itself: mains hand it in.
+// It does not try what the stores can do, as brokers have when they started: that takes longer than all else
+// that a function does at its start.
 package stores
 
 import (
@@ -12,7 +14,6 @@ import (
 
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/objstore"
-	"github.com/forebaylog/forebay/infra/stores"
 )
 
 // Names of the environment.
@@ -36,15 +37,20 @@ func Open(ctx context.Context, getenv func(string) string, log *slog.Logger) (St
 		return s, fmt.Errorf("%s and %s are needed, as brokers have them", EnvObjects, EnvMetadata)
 	}
 	var g errgroup.Group // each of them takes several requests
-	g.Go(func() (err error) {
-		if s.Control, s.Offsets, err = stores.Tables(ctx, getenv(EnvMetadata), log, nil); err != nil {
-			err = fmt.Errorf("open %s: %w", EnvMetadata, err)
+	g.Go(func() error {
+		cfg, err := kv.ParseDynamoURL(getenv(EnvMetadata))
+		if err == nil {
+			cfg.Logger = log
+			s.Control, s.Offsets, err = kv.OpenDynamoTables(ctx, cfg)
 		}
-		return err
+		if err != nil {
+			return fmt.Errorf("open %s: %w", EnvMetadata, err)
+		}
+		return nil
 	})
 	open := func(name string, to *objstore.Store) func() error {
 		return func() (err error) {
-			if *to, err = stores.Objects(ctx, getenv(name), nil); err != nil {
+			if *to, err = objstore.OpenURL(ctx, getenv(name), objstore.URLOptions{}); err != nil {
 				err = fmt.Errorf("open %s: %w", name, err)
 			}
 			return err
