@@ -56,8 +56,8 @@ func BuildFunction(ctx context.Context, name, out string) (string, error) {
 		return "", err
 	}
 	bootstrap := filepath.Join(out, name, "bootstrap")
-	cmd := exec.CommandContext(ctx, "go", "build", "-tags", "lambda.norpc", "-o", bootstrap, "./functions/"+name)
-	cmd.Dir = root
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", bootstrap, "./functions/"+name)
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0") // as make functions does
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build function %s: %w\n%s", name, err, said)
 	}

@@ -1,4 +1,6 @@
 // Package stores opens what the environment of a function names. It reads no environment itself: mains hand it in.
+// It does not try what the stores can do, as brokers have when they started: that takes longer than all else
+// that a function does at its start.
 package stores
 
 import (
@@ -12,7 +14,6 @@ import (
 
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/objstore"
-	"github.com/forebaylog/forebay/infra/stores"
 )
 
 // Names of the environment.
@@ -33,8 +34,8 @@ type Stores struct {
 // Open opens the stores, at once, for as long as the process lives. getenv returns "" for what is not set.
 func Open(ctx context.Context, getenv func(string) string, log *slog.Logger) (Stores, error) {
 	var s Stores
-	return s.open(ctx, getenv, func() (err error) {
-		s.Control, s.Offsets, err = stores.Tables(ctx, getenv(EnvMetadata), log, nil)
+	return s.open(ctx, getenv, log, func(cfg kv.DynamoConfig) (err error) {
+		s.Control, s.Offsets, err = kv.OpenDynamoTables(ctx, cfg)
 		return err
 	})
 }
@@ -42,26 +43,31 @@ func Open(ctx context.Context, getenv func(string) string, log *slog.Logger) (St
 // OpenWithoutOffsets is Open for who has nothing to do with groups, nor a right to their table.
 func OpenWithoutOffsets(ctx context.Context, getenv func(string) string, log *slog.Logger) (Stores, error) {
 	var s Stores
-	return s.open(ctx, getenv, func() (err error) {
-		s.Control, err = stores.Control(ctx, getenv(EnvMetadata), log)
+	return s.open(ctx, getenv, log, func(cfg kv.DynamoConfig) (err error) {
+		s.Control, err = kv.OpenDynamoControl(ctx, cfg)
 		return err
 	})
 }
 
-func (s *Stores) open(ctx context.Context, getenv func(string) string, tables func() error) (Stores, error) {
+func (s *Stores) open(ctx context.Context, getenv func(string) string, log *slog.Logger, tables func(kv.DynamoConfig) error) (Stores, error) {
 	if getenv(EnvObjects) == "" || getenv(EnvMetadata) == "" {
 		return Stores{}, fmt.Errorf("%s and %s are needed, as brokers have them", EnvObjects, EnvMetadata)
 	}
 	var g errgroup.Group // each of them takes several requests
 	g.Go(func() error {
-		if err := tables(); err != nil {
+		cfg, err := kv.ParseDynamoURL(getenv(EnvMetadata))
+		if err == nil {
+			cfg.Logger = log
+			err = tables(cfg)
+		}
+		if err != nil {
 			return fmt.Errorf("open %s: %w", EnvMetadata, err)
 		}
 		return nil
 	})
 	open := func(name string, to *objstore.Store) func() error {
 		return func() (err error) {
-			if *to, err = stores.Objects(ctx, getenv(name), nil); err != nil {
+			if *to, err = objstore.OpenURL(ctx, getenv(name), objstore.URLOptions{}); err != nil {
 				err = fmt.Errorf("open %s: %w", name, err)
 			}
 			return err
