@@ -69,7 +69,10 @@ func Policy(job Job, at Place) (Document, error) {
 	if at.WALBucket == "" {
 		at.WALBucket, at.WALPrefix = at.Bucket, at.Prefix
 	}
-	own := []string{"metalog/*", "probe/*"} // what everybody writes and removes again: snapshots, and the probe at the start
+	own := []string{"metalog/*"} // what everybody writes and removes again: snapshots
+	if job == Broker || job == Node {
+		own = append(own, "probe/*") // what a broker tries its stores with when it starts
+	}
 	d := Document{Version: "2012-10-17"}
 	tables := []string{"control"}
 	switch job {
@@ -98,7 +101,7 @@ func Policy(job Job, at Place) (Document, error) {
 		return Document{}, fmt.Errorf("no job %q: use one of %v", job, Jobs)
 	}
 	d.allow("Read", read, at.everything())
-	d.allow("SnapshotsAndProbe", append([]string{"s3:DeleteObject"}, write...), at.objects(own...))
+	d.allow("Snapshots", append([]string{"s3:DeleteObject"}, write...), at.objects(own...))
 	d.list(at)
 	if strings.HasSuffix(at.WALBucket, "--x-s3") { // a directory bucket of S3 Express One Zone: one right for all
 		d.allow("WALSession", []string{"s3express:CreateSession"}, []string{at.directoryBucket()})

@@ -65,10 +65,11 @@ locals {
     api        = ["control", "offsets"]
   }
 
+  # Snapshots of the metadata are everybody's; brokers also try their stores when they start.
+  own = { for job, special in local.special : job => contains(["broker", "node"], job) ? ["metalog/*", "probe/*"] : ["metalog/*"] }
+
   common = concat(
     [
-      { Sid = "Read", Action = ["s3:GetObject"], Resource = local.everything },
-      { Sid = "SnapshotsAndProbe", Action = local.remove, Resource = [for k in ["metalog/*", "probe/*"] : "${local.bucket}/${local.prefix}${k}"] },
       { Sid = "List", Action = ["s3:ListBucket"], Resource = local.buckets, Condition = { StringLikeIfExists = { "s3:prefix" = local.prefixes } } },
     ],
     local.express ? [{ Sid = "WALSession", Action = ["s3express:CreateSession"], Resource = ["arn:${local.partition}:s3express:${local.regional}:bucket/${local.wal_name}"] }] : [],
@@ -79,6 +80,10 @@ locals {
   statements = {
     for job, special in local.special : job => concat(
       special,
+      [
+        { Sid = "Read", Action = ["s3:GetObject"], Resource = local.everything },
+        { Sid = "Snapshots", Action = local.remove, Resource = [for k in local.own[job] : "${local.bucket}/${local.prefix}${k}"] },
+      ],
       local.common,
       [{ Sid = "Tables", Action = local.items, Resource = [for t in local.tables[job] : "arn:${local.partition}:dynamodb:${local.regional}:table/${var.tables}-${t}"] }],
       local.key,

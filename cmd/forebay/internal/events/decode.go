@@ -1,20 +1,15 @@
 package events
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
 	"strings"
 
-	"github.com/cloudevents/sdk-go/v2/binding"
 	"github.com/cloudevents/sdk-go/v2/event"
-	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/cloudevents/sdk-go/v2/types"
 )
 
@@ -96,26 +91,6 @@ func (i invalid) text() string {
 	return "attribute " + i.Attribute + ": " + i.Detail
 }
 
-// decodeJSON reads one event in the JSON format. What the SDK would take all the same is
-// refused before: text that is no JSON object, and versions other than 1.0.
-func decodeJSON(text []byte) (event.Event, []invalid) {
-	var e event.Event
-	var head map[string]json.RawMessage
-	if err := json.Unmarshal(text, &head); err != nil {
-		return e, []invalid{{Detail: "not a JSON object: " + err.Error()}}
-	}
-	if _, ok := head["specversion"]; !ok {
-		return e, []invalid{{Attribute: "specversion", Detail: `missing: it is "1.0"`}}
-	}
-	if wrong := badNames(head); wrong != nil {
-		return e, wrong
-	}
-	if err := json.Unmarshal(text, &e); err != nil {
-		return e, wrongAttributes(err)
-	}
-	return e, validate(e)
-}
-
 // badNames lists the attributes whose names are not of letters and digits.
 func badNames[V any](attributes map[string]V) (wrong []invalid) {
 	for _, name := range sortedKeys(attributes) {
@@ -129,30 +104,41 @@ func badNames[V any](attributes map[string]V) (wrong []invalid) {
 
 // decodeBinary reads an event whose attributes are headers.
 func decodeBinary(h http.Header, body []byte) (event.Event, []invalid) {
-	plain, names := http.Header{}, map[string]bool{}
+	e := event.New()
+	attributes := map[string]string{}
 	for name, values := range h {
-		switch {
-		case name == "Content-Type":
-			plain[name] = values[:1]
-		case strings.HasPrefix(name, "Ce-"):
-			attribute := strings.ToLower(strings.TrimPrefix(name, "Ce-"))
-			if len(values) > 1 {
-				return event.Event{}, []invalid{{Attribute: attribute, Detail: "the header is given twice"}}
-			}
-			plain[name], names[attribute] = []string{unescape(values[0])}, true
+		attribute, ok := strings.CutPrefix(name, "Ce-")
+		if name == "Content-Type" {
+			attribute, ok = "datacontenttype", true
+		}
+		if !ok {
+			continue
+		}
+		attribute = strings.ToLower(attribute)
+		switch _, twice := attributes[attribute]; {
+		case twice, len(values) > 1:
+			return e, []invalid{{Attribute: attribute, Detail: "the header is given twice"}}
+		case attribute == memberData:
+			return e, []invalid{{Attribute: attribute, Detail: "the data is the body, and no header"}}
+		}
+		attributes[attribute] = unescape(values[0])
+	}
+	if wrong := badNames(attributes); wrong != nil {
+		return e, wrong
+	}
+	var wrong []invalid
+	for _, name := range sortedKeys(attributes) {
+		if err := setAttribute(&e, name, attributes[name]); err != nil {
+			wrong = append(wrong, invalid{Attribute: name, Detail: err.Error()})
 		}
 	}
-	if wrong := badNames(names); wrong != nil {
-		return event.Event{}, wrong
+	if len(wrong) > 0 {
+		return e, wrong
 	}
-	if v := plain.Get("Ce-Specversion"); v != event.CloudEventsVersionV1 {
-		return event.Event{}, []invalid{{Attribute: "specversion", Detail: fmt.Sprintf(`%q is not supported: it is "1.0"`, v)}}
+	if len(body) > 0 {
+		e.DataEncoded = body
 	}
-	e, err := binding.ToEvent(context.Background(), cehttp.NewMessage(plain, io.NopCloser(bytes.NewReader(body))))
-	if err != nil {
-		return event.Event{}, wrongAttributes(err)
-	}
-	return *e, validate(*e)
+	return e, validate(e)
 }
 
 // unescape reverses the percent-encoding of the HTTP binding. A value that is not encoded as
@@ -168,9 +154,6 @@ func unescape(value string) string {
 func validate(e event.Event) []invalid {
 	if err := e.Validate(); err != nil {
 		return wrongAttributes(err)
-	}
-	if v := e.SpecVersion(); v != event.CloudEventsVersionV1 {
-		return []invalid{{Attribute: "specversion", Detail: fmt.Sprintf(`%q is not supported: it is "1.0"`, v)}}
 	}
 	for name, value := range e.Extensions() {
 		if _, err := types.Format(value); err != nil {

@@ -14,9 +14,11 @@ func FuzzDecode(f *testing.F) {
 	f.Add("application/cloudevents+json", "", []byte(`{"specversion":"1.0","id":"a","source":"/s","type":"t","partitionkey":"k","data":{"x":1}}`))
 	f.Add("application/cloudevents+json", "", []byte(`{"data_base64":"AP8=","specversion":"1.0","id":"a","source":"/s","type":"t","time":"2026-01-31T12:00:00Z"}`))
 	f.Add("application/cloudevents-batch+json", "", []byte(`[{"specversion":"1.0","id":"a","source":"/s","type":"t"},{}]`))
+	f.Add("application/cloudevents+json", "", []byte(`{"data_base64":1,"specversion":"1.0","id":"a","source":"/s","type":"t","x":1.5}`))
+	f.Add("application/cloudevents+json", "", []byte(`{"specversion":"1.0","time":""}`))
 	f.Add("text/plain", "S%20%C3", []byte("data"))
 	f.Fuzz(func(t *testing.T, media, subject string, body []byte) {
-		h := http.Header{"Content-Type": {media}, "Ce-Specversion": {"1.0"}, "Ce-Id": {"a"}, "Ce-Source": {"/s"}, "Ce-Type": {"t"}, "Ce-Subject": {subject}}
+		h := http.Header{"Content-Type": {media}, "Ce-Specversion": {"1.0"}, "Ce-Id": {"a"}, "Ce-Source": {"/s"}, "Ce-Type": {"t"}, "Ce-Subject": {subject}, "Ce-Dataschema": {subject}, "Ce-" + subject: {subject}}
 		m, err := modeOf(h)
 		if err == nil {
 			events, failed := decode(m, h, body)
