@@ -7,7 +7,7 @@ FUZZTIME ?= 5s
 TESTFLAGS ?=
 GOBIN_TOOLS = $(shell tools/install go)
 
-.PHONY: help build test fmt lint lint-selftest monitoring unit race fuzz e2e e2e-cluster faults bench bench-cluster bench-groups bench-life torture torture-seeded cover compat vuln deadcode tools clean functions collector-schedules bench-life-size terraform bench-sink
+.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster faults bench bench-cluster bench-groups bench-life torture torture-seeded cover compat vuln deadcode tools clean functions collector-schedules bench-life-size terraform bench-sink bench-functions monitoring
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,7 +58,7 @@ terraform: ## the modules of terraform/ without AWS: fmt, tflint, validate, thei
 		go test -tags e2e -count=1 -timeout 15m $(TESTFLAGS) ./terraform/check
 
 # What the scenarios need, for a recipe that runs them.
-E2E_ENV = FOREBAY_JARS="$$(tools/install java)" FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio"
+E2E_ENV = FOREBAY_JARS="$$(tools/install java)" FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio" FOREBAY_PYTHON="$$(tools/install python)"
 # The scenarios that a cluster runs too; all others are about one node or about neither.
 E2E_CLUSTER = ^(TestDescribedWithFullISR|TestEveryClientReadsWhatEveryClientWrote|TestEarthquakes|TestTimesOfEarthquakes|TestGroupOfThreeWithOneKilled|TestKilledWhile.*|TestIndexDeleted|TestAllFromPacks|TestVerifyProvesACluster)$$
 
@@ -96,6 +96,10 @@ collector-schedules: ## 10,000 schedules of everybody beside two collectors, and
 
 bench-life-size: ## a large bucket: verify, collector and cold start; BENCHFLAGS are handed on
 	go run ./localstack/bigbucket $(BENCHFLAGS)
+
+bench-functions: ## zip, init time and memory of each Lambda function, and a page of 10,000 topics
+	@tools/install system
+	$(E2E_ENV) go test -tags e2e,measure -count=1 -timeout 10m -v -run TestFunctionsAreSmall ./localstack/e2e/functions
 
 faults: ## faults injected into a cluster under load, the short mix; TORTUREFLAGS are handed on
 	@tools/install system

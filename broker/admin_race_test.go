@@ -100,6 +100,9 @@ func (c *testCluster) functionRacer(seed uint64) *racer {
 			if ch.Repeated != nil {
 				return raceMade, nil
 			}
+			if ch.Err == nil && what.Value[len(what.Value)-1]%2 == 0 { // as if the answer had not come
+				continue
+			}
 			doubt = doubt || errors.Is(ch.Err, kv.ErrUnknown)
 			if errors.Is(ch.Err, kv.ErrInjected) && !errors.Is(ch.Err, kv.ErrUnknown) {
 				continue

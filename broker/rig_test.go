@@ -21,7 +21,7 @@ func bareBroker(t *testing.T, limits Limits, log io.Writer, served ...api) (*Bro
 	served = append(served, api{key: kmsg.ApiVersions, min: 0, max: 4, handle: synchronous(handleAPIVersions)})
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger, served: served, byKey: make(map[kmsg.Key]*api), versions: advertised(served),
-		queued: semaphore.NewWeighted(cfg.Limits.MaxQueuedBytes), draining: make(chan struct{}), failed: make(chan error, 1),
+		queued: semaphore.NewWeighted(cfg.Limits.MaxQueuedBytes), draining: make(chan struct{}), closed: make(chan struct{}), failed: make(chan error, 1),
 		conns: make(map[*conn]struct{}),
 	}
 	var err error

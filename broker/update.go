@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/forebaylog/forebay/broker/admin"
+	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
@@ -26,7 +27,21 @@ func (b *Broker) actor() admin.Actor {
 	return admin.Actor{Principal: "Broker:" + b.cfg.NodeID.String(), At: b.cfg.Now()}
 }
 
-// settings are what changes take where a request leaves the choice.
+// Metadata is the metadata log, which is closed with the broker.
+func (b *Broker) Metadata() *metalog.Log { return b.meta }
+
+// HighWatermark is where what is committed of a partition ends, or false if this broker does not lead it.
+func (b *Broker) HighWatermark(p id.Partition) (id.Offset, bool) {
+	log, leads := b.storage.logs.Get(p)
+	if !leads {
+		return 0, false
+	}
+	return log.Watermarks().High, true
+}
+
+// Settings are what changes take where a request leaves the choice.
+func (b *Broker) Settings() admin.Settings { return b.settings() }
+
 func (b *Broker) settings() admin.Settings {
 	return admin.Settings{
 		Partitions: b.cfg.Defaults.NumPartitions, Replicas: b.cfg.Defaults.ReplicationFactor,

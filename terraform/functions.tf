@@ -17,6 +17,7 @@ module "functions" {
   overrides            = var.function_overrides
   collect_grace        = lookup(var.broker_settings, "FOREBAY_COLLECT_GRACE", null)
   session_ttl          = lookup(var.broker_settings, "FOREBAY_SESSION_TTL", null) # the same for all
+  new_topics           = var.new_topics
   admin_readers        = var.admin_readers
   admin_writers        = var.admin_writers
   reserve_concurrency  = var.reserve_concurrency

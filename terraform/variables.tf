@@ -281,17 +281,27 @@ variable "function_overrides" {
 }
 
 variable "admin_readers" {
-  description = "ARN patterns of IAM principals that may read through the admin API; empty for all that IAM lets call it."
+  description = "ARN patterns of IAM principals that may read through the admin API. With neither readers nor writers all that IAM lets call it may do everything."
   type        = list(string)
   default     = []
   nullable    = false
 }
 
 variable "admin_writers" {
-  description = "ARN patterns of IAM principals that may change things through the admin API; empty for all that IAM lets call it."
+  description = "ARN patterns of IAM principals that may read and change things through the admin API. With neither readers nor writers all that IAM lets call it may do everything."
   type        = list(string)
   default     = []
   nullable    = false
+}
+
+variable "new_topics" {
+  description = "What the admin API gives new topics that ask for nothing else."
+  type = object({
+    partitions         = optional(number)
+    replication_factor = optional(number)
+  })
+  default  = {}
+  nullable = false
 }
 
 variable "reserve_concurrency" {

@@ -18,9 +18,10 @@ import (
 )
 
 // adminServer answers /healthz (the process lives), /readyz (clients are served)
-// /metrics and /metrics/detailed (Prometheus) and /debug/pprof/. The zero listener means that none was asked for.
+// /metrics and /metrics/detailed (Prometheus), /debug/pprof/ and the admin API. The zero listener means that none was asked for.
 type adminServer struct {
 	listener net.Listener
+	api      http.Handler // below /v1/
 	server   *http.Server
 	node     atomic.Pointer[broker.Broker] // that serves, nil if none does
 	done     chan struct{}
@@ -69,6 +70,9 @@ func (a *adminServer) serve(metrics prometheus.Gatherer) {
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /metrics/detailed", a.detailed)
+	if a.api != nil {
+		mux.Handle("/v1/", a.api)
+	}
 	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		defer close(a.done)

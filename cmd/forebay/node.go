@@ -30,6 +30,7 @@ import (
 type nodeFlags struct {
 	kafkaAddr           string
 	adminAddr           string
+	adminTokens         string
 	httpAddr            string
 	listeners           []string
 	advertisedListeners []string
@@ -46,8 +47,9 @@ type nodeFlags struct {
 // register adds the flags. httpAddr is the default of --http-addr.
 func (f *nodeFlags) register(flags *pflag.FlagSet, httpAddr string) {
 	flags.StringVar(&f.kafkaAddr, "kafka-addr", "127.0.0.1:9092", "address for Kafka clients, unless --listeners is given")
-	flags.StringVar(&f.adminAddr, "admin-addr", defaultAdmin, "address of /healthz, /readyz, /metrics and /metrics/detailed; empty for none")
+	flags.StringVar(&f.adminAddr, "admin-addr", defaultAdmin, "address of the admin API, /healthz, /readyz, /metrics and /metrics/detailed; empty for none")
 	flags.IntVar(&f.metricsLimit, "metrics-limit", 0, "how many partitions, topics, groups and offsets of groups, each, /metrics/detailed tells of (default 10000)")
+	flags.StringVar(&f.adminTokens, "admin-token-file", "", "file of who may use the admin API: a line of name, token and, for who may only read, the word read; without it everybody reads, and who is on this machine changes things")
 	flags.StringVar(&f.httpAddr, "http-addr", httpAddr, "address for events over HTTP, POST /topics/TOPIC/events; empty for none")
 	flags.StringVar(&f.otlpEndpoint, "otlp-endpoint", "", "where spans go, an OTLP receiver over HTTP such as http://127.0.0.1:4318; empty for nowhere")
 	flags.Float64Var(&f.otlpSample, "otlp-sample", 0.01, "share of the requests whose spans are sent")
@@ -145,6 +147,11 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 	}()
 	cfg.ObjectsName, cfg.WALName = parts.objectsName, parts.walName
 	cfg.Metadata, cfg.Offsets, cfg.Objects, cfg.FS, cfg.DataDir, cfg.Cluster = parts.control, parts.offsets, parts.objects, parts.fs, parts.dataDir, parts.cluster
+	closeAPI, err := r.admin.openAPI(parts, r.flags.adminTokens, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.admin.close(), closeAPI()) }() // in this order
 	r.admin.serve(prometheus.Gatherers{registry, prometheus.GathererFunc(r.gather)})
 	for again := false; ; {
 		served, failed := r.serve(ctx, log, cfg, parts)

@@ -21,6 +21,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/objstore"
@@ -34,6 +35,9 @@ import (
 // Version is that of the API; its major is that of the path.
 const Version = "1.0.0"
 
+// errNoBroker says that the broker is not open, or not yet again.
+var errNoBroker = errors.New("the broker is not open: try again")
+
 // ErrNoCluster says that no broker has ever run on the stores.
 var ErrNoCluster = errors.New("no cluster in these stores: start a broker first")
 
@@ -43,8 +47,14 @@ type Config struct {
 	Metadata, Offsets kv.Store
 	Objects           objstore.Store // packs and snapshots
 	WAL               objstore.Store // WAL objects; nil: Objects
-	// Settings are what topics get where a request leaves the choice: Kafka's defaults.
-	Settings Settings
+	// Log returns the metadata log to use, which is its owner's, or nil while there is none: a broker's own, which learns of
+	// changes in no other way if it is a node alone. If Log is nil, the API opens one of its own.
+	Log func() *metalog.Log
+	// End tells where what is committed of a partition ends, or false if that is not known; nil: only the stores
+	// tell. A node alone has its newest records on its disk.
+	End func(id.Partition) (id.Offset, bool)
+	// Settings tells what topics get where a request leaves the choice; nil: Kafka's defaults.
+	Settings func() Settings
 	// SessionTTL is after how long without a renewal a broker counts as dead: 3 s, as the brokers'.
 	SessionTTL time.Duration
 	// CacheBytes bounds what is kept of packs: 16 MiB.
@@ -55,6 +65,9 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
+	if c.Settings == nil {
+		c.Settings = func() Settings { return Settings{} }
+	}
 	if c.SessionTTL <= 0 {
 		c.SessionTTL = session.DefaultTTL
 	}
@@ -121,7 +134,9 @@ func (a *API) register() {
 	a.registerBrokers()
 	a.registerMoves()
 	a.registerGroups()
+	a.registerGroupChanges()
 	a.registerStorage()
+	a.registerHistory()
 }
 
 // ServeHTTP implements http.Handler. Whoever gets here may do everything: see Guard.
@@ -145,6 +160,12 @@ func (a *API) image(ctx context.Context) (*metalog.Image, error) {
 // open returns the metadata log, which stays open between requests. It fails with ErrNoCluster rather than
 // make one.
 func (a *API) open(ctx context.Context) (*metalog.Log, error) {
+	if a.cfg.Log != nil {
+		if meta := a.cfg.Log(); meta != nil {
+			return meta, nil
+		}
+		return nil, errNoBroker
+	}
 	select {
 	case a.opening <- struct{}{}:
 		defer func() { <-a.opening }()

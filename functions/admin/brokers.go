@@ -14,7 +14,7 @@ import (
 // Broker is a registered broker.
 type Broker struct {
 	ID        id.Broker          `json:"id"`
-	Alive     bool               `json:"alive" doc:"Not fenced, and its session is there; see observe"`
+	Alive     bool               `json:"alive" doc:"Not fenced, and its session is there, which a node alone has none of; see observe"`
 	Fenced    bool               `json:"fenced" doc:"The cluster has found it dead, or it has left"`
 	Draining  bool               `json:"draining" doc:"It shall lead nothing"`
 	Rack      string             `json:"rack,omitempty"`
@@ -88,7 +88,8 @@ func (a *API) brokers(ctx context.Context, observe bool) (Brokers, error) {
 	out := Brokers{AsOf: asOf, Brokers: make([]Broker, len(img.Brokers()))}
 	index := map[id.Broker]*Broker{}
 	for i, b := range img.Brokers() {
-		out.Brokers[i] = Broker{ID: b.ID, Fenced: b.Fenced, Draining: core.Draining(img, b.ID), Rack: b.Rack, Endpoints: append([]metalog.Endpoint{}, b.Endpoints...)}
+		_, inCluster := img.Stream(b.Incarnation)
+		out.Brokers[i] = Broker{ID: b.ID, Alive: !b.Fenced && !inCluster, Fenced: b.Fenced, Draining: core.Draining(img, b.ID), Rack: b.Rack, Endpoints: append([]metalog.Endpoint{}, b.Endpoints...)}
 		index[b.ID] = &out.Brokers[i]
 	}
 	for _, s := range sessions {

@@ -68,7 +68,7 @@ func (a *API) configsOf(img *metalog.Image, r metalog.Resource, own bool) (Confi
 	if err != nil {
 		return Configs{}, err
 	}
-	layers := a.cfg.Settings.Layers(img, res.Resource)
+	layers := a.cfg.Settings().Layers(img, res.Resource)
 	out := Configs{Type: string(res.Type) + "s", Name: res.Name, Version: img.Version(), Configs: []ConfigValue{}}
 	if r.Type == metalog.ResourceBroker && r.Name == "" {
 		out.Name, own = "default", true
@@ -142,7 +142,7 @@ func (a *API) patchConfigs(ctx context.Context, in *patchConfigsInput) (ConfigsC
 	}
 	slices.SortFunc(ops, func(a, b core.ConfigOp) int { return strings.Compare(a.Name, b.Name) })
 	r := in.resource()
-	done, img, err := a.apply(ctx, in.ChangeInput, []any{r, in.Body}, a.cfg.Settings.AlterConfigs(r, ops))
+	done, img, err := a.apply(ctx, in.ChangeInput, []any{r, in.Body}, a.cfg.Settings().AlterConfigs(r, ops))
 	if err != nil {
 		return ConfigsChanged{}, err
 	}

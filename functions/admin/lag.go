@@ -56,7 +56,7 @@ func (a *API) groupOffsets(ctx context.Context, in *GroupPath) (GroupOffsets, er
 			ps, committed = append(ps, p), append(committed, e)
 		}
 	}
-	view, err := a.survey.Look(ctx, img, ps)
+	view, err := a.view(ctx, img, ps)
 	if err != nil {
 		return GroupOffsets{}, err
 	}

@@ -117,7 +117,7 @@ func (a *API) partitions(ctx context.Context, img *metalog.Image, ps []id.Partit
 
 // look finds out how far partitions reach and what they have in packs.
 func (a *API) look(ctx context.Context, img *metalog.Image, ps []id.Partition) (*survey.View, []survey.Sealed, error) {
-	view, err := a.survey.Look(ctx, img, ps)
+	view, err := a.view(ctx, img, ps)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -128,4 +128,18 @@ func (a *API) look(ctx context.Context, img *metalog.Image, ps []id.Partition) (
 	}
 	sealed, err := a.survey.SealedOf(ctx, ps, starts)
 	return view, sealed, err
+}
+
+// view finds out how far partitions reach.
+func (a *API) view(ctx context.Context, img *metalog.Image, ps []id.Partition) (*survey.View, error) {
+	view, err := a.survey.Look(ctx, img, ps)
+	if err != nil || a.cfg.End == nil {
+		return view, err
+	}
+	for _, p := range ps {
+		if end, ok := a.cfg.End(p); ok {
+			view.Extend(p, end)
+		}
+	}
+	return view, nil
 }

@@ -90,7 +90,7 @@ func (a *API) problemOf(ctx context.Context, operation string, err error) *Probl
 		return known
 	case errors.Is(err, core.ErrKeyUsed):
 		return problem(http.StatusUnprocessableEntity, err.Error())
-	case errors.Is(err, ErrNoCluster):
+	case errors.Is(err, ErrNoCluster), errors.Is(err, errNoBroker):
 		return problem(http.StatusServiceUnavailable, err.Error())
 	case errors.Is(err, group.ErrNotEmpty):
 		return kafkaProblem(err, "NON_EMPTY_GROUP", 68)

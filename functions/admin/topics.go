@@ -136,7 +136,7 @@ func (a *API) createTopic(ctx context.Context, in *createTopicInput) (TopicChang
 	if b.Replicas > 0 {
 		t.Replicas = b.Replicas
 	}
-	ch := a.cfg.Settings.CreateTopic(t)
+	ch := a.cfg.Settings().CreateTopic(t)
 	done, img, err := a.apply(ctx, in.ChangeInput, b, ch)
 	if err != nil {
 		return TopicChanged{}, err

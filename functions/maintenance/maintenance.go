@@ -15,7 +15,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/broker/lifecycle"
+	"github.com/forebaylog/forebay/functions/internal/emf"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -150,14 +150,42 @@ func (h *Handler) Handle(ctx context.Context, req Request) (Report, error) {
 	r := Report{Task: h.task.name}
 	err := h.run(ctx, req, &r)
 	r.TookMillis = h.cfg.Now().Sub(began).Milliseconds()
-	log := h.cfg.Logger.With("task", r.Task, "partitions", r.Partitions, "done", r.Done, "complete", r.Complete, "next", r.Next, "took_ms", r.TookMillis, "result", r.Result)
+	h.log(ctx, r, err)
 	if err != nil {
-		log.Error("round failed", "err", err)
 		return r, fmt.Errorf("%s: %w", h.task.name, err)
 	}
-	log.Info("round done")
 	return r, nil
 }
+
+// log writes what came of a round, with metrics.
+func (h *Handler) log(ctx context.Context, r Report, err error) {
+	level, message, failed, complete := slog.LevelInfo, "round done", 0.0, 0.0
+	attrs := []slog.Attr{
+		slog.Int("partitions", r.Partitions), slog.Int("done", r.Done), slog.Bool("complete", r.Complete),
+		slog.String("next", r.Next), slog.Any("result", r.Result),
+	}
+	if r.Complete {
+		complete = 1
+	}
+	if err != nil {
+		level, message, failed = slog.LevelError, "round failed", 1
+		attrs = append(attrs, slog.Any("err", err))
+	}
+	metrics := []emf.Metric{
+		{Name: "Rounds", Unit: emf.Count, Value: 1},
+		{Name: "RoundsFailed", Unit: emf.Count, Value: failed},
+		{Name: "RoundsComplete", Unit: emf.Count, Value: complete},
+		{Name: "RoundDuration", Unit: emf.Milliseconds, Value: float64(r.TookMillis)},
+		{Name: "PartitionsDone", Unit: emf.Count, Value: float64(r.Done)},
+	}
+	if m, ok := r.Result.(measured); ok {
+		metrics = append(metrics, m.metrics()...)
+	}
+	h.cfg.Logger.LogAttrs(ctx, level, message, append(attrs, emf.Attrs(h.cfg.Now(), r.Task, metrics...)...)...)
+}
+
+// measured is a result that has metrics of its own.
+type measured interface{ metrics() []emf.Metric }
 
 // run opens what the round needs and closes it again, so that nothing goes on afterwards.
 func (h *Handler) run(ctx context.Context, req Request, r *Report) (err error) {
@@ -309,15 +337,4 @@ func (h *Handler) first(ps []id.Partition, req Request) (int, error) {
 	}
 	at, _ := slices.BinarySearchFunc(ps, from, id.Partition.Compare)
 	return at % len(ps), nil
-}
-
-// closers closes all of cs.
-func closers(cs ...io.Closer) error {
-	var errs []error
-	for _, c := range cs {
-		if c != nil {
-			errs = append(errs, c.Close())
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -3,22 +3,21 @@ package maintenance
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/forebaylog/forebay/functions/internal/stores"
 	"github.com/forebaylog/forebay/infra/id"
-	"github.com/forebaylog/forebay/infra/stores"
 )
 
 // Names of the environment.
 const (
-	EnvObjects  = "FOREBAY_OBJECT_STORE"            // as brokers' --object-store
-	EnvWAL      = "FOREBAY_WAL_STORE"               // as brokers' --wal-store
-	EnvMetadata = "FOREBAY_METADATA"                // as brokers' --metadata: dynamodb://
+	EnvObjects  = stores.EnvObjects
+	EnvWAL      = stores.EnvWAL
+	EnvMetadata = stores.EnvMetadata
 	EnvScratch  = "FOREBAY_SCRATCH"                 // directory for keys that memory has no room for: /tmp
 	EnvGrace    = "FOREBAY_COLLECT_GRACE"           // as brokers' --collect-grace, such as 24h
 	EnvAlone    = "FOREBAY_COLLECT_ALONE"           // true: no broker runs while the collector does, and any grace will do
@@ -53,25 +52,11 @@ func Open(ctx context.Context, task Task, getenv func(string) string, log *slog.
 			return nil, fmt.Errorf("read %s: %w", EnvAlone, err)
 		}
 	}
-	if getenv(EnvObjects) == "" || getenv(EnvMetadata) == "" {
-		return nil, fmt.Errorf("%s and %s are needed, as brokers have them", EnvObjects, EnvMetadata)
+	open, err := stores.OpenWithoutOffsets(ctx, getenv, log)
+	if err != nil {
+		return nil, err
 	}
-	if cfg.Metadata, err = stores.Control(ctx, getenv(EnvMetadata), log); err != nil { // groups are no concern of these
-		return nil, fmt.Errorf("open %s: %w", EnvMetadata, err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, closers(cfg.Metadata, cfg.Objects))
-		}
-	}()
-	if cfg.Objects, err = stores.Objects(ctx, getenv(EnvObjects), nil); err != nil {
-		return nil, fmt.Errorf("open %s: %w", EnvObjects, err)
-	}
-	if url := getenv(EnvWAL); url != "" {
-		if cfg.WAL, err = stores.Objects(ctx, url, nil); err != nil {
-			return nil, fmt.Errorf("open %s: %w", EnvWAL, err)
-		}
-	}
+	cfg.Metadata, cfg.Objects, cfg.WAL = open.Control, open.Objects, open.WAL
 	return New(cfg, task), nil
 }
 

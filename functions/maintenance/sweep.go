@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/forebaylog/forebay/broker/takeover"
+	"github.com/forebaylog/forebay/functions/internal/emf"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/session"
 )
@@ -21,6 +22,15 @@ type Swept struct {
 	Partitions int `json:"partitions"` // that got another leader
 	Released   int `json:"released"`   // streams of which nothing is left
 	Unreleased int `json:"unreleased"` // streams of sessions that are over, with records that are not sealed
+}
+
+func (s Swept) metrics() []emf.Metric {
+	return []emf.Metric{
+		{Name: "BrokersAlive", Unit: emf.Count, Value: float64(s.Alive)},
+		{Name: "BrokersDead", Unit: emf.Count, Value: float64(s.Dead)},
+		{Name: "PartitionsTakenOver", Unit: emf.Count, Value: float64(s.Partitions)},
+		{Name: "StreamsUnreleased", Unit: emf.Count, Value: float64(s.Unreleased)},
+	}
 }
 
 // sweep watches the sessions for a little more than the TTL, since only who has seen a session not renewed for as

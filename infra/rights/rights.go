@@ -69,18 +69,21 @@ func Policy(job Job, at Place) (Document, error) {
 	if at.WALBucket == "" {
 		at.WALBucket, at.WALPrefix = at.Bucket, at.Prefix
 	}
-	own := []string{"metalog/*", "probe/*"} // what everybody writes and removes again: snapshots, and the probe at the start
+	own := []string{"metalog/*"} // what everybody writes and removes again: snapshots
+	if job == Broker || job == Node {
+		own = append(own, "probe/*") // what a broker tries its stores with when it starts
+	}
 	d := Document{Version: "2012-10-17"}
 	tables := []string{"control"}
 	switch job {
 	case Broker:
 		tables = append(tables, "offsets")
 		d.allow("WritePacks", write, at.objects("packs/*", "cluster-id"))
-		d.allow("WriteAndReleaseWAL", append([]string{"s3:DeleteObject"}, write...), at.wal())
+		d.allow("WriteAndReleaseWAL", append([]string{"s3:DeleteObject"}, write...), at.brokersWAL())
 	case Node:
 		tables = append(tables, "offsets")
 		d.allow("WritePacks", append([]string{"s3:DeleteObject"}, write...), at.objects("packs/*", "collector/*", "cluster-id"))
-		d.allow("WriteAndReleaseWAL", append([]string{"s3:DeleteObject"}, write...), at.wal())
+		d.allow("WriteAndReleaseWAL", append([]string{"s3:DeleteObject"}, write...), at.brokersWAL())
 		d.allow("FindUploads", []string{"s3:ListBucketMultipartUploads"}, at.buckets())
 	case Retention:
 	case Sweep:
@@ -98,7 +101,7 @@ func Policy(job Job, at Place) (Document, error) {
 		return Document{}, fmt.Errorf("no job %q: use one of %v", job, Jobs)
 	}
 	d.allow("Read", read, at.everything())
-	d.allow("SnapshotsAndProbe", append([]string{"s3:DeleteObject"}, write...), at.objects(own...))
+	d.allow("Snapshots", append([]string{"s3:DeleteObject"}, write...), at.objects(own...))
 	d.list(at)
 	if strings.HasSuffix(at.WALBucket, "--x-s3") { // a directory bucket of S3 Express One Zone: one right for all
 		d.allow("WALSession", []string{"s3express:CreateSession"}, []string{at.directoryBucket()})
@@ -149,6 +152,14 @@ func (p Place) objects(keys ...string) []string {
 
 func (p Place) wal() []string {
 	return []string{p.arn(p.WALBucket) + "/" + p.key(p.WALPrefix, "wal/*")}
+}
+
+// brokersWAL is what a broker writes there: in a store of its own also what it tries the store with.
+func (p Place) brokersWAL() []string {
+	if len(p.everything()) == 1 {
+		return p.wal()
+	}
+	return append(p.wal(), p.arn(p.WALBucket)+"/"+p.key(p.WALPrefix, "probe/*"))
 }
 
 // everything is all objects of the cluster.

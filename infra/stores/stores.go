@@ -42,23 +42,6 @@ func Tables(ctx context.Context, url string, log *slog.Logger, observe func(kv.R
 	return control, offsets, nil
 }
 
-// Control opens the table of the control data alone, and probes it, for who has nothing to do with groups.
-func Control(ctx context.Context, url string, log *slog.Logger) (kv.Store, error) {
-	cfg, err := kv.ParseDynamoURL(url)
-	if err != nil {
-		return nil, err
-	}
-	cfg.Logger = log
-	control, err := kv.OpenDynamoControl(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	if err := Probe(ctx, control); err != nil {
-		return nil, errors.Join(err, control.Close())
-	}
-	return control, nil
-}
-
 // Probe makes sure that tables do what a log needs of them.
 func Probe(ctx context.Context, tables ...kv.Store) error {
 	for i, table := range tables {

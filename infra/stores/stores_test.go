@@ -22,8 +22,6 @@ func TestObjects(t *testing.T) {
 func TestTables(t *testing.T) {
 	_, _, err := Tables(t.Context(), "bolt:///x", slog.New(slog.DiscardHandler), nil)
 	require.Error(t, err, "of one process only")
-	_, err = Control(t.Context(), "bolt:///x", slog.New(slog.DiscardHandler))
-	require.Error(t, err)
 	require.NoError(t, Probe(t.Context(), kv.NewMem(), kv.NewMem()))
 	broken := kv.Inject(kv.NewMem(), func(kv.Op) kv.Fault { return kv.FaultFail })
 	require.True(t, errors.Is(Probe(t.Context(), kv.NewMem(), broken), kv.ErrInjected))

@@ -17,12 +17,12 @@ type Rule struct {
 
 // Match selects requests; what is empty does not matter.
 type Match struct {
-	Client    string // who sends it: the name that its listener was opened with
-	Method    string // of HTTP
-	Operation string // of DynamoDB: the part of X-Amz-Target after the point, such as PutItem
-	Path      string // a part of the path
-	Body      string // a part of the body
-	NotBody   string // no part of the body
+	Client    string              // who sends it: the name that its listener was opened with
+	Method    string              // of HTTP
+	Operation string              // of DynamoDB: the part of X-Amz-Target after the point, such as PutItem
+	Path      string              // a part of the path
+	Body      string              // a part of the body
+	NotBody   string              // no part of the body
 	When      func(*Request) bool // nil: any; called concurrently, for those that the rest selects
 }
 

@@ -35,10 +35,6 @@ func (s *stage) tick(ctx context.Context, now time.Time) error {
 	if s.every == 0 || now.Before(s.due) {
 		return nil
 	}
-	if s.due.IsZero() { // the simulation begins
-		s.due = now.Add(s.every)
-		return nil
-	}
 	s.due = s.due.Add(s.every)
 	s.rounds++
 	return s.run(ctx)
@@ -90,6 +86,9 @@ func (s *sim) begin(ctx context.Context) (err error) {
 	}
 	*retain = counts{} // of what is done to the data alone
 	s.life = []*stage{s.merging(merge), s.compaction(compact), s.retention(retain), s.collector(remove)}
+	for _, stage := range s.life {
+		stage.due = s.clock().Add(stage.every)
+	}
 	return nil
 }
 

@@ -116,7 +116,7 @@ func newSim(ctx context.Context, cfg config) (*sim, error) {
 	s.gate = &gate{Stream: s.stream, wake: make(chan struct{}, 1)}
 	s.group = wal.New(j, s.gate, wal.Config{})
 	s.chains = chain.Open(s.table)
-	s.known = lifecycle.NewChains(chain.Open(countedTable{s.table, &s.looks}), s.clock, nil)
+	s.known = lifecycle.NewChains(chain.Open(countedTable{s.table, &s.looks}), lifecycle.ChainsConfig{Now: s.clock})
 	s.sealer = seal.New(seal.Config{
 		Sealed:  s.known.Sealed,
 		Journal: j, FS: fs, Chain: chain.Open(countedTable{s.table, &s.seal}), Objects: countedObjects{s.bucket, &s.seal},

@@ -26,6 +26,10 @@ type Lambda struct {
 	mu      sync.Mutex
 	waiting map[string]chan answer
 	count   int
+	once    sync.Once
+	ready   chan struct{} // closed when the process first asks for an invocation
+	began   time.Time
+	init    time.Duration // what it took until then; read after ready
 }
 
 // invocation is what a function is asked to do.
@@ -52,8 +56,8 @@ func BuildFunction(ctx context.Context, name, out string) (string, error) {
 		return "", err
 	}
 	bootstrap := filepath.Join(out, name, "bootstrap")
-	cmd := exec.CommandContext(ctx, "go", "build", "-tags", "lambda.norpc", "-o", bootstrap, "./functions/"+name)
-	cmd.Dir = root
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", bootstrap, "./functions/"+name)
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0") // as make functions does
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build function %s: %w\n%s", name, err, said)
 	}
@@ -68,7 +72,7 @@ func StartLambda(ctx context.Context, bootstrap string, env ...string) (*Lambda,
 	if err != nil {
 		return nil, fmt.Errorf("serve the runtime API: %w", err)
 	}
-	f := &Lambda{work: make(chan invocation), waiting: map[string]chan answer{}}
+	f := &Lambda{work: make(chan invocation), waiting: map[string]chan answer{}, ready: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", f.next)
 	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", func(w http.ResponseWriter, r *http.Request) { f.answered(w, r, false) })
@@ -77,6 +81,7 @@ func StartLambda(ctx context.Context, bootstrap string, env ...string) (*Lambda,
 	go func() { _ = f.server.Serve(l) }() // returns when Close closes it
 	cmd := exec.CommandContext(ctx, bootstrap)
 	cmd.Env = slices.Concat(os.Environ(), []string{"AWS_LAMBDA_RUNTIME_API=" + l.Addr().String()}, env)
+	f.began = time.Now()
 	if f.Process, err = (Attachment{}).start("function", cmd); err != nil {
 		return nil, errors.Join(err, f.server.Close())
 	}
@@ -85,6 +90,10 @@ func StartLambda(ctx context.Context, bootstrap string, env ...string) (*Lambda,
 
 // next hands the bootstrap an invocation, and lets it wait until there is one.
 func (f *Lambda) next(w http.ResponseWriter, r *http.Request) {
+	f.once.Do(func() {
+		f.init = time.Since(f.began)
+		close(f.ready)
+	})
 	select {
 	case <-r.Context().Done():
 	case in := <-f.work:
@@ -94,6 +103,18 @@ func (f *Lambda) next(w http.ResponseWriter, r *http.Request) {
 		h.Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:local:0:function:"+in.id)
 		h.Set("Content-Type", "application/json")
 		_, _ = w.Write(in.body) // a bootstrap that is gone is seen by Invoke
+	}
+}
+
+// Init waits until the process is initialized, and returns how long that has taken from its start.
+func (f *Lambda) Init(ctx context.Context) (time.Duration, error) {
+	select {
+	case <-f.ready:
+		return f.init, nil
+	case <-f.Done():
+		return 0, fmt.Errorf("initialize a function: its process has ended:\n%s", f.Output())
+	case <-ctx.Done():
+		return 0, fmt.Errorf("initialize a function: %w\n%s", context.Cause(ctx), f.Output())
 	}
 }
 

@@ -36,6 +36,7 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&cfg.Keys, "keys", 10_000, "keys")
 	flag.Float64Var(&cfg.FailRate, "fail-rate", 0.05, "share of the requests that fail at random")
 	flag.IntVar(&cfg.PoisonEvery, "poison-every", 10_000, "every so manieth record is refused for good; 0 for none")
+	flag.IntVar(&cfg.HTTP, "http", 0, "senders that write the records as CloudEvents over HTTP; 0 for a Kafka producer")
 	flag.IntVar(&cfg.Sinks, "sinks", 2, "members of the group")
 	flag.IntVar(&cfg.Kills, "kills", 0, "how often one of them is killed")
 	flag.Uint64Var(&cfg.Seed, "seed", 1, "of what happens at random")

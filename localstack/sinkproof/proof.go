@@ -15,7 +15,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -46,6 +45,8 @@ type Config struct {
 	// PoisonEvery makes every so manieth record one that is always refused; 0 for none.
 	PoisonEvery int
 	Seed        uint64
+	// HTTP has the records written as CloudEvents over HTTP, in batches, by so many senders; 0 for a Kafka producer.
+	HTTP int
 	// Sinks are the members of the group: default 2.
 	Sinks int
 	// Kills is how often one of them is killed and started again.
@@ -89,6 +90,7 @@ type Result struct {
 type proof struct {
 	Config
 	broker   *rig.Node
+	events   string // its address for events over HTTP
 	receiver *Receiver
 	client   *kgo.Client
 	admin    *kadm.Client
@@ -125,7 +127,10 @@ func Run(ctx context.Context, cfg Config) (result Result, err error) {
 }
 
 func (p *proof) open(ctx context.Context) (err error) {
-	if p.broker, err = rig.StartForebay(ctx, rig.ForebayConfig{Binary: p.Binary, Dir: filepath.Join(p.Dir, "broker")}); err != nil {
+	if p.events, err = rig.FreeAddr(); err != nil {
+		return err
+	}
+	if p.broker, err = rig.StartForebay(ctx, rig.ForebayConfig{Binary: p.Binary, Dir: filepath.Join(p.Dir, "broker"), HTTP: p.events}); err != nil {
 		return err
 	}
 	if p.receiver, err = listen(p.Config); err != nil {
@@ -165,30 +170,6 @@ func (p *proof) output() string {
 		b.WriteString(s.Output())
 	}
 	return b.String()
-}
-
-// produce writes the records. Those of a key have rising numbers.
-func (p *proof) produce(ctx context.Context) error {
-	pad := strings.Repeat("x", max(p.Bytes-len(`{"n":1000000,"pad":""}`), 0))
-	var failed error
-	for n := range p.Records {
-		text, err := json.Marshal(value{n, pad})
-		if err != nil {
-			return fmt.Errorf("encode record %d: %w", n, err)
-		}
-		p.client.Produce(ctx, &kgo.Record{Topic: topic, Key: []byte("key-" + strconv.Itoa(n%p.Keys)), Value: text}, func(_ *kgo.Record, err error) {
-			if err != nil {
-				failed = err // calls are one after the other
-			}
-		})
-	}
-	if err := p.client.Flush(ctx); err != nil {
-		return fmt.Errorf("write records: %w", err)
-	}
-	if failed != nil {
-		return fmt.Errorf("write records: %w", failed)
-	}
-	return nil
 }
 
 // start starts a sink.

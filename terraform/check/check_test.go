@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -128,26 +129,50 @@ func TestEveryFunctionIsDeployed(t *testing.T) {
 	}
 }
 
+// functionsCode is all code of the functions.
+func functionsCode(t *testing.T) string {
+	t.Helper()
+	if _, err := os.Stat("../../functions/api"); err != nil {
+		t.Skip("the function of the API is not there yet, with which settings and metrics are compared")
+	}
+	var code strings.Builder
+	require.NoError(t, filepath.WalkDir("../../functions", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		code.Write(text)
+		return err
+	}))
+	return code.String()
+}
+
 // TestFunctionEnvironment: functions are told what they read.
 func TestFunctionEnvironment(t *testing.T) {
 	body, err := os.ReadFile("../modules/functions/main.tf")
 	require.NoError(t, err)
-	code := ""
-	sources, err := filepath.Glob("../../functions/*/*.go")
-	require.NoError(t, err)
-	for _, s := range sources {
-		text, err := os.ReadFile(s)
-		require.NoError(t, err)
-		code += string(text)
-	}
+	code := functionsCode(t)
 	names := regexp.MustCompile(`FOREBAY_\w+`).FindAllString(string(body), -1)
 	require.Contains(t, names, "FOREBAY_OBJECT_STORE")
+	require.Contains(t, names, "FOREBAY_ADMIN_WRITERS")
 	for _, name := range names {
-		if strings.HasPrefix(name, "FOREBAY_ADMIN_") && !strings.Contains(code, "FOREBAY_ADMIN_") {
-			continue // the API is not there yet
-		}
-		require.Contains(t, code, `"`+name+`"`, "no function reads this variable")
+		require.True(t, strings.Contains(code, `"`+name+`"`), "no function reads %s", name)
 	}
+}
+
+// TestAlarmsAreOnMetricsThatThereAre: functions log what alarms look for.
+func TestAlarmsAreOnMetricsThatThereAre(t *testing.T) {
+	body, err := os.ReadFile("../modules/monitoring/main.tf")
+	require.NoError(t, err)
+	code := functionsCode(t)
+	own := regexp.MustCompile(`namespace +?= "Forebay"\n +metric_name +?= ("\w+")`).FindAllStringSubmatch(string(body), -1)
+	require.Len(t, own, 2)
+	for _, m := range own {
+		require.True(t, strings.Contains(code, m[1]), "no function has the metric %s", m[1])
+	}
+	message := regexp.MustCompile(`msg = \\("[\w ]+)\\"`).FindStringSubmatch(string(body))
+	require.NotNil(t, message)
+	require.True(t, strings.Contains(code, message[1]+`"`), "no function logs %s", message[1])
 }
 
 func decode[T any](t *testing.T, raw json.RawMessage) (v T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -35,7 +36,7 @@ func TestOrphanGoesAfterTwoLooks(t *testing.T) {
 		require.Equal(t, int64(1), r.Packs.Superfluous.Objects)
 		require.Zero(t, r.Due)
 		require.ElementsMatch(t, []string{kept, orphan}, w.stored("packs/"))
-		require.Len(t, w.stored("collector/"), 1)
+		require.Len(t, w.stored("collector/"), 2, "marks and a report")
 
 		time.Sleep(time.Hour - time.Second)
 		require.Zero(t, w.run(w.config()).Due, "the grace is not over")
@@ -46,7 +47,7 @@ func TestOrphanGoesAfterTwoLooks(t *testing.T) {
 
 		r = w.run(w.config())
 		require.Zero(t, r.Packs.Superfluous)
-		require.Empty(t, w.stored("collector/"), "nothing is left to be remembered")
+		require.Len(t, w.stored("collector/"), 1, "nothing is left to be remembered, but the report")
 		require.Empty(t, r.Damaged)
 	})
 }
@@ -237,7 +238,25 @@ func TestUnknownIsNotTouched(t *testing.T) {
 			require.Equal(t, int64(7), r.Unknown.Kept.Objects)
 			time.Sleep(2 * time.Hour)
 		}
-		require.Len(t, w.stored(""), 7)
+		require.Len(t, w.stored(""), 7+1, "and the last report")
+	})
+}
+
+// TestLastReport: the report of the last look that has ended without a failure is there, and no other.
+func TestLastReport(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		_, err := collect.LastReport(t.Context(), w.objects)
+		require.ErrorIs(t, err, objstore.ErrNotFound)
+		w.put("packs/orphan.pack")
+		for range 3 {
+			r := w.run(w.config())
+			last, err := collect.LastReport(t.Context(), w.objects)
+			require.NoError(t, err)
+			require.Equal(t, r.Packs, last.Report.Packs)
+			require.Equal(t, r.Look, last.Report.Look)
+			time.Sleep(time.Hour)
+		}
+		require.Len(t, slices.DeleteFunc(w.stored("collector/"), func(name string) bool { return !strings.HasSuffix(name, ".report") }), 1)
 	})
 }
 

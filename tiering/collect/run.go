@@ -62,7 +62,10 @@ func (r *run) run(ctx context.Context) error {
 	if r.failed != nil {
 		return r.failed
 	}
-	return r.uploads(ctx)
+	if err := r.uploads(ctx); err != nil || r.cfg.DryRun {
+		return err
+	}
+	return r.keepReport(ctx)
 }
 
 // begin finds out what time it is and what the look before has found.
@@ -107,7 +110,8 @@ func isOwn(key string) bool {
 	stem, isMarks := strings.CutSuffix(name, marksSuffix)
 	stem, isBegin := strings.CutSuffix(stem, beginSuffix)
 	stem, isDead := strings.CutSuffix(stem, deadSuffix)
-	return ok && (isMarks || isBegin || isDead) && len(stem) == 30 && stem[13] == '-' && !strings.Contains(stem, "/")
+	stem, isReport := strings.CutSuffix(stem, reportSuffix)
+	return ok && (isMarks || isBegin || isDead || isReport) && len(stem) == 30 && stem[13] == '-' && !strings.Contains(stem, "/")
 }
 
 // openPrevious opens the newest marks there are. Those that cannot be read count as none:
@@ -181,6 +185,9 @@ func (r *run) keepMarks(ctx context.Context) error {
 		r.report.Marks.Kept.add(int64(len(encoded)))
 	}
 	for _, info := range r.own {
+		if strings.HasSuffix(info.Key, reportSuffix) {
+			continue // until there is a newer one
+		}
 		if err := r.cfg.Objects.Delete(ctx, info.Key); err != nil {
 			return fmt.Errorf("remove the marks of the looks before: %w", err)
 		}

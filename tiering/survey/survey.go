@@ -42,6 +42,7 @@ type Position struct {
 	Sealed id.Offset // end of what is in packs
 	End    id.Offset // end of what is committed
 	WAL    int64     // bytes of batches that are committed and not sealed
+	Unseen int64     // offsets up to End that the stores do not have: see Extend
 }
 
 // View is what a Look has found.
@@ -124,17 +125,18 @@ func sources(img *metalog.Image, state metalog.PartitionState) map[id.Session]ui
 
 // streams reads the streams that partitions may have records in.
 func (r *Reader) streams(ctx context.Context, img *metalog.Image, ps []id.Partition) (map[id.Session][]wal.Object, error) {
-	streams := map[id.Session][]wal.Object{}
+	wanted := map[id.Session]bool{}
 	for _, p := range ps {
 		state, _ := img.Partition(p)
 		for session := range sources(img, state) {
-			streams[session] = nil
+			wanted[session] = true
 		}
 	}
+	streams := make(map[id.Session][]wal.Object, len(wanted))
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)
-	for session := range streams {
+	for session := range wanted {
 		g.Go(func() error {
 			objects, err := r.stream(ctx, session)
 			if err != nil {
@@ -171,6 +173,15 @@ func (r *Reader) stream(ctx context.Context, session id.Session) ([]wal.Object, 
 func (v *View) Of(p id.Partition) (Position, bool) {
 	at, ok := v.positions[p]
 	return at, ok
+}
+
+// Extend takes it from the leader of a partition, which knows better, that records up to end are committed: those
+// that only a broker's disk has.
+func (v *View) Extend(p id.Partition, end id.Offset) {
+	if at, ok := v.positions[p]; ok && end > at.End {
+		at.End, at.Unseen = end, at.Unseen+int64(end-at.End)
+		v.positions[p] = at
+	}
 }
 
 // ErrBeyond says that the partition has no such offset.

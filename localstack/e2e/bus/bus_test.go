@@ -162,10 +162,10 @@ func prove(t *testing.T, cfg sinkproof.Config) sinkproof.Result {
 	return r
 }
 
-// The receiver fails 5% of the requests, and refuses one record of 500 for good: the others all come, each
+// What came in over HTTP goes out. The receiver fails 5% of the requests, and refuses one record of 500 for good: the others all come, each
 // key in its order, and those are dead letters.
 func TestSinkDelivers(t *testing.T) {
-	r := prove(t, sinkproof.Config{Records: 20_000, FailRate: 0.05, PoisonEvery: 500, Seed: 1})
+	r := prove(t, sinkproof.Config{Records: 20_000, HTTP: 4, FailRate: 0.05, PoisonEvery: 500, Seed: 1})
 	require.Equal(t, []int{19_960, 40}, []int{r.Delivered, r.DeadLetters})
 	require.Positive(t, r.FailedRequests)
 }

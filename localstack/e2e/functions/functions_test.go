@@ -18,7 +18,7 @@ import (
 	"github.com/forebaylog/forebay/localstack/rig"
 )
 
-// world is a cluster of two whose brokers do no maintenance, and its clients.
+// world is a cluster whose brokers do no maintenance, and its clients.
 type world struct {
 	t       *testing.T
 	cluster *rig.Cluster
@@ -29,7 +29,7 @@ type world struct {
 
 const prefix = "functions"
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, brokers int) *world {
 	t.Helper()
 	ctx, dir := t.Context(), t.TempDir()
 	binary, err := rig.BuildForebay(ctx, dir)
@@ -38,7 +38,7 @@ func newWorld(t *testing.T) *world {
 	dynalite := rig.DynaliteConfig{Programs: os.Getenv("FOREBAY_NODE")}
 	base := rig.ForebayConfig{Binary: binary, Args: []string{"--maintenance", "none", "--segment-age", "1h"}}
 	c, err := rig.StartCluster(ctx, rig.ClusterConfig{
-		Dir: dir, Brokers: 2, Launch: rig.LaunchBrokers(base, rig.MinIOBucket, prefix), Store: minio.Backend, Table: dynalite.Backend, Direct: true,
+		Dir: dir, Brokers: brokers, Launch: rig.LaunchBrokers(base, rig.MinIOBucket, prefix), Store: minio.Backend, Table: dynalite.Backend, Direct: true,
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
@@ -175,7 +175,7 @@ func (w *world) read(topic string) map[int32][]*kgo.Record {
 
 // TestRetentionAndCollection: functions do it with brokers up and with brokers down, and what clients read is right.
 func TestRetentionAndCollection(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, 2)
 	const topic, partitions = "aging", 4
 	w.create(topic, partitions, map[string]string{"retention.ms": "600000"})
 	now := time.Now()
@@ -214,7 +214,7 @@ func TestRetentionAndCollection(t *testing.T) {
 // TestCompaction: what functions compact, with brokers up and with brokers down, has the newest record of each key
 // where it was.
 func TestCompaction(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, 2)
 	const topic, partitions = "accounts", 3
 	w.create(topic, partitions, map[string]string{"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01"})
 	w.produce(topic, partitions, 100, time.Now())

@@ -15,5 +15,8 @@ output "api_url" {
 
 output "doctor" {
   description = "A command that looks whether all is well."
-  value       = "forebay doctor --object-store '${module.forebay.object_store}' --metadata '${module.forebay.metadata}'"
+  value = join(" ", concat(
+    ["forebay doctor --object-store '${module.forebay.object_store}' --metadata '${module.forebay.metadata}'"],
+    [for url in module.forebay.wal_store[*] : "--wal-store '${url}'"],
+  ))
 }

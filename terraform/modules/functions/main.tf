@@ -28,10 +28,12 @@ locals {
   } : name => value if value != null }
 
   own_environment = {
-    api = { for name, arns in {
-      FOREBAY_ADMIN_READERS = var.admin_readers
-      FOREBAY_ADMIN_WRITERS = var.admin_writers
-    } : name => join(",", arns) if length(arns) > 0 }
+    api = { for name, value in {
+      FOREBAY_ADMIN_READERS              = join(",", var.admin_readers)
+      FOREBAY_ADMIN_WRITERS              = join(",", var.admin_writers)
+      FOREBAY_NUM_PARTITIONS             = try(tostring(var.new_topics.partitions), "")
+      FOREBAY_DEFAULT_REPLICATION_FACTOR = try(tostring(var.new_topics.replication_factor), "")
+    } : name => value if value != null && value != "" }
   }
 
   trust = jsonencode({

@@ -102,23 +102,33 @@ variable "collect_grace" {
 }
 
 variable "session_ttl" {
-  description = "After how long without a sign of life a broker counts as dead, as brokers have it; null for their default. For sweep."
+  description = "After how long without a sign of life a broker counts as dead, as brokers have it; null for their default. For sweep and the API."
   type        = string
   default     = null
 }
 
 variable "admin_readers" {
-  description = "ARN patterns of IAM principals that may read through the API; empty for all that IAM lets call it."
+  description = "ARN patterns of IAM principals that may read through the API. With neither readers nor writers all that IAM lets call it may do everything."
   type        = list(string)
   default     = []
   nullable    = false
 }
 
 variable "admin_writers" {
-  description = "ARN patterns of IAM principals that may change things through the API; empty for all that IAM lets call it."
+  description = "ARN patterns of IAM principals that may read and change things through the API. With neither readers nor writers all that IAM lets call it may do everything."
   type        = list(string)
   default     = []
   nullable    = false
+}
+
+variable "new_topics" {
+  description = "What the API gives new topics that ask for nothing else: the brokers' num.partitions and default.replication.factor."
+  type = object({
+    partitions         = optional(number)
+    replication_factor = optional(number)
+  })
+  default  = {}
+  nullable = false
 }
 
 variable "reserve_concurrency" {

@@ -23,7 +23,9 @@ locals {
   prefixes   = distinct(["${local.prefix}*", "${local.wal_prefix}*"])
   everything = distinct(["${local.bucket}/${local.prefix}*", "${local.wal_bucket}/${local.wal_prefix}*"])
   wal        = ["${local.wal_bucket}/${local.wal_prefix}wal/*"]
-  express    = endswith(local.wal_name, "--x-s3")
+  # In a store of its own brokers also write what they try it with when they start.
+  brokers_wal = length(local.everything) == 1 ? local.wal : concat(local.wal, ["${local.wal_bucket}/${local.wal_prefix}probe/*"])
+  express     = endswith(local.wal_name, "--x-s3")
 
   write  = ["s3:AbortMultipartUpload", "s3:PutObject"]
   remove = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:PutObject"]
@@ -35,11 +37,11 @@ locals {
   special = {
     broker = [
       { Sid = "WritePacks", Action = local.write, Resource = [for k in ["packs/*", "cluster-id"] : "${local.bucket}/${local.prefix}${k}"] },
-      { Sid = "WriteAndReleaseWAL", Action = local.remove, Resource = local.wal },
+      { Sid = "WriteAndReleaseWAL", Action = local.remove, Resource = local.brokers_wal },
     ]
     node = [
       { Sid = "WritePacks", Action = local.remove, Resource = [for k in ["packs/*", "collector/*", "cluster-id"] : "${local.bucket}/${local.prefix}${k}"] },
-      { Sid = "WriteAndReleaseWAL", Action = local.remove, Resource = local.wal },
+      { Sid = "WriteAndReleaseWAL", Action = local.remove, Resource = local.brokers_wal },
       local.find_uploads,
     ]
     retention  = []
@@ -65,10 +67,11 @@ locals {
     api        = ["control", "offsets"]
   }
 
+  # Snapshots of the metadata are everybody's; brokers also try their stores when they start.
+  own = { for job, special in local.special : job => contains(["broker", "node"], job) ? ["metalog/*", "probe/*"] : ["metalog/*"] }
+
   common = concat(
     [
-      { Sid = "Read", Action = ["s3:GetObject"], Resource = local.everything },
-      { Sid = "SnapshotsAndProbe", Action = local.remove, Resource = [for k in ["metalog/*", "probe/*"] : "${local.bucket}/${local.prefix}${k}"] },
       { Sid = "List", Action = ["s3:ListBucket"], Resource = local.buckets, Condition = { StringLikeIfExists = { "s3:prefix" = local.prefixes } } },
     ],
     local.express ? [{ Sid = "WALSession", Action = ["s3express:CreateSession"], Resource = ["arn:${local.partition}:s3express:${local.regional}:bucket/${local.wal_name}"] }] : [],
@@ -79,6 +82,10 @@ locals {
   statements = {
     for job, special in local.special : job => concat(
       special,
+      [
+        { Sid = "Read", Action = ["s3:GetObject"], Resource = local.everything },
+        { Sid = "Snapshots", Action = local.remove, Resource = [for k in local.own[job] : "${local.bucket}/${local.prefix}${k}"] },
+      ],
       local.common,
       [{ Sid = "Tables", Action = local.items, Resource = [for t in local.tables[job] : "arn:${local.partition}:dynamodb:${local.regional}:table/${var.tables}-${t}"] }],
       local.key,

@@ -53,6 +53,13 @@ locals {
       metrics = [for name, f in var.functions : ["AWS/Lambda", "Duration", "FunctionName", f, { label = name }]]
     },
     {
+      title = "Brokers that sweep sees, and streams of dead ones"
+      stat  = "Maximum"
+      metrics = [
+        for m in ["BrokersAlive", "StreamsUnreleased"] : ["Forebay", m, "function", "sweep"] if contains(var.scheduled_functions, "sweep")
+      ]
+    },
+    {
       title   = "Rounds"
       stat    = "Sum"
       period  = 3600

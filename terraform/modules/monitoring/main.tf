@@ -124,6 +124,48 @@ resource "aws_cloudwatch_metric_alarm" "api_throttled" {
   tags                = var.tags
 }
 
+# What functions measure themselves, in CloudWatch's embedded metric format. These metrics know the function and not
+# the cluster: with several clusters in an account and region they are about all of them.
+
+resource "aws_cloudwatch_metric_alarm" "api_failed" {
+  for_each = { for name, f in var.functions : name => f if name == "api" }
+
+  alarm_name          = "${var.name}-api-failed"
+  alarm_description   = "The admin API of Forebay ${var.name} fails requests through no fault of theirs: its log says why."
+  namespace           = "Forebay"
+  metric_name         = "RequestsFailed"
+  dimensions          = { function = each.key }
+  statistic           = "Sum"
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  period              = 300
+  evaluation_periods  = 4
+  datapoints_to_alarm = 3
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = local.topics
+  ok_actions          = local.topics
+  tags                = var.tags
+}
+
+resource "aws_cloudwatch_metric_alarm" "unreleased" {
+  for_each = { for name in var.scheduled_functions : name => name if name == "sweep" }
+
+  alarm_name          = "${var.name}-records-of-dead-brokers"
+  alarm_description   = "Records of brokers of Forebay ${var.name} that are gone have not been sealed by others for two hours: they are in the WAL only. Is sealing paused, or does it fail?"
+  namespace           = "Forebay"
+  metric_name         = "StreamsUnreleased"
+  dimensions          = { function = each.key }
+  statistic           = "Minimum"
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  period              = 3600
+  evaluation_periods  = 2
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = local.topics
+  ok_actions          = local.topics
+  tags                = var.tags
+}
+
 # Tables: each request that is throttled or fails delays somebody's acknowledgement.
 
 resource "aws_cloudwatch_metric_alarm" "table_throttled" {

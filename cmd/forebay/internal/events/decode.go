@@ -2,7 +2,6 @@ package events
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,9 +11,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/cloudevents/sdk-go/v2/binding"
 	"github.com/cloudevents/sdk-go/v2/event"
-	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/cloudevents/sdk-go/v2/types"
 )
 
@@ -45,15 +42,15 @@ func modeOf(h http.Header) (mode, error) {
 	return modeBinary, nil
 }
 
-// decode reads the events of a request. Its error is a problem: none of the events is valid
+// decode reads the events of a request, at most so many. Its error is a problem: none of the events is valid
 // unless all are.
-func decode(m mode, h http.Header, body []byte) ([]event.Event, error) {
+func decode(m mode, h http.Header, body []byte, most int) ([]event.Event, error) {
 	var events []event.Event
 	switch m {
 	case modeBatch:
-		var raw []json.RawMessage
-		if err := json.Unmarshal(body, &raw); err != nil {
-			return nil, newProblem(http.StatusBadRequest, "", "a batch is a JSON array of CloudEvents: "+err.Error())
+		raw, err := split(body, most)
+		if err != nil {
+			return nil, err
 		}
 		var wrong []invalid
 		for i, text := range raw {
@@ -69,12 +66,44 @@ func decode(m mode, h http.Header, body []byte) ([]event.Event, error) {
 	return []event.Event{e}, invalidEvents(bad)
 }
 
+// split takes a batch apart. It stops at what is too much, since a small body may have millions of elements.
+func split(body []byte, most int) (raw []json.RawMessage, err error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	begin, err := d.Token()
+	if err == nil && begin != json.Delim('[') {
+		err = fmt.Errorf("it begins with %v", begin)
+	}
+	for err == nil && d.More() {
+		if len(raw) == most {
+			return nil, newProblem(http.StatusRequestEntityTooLarge, "", fmt.Sprintf("a request has more events than it may; send at most %d", most))
+		}
+		var one json.RawMessage
+		err = d.Decode(&one)
+		raw = append(raw, one)
+	}
+	if err == nil {
+		_, err = d.Token() // the end of the array
+	}
+	if err == nil {
+		if _, more := d.Token(); !errors.Is(more, io.EOF) {
+			err = errors.New("something follows the array")
+		}
+	}
+	if err != nil {
+		return nil, newProblem(http.StatusBadRequest, "", "a batch is a JSON array of CloudEvents: "+err.Error())
+	}
+	return raw, nil
+}
+
 func at(index int, wrong []invalid) []invalid {
 	for i := range wrong {
 		wrong[i].Index = index
 	}
 	return wrong
 }
+
+// maxInvalid is how many mistakes an answer lists.
+const maxInvalid = 100
 
 // invalidEvents is nil if nothing is wrong.
 func invalidEvents(wrong []invalid) error {
@@ -85,7 +114,7 @@ func invalidEvents(wrong []invalid) error {
 	if len(wrong) > 1 {
 		p.Detail += fmt.Sprintf(", and %d more", len(wrong)-1)
 	}
-	p.Invalid = wrong
+	p.Invalid = wrong[:min(len(wrong), maxInvalid)]
 	return p
 }
 
@@ -94,26 +123,6 @@ func (i invalid) text() string {
 		return i.Detail
 	}
 	return "attribute " + i.Attribute + ": " + i.Detail
-}
-
-// decodeJSON reads one event in the JSON format. What the SDK would take all the same is
-// refused before: text that is no JSON object, and versions other than 1.0.
-func decodeJSON(text []byte) (event.Event, []invalid) {
-	var e event.Event
-	var head map[string]json.RawMessage
-	if err := json.Unmarshal(text, &head); err != nil {
-		return e, []invalid{{Detail: "not a JSON object: " + err.Error()}}
-	}
-	if _, ok := head["specversion"]; !ok {
-		return e, []invalid{{Attribute: "specversion", Detail: `missing: it is "1.0"`}}
-	}
-	if wrong := badNames(head); wrong != nil {
-		return e, wrong
-	}
-	if err := json.Unmarshal(text, &e); err != nil {
-		return e, wrongAttributes(err)
-	}
-	return e, validate(e)
 }
 
 // badNames lists the attributes whose names are not of letters and digits.
@@ -129,30 +138,41 @@ func badNames[V any](attributes map[string]V) (wrong []invalid) {
 
 // decodeBinary reads an event whose attributes are headers.
 func decodeBinary(h http.Header, body []byte) (event.Event, []invalid) {
-	plain, names := http.Header{}, map[string]bool{}
+	e := event.New()
+	attributes := map[string]string{}
 	for name, values := range h {
-		switch {
-		case name == "Content-Type":
-			plain[name] = values[:1]
-		case strings.HasPrefix(name, "Ce-"):
-			attribute := strings.ToLower(strings.TrimPrefix(name, "Ce-"))
-			if len(values) > 1 {
-				return event.Event{}, []invalid{{Attribute: attribute, Detail: "the header is given twice"}}
-			}
-			plain[name], names[attribute] = []string{unescape(values[0])}, true
+		attribute, ok := strings.CutPrefix(name, "Ce-")
+		if name == "Content-Type" {
+			attribute, ok = "datacontenttype", true
+		}
+		if !ok {
+			continue
+		}
+		attribute = strings.ToLower(attribute)
+		switch _, twice := attributes[attribute]; {
+		case twice, len(values) > 1:
+			return e, []invalid{{Attribute: attribute, Detail: "the header is given twice"}}
+		case attribute == memberData:
+			return e, []invalid{{Attribute: attribute, Detail: "the data is the body, and no header"}}
+		}
+		attributes[attribute] = unescape(values[0])
+	}
+	if wrong := badNames(attributes); wrong != nil {
+		return e, wrong
+	}
+	var wrong []invalid
+	for _, name := range sortedKeys(attributes) {
+		if err := setAttribute(&e, name, attributes[name]); err != nil {
+			wrong = append(wrong, invalid{Attribute: name, Detail: err.Error()})
 		}
 	}
-	if wrong := badNames(names); wrong != nil {
-		return event.Event{}, wrong
+	if len(wrong) > 0 {
+		return e, wrong
 	}
-	if v := plain.Get("Ce-Specversion"); v != event.CloudEventsVersionV1 {
-		return event.Event{}, []invalid{{Attribute: "specversion", Detail: fmt.Sprintf(`%q is not supported: it is "1.0"`, v)}}
+	if len(body) > 0 {
+		e.DataEncoded = body
 	}
-	e, err := binding.ToEvent(context.Background(), cehttp.NewMessage(plain, io.NopCloser(bytes.NewReader(body))))
-	if err != nil {
-		return event.Event{}, wrongAttributes(err)
-	}
-	return *e, validate(*e)
+	return e, validate(e)
 }
 
 // unescape reverses the percent-encoding of the HTTP binding. A value that is not encoded as
@@ -168,9 +188,6 @@ func unescape(value string) string {
 func validate(e event.Event) []invalid {
 	if err := e.Validate(); err != nil {
 		return wrongAttributes(err)
-	}
-	if v := e.SpecVersion(); v != event.CloudEventsVersionV1 {
-		return []invalid{{Attribute: "specversion", Detail: fmt.Sprintf(`%q is not supported: it is "1.0"`, v)}}
 	}
 	for name, value := range e.Extensions() {
 		if _, err := types.Format(value); err != nil {

@@ -11,7 +11,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	"github.com/cloudevents/sdk-go/v2/types"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -68,11 +67,13 @@ func setAttribute(e *event.Event, name, value string) bool {
 	case "dataschema":
 		e.SetDataSchema(value)
 	case "time":
-		at, err := types.ParseTimestamp(value)
+		at, err := time.Parse(time.RFC3339Nano, value)
 		if err != nil {
 			return false
 		}
-		e.SetTime(at.Time)
+		e.SetTime(at)
+	case "data": // no attribute: in the JSON format it would be the data
+		return false
 	default:
 		return e.Context.SetExtension(name, value) == nil
 	}

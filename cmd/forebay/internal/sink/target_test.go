@@ -255,3 +255,48 @@ func TestFunctionVerdicts(t *testing.T) {
 		require.Equal(t, tt.pause, got.RetryAfter)
 	}
 }
+
+// Whatever a receiver answers, the items are records of the batch, in the order of the answer.
+func FuzzPartial(f *testing.F) {
+	f.Add([]byte(`{"batchItemFailures":[{"itemIdentifier":{"topic-partition":"orders-0","offset":2}}]}`))
+	f.Add([]byte(`{"batchItemFailures":[{"itemIdentifier":{"offset":null}}]}`))
+	f.Add([]byte(` null`))
+	records := []*kgo.Record{keyed(0, 1, "a"), keyed(0, 2, "a"), keyed(1, 2, "a")}
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		items, err := partial(answer, records)
+		if err != nil {
+			require.Empty(t, items)
+		}
+		for _, i := range items {
+			require.Less(t, i, len(records))
+			require.Contains(t, string(answer), "batchItemFailures")
+		}
+	})
+}
+
+// Whatever is in a record, it becomes an event that is valid and can be encoded, with its value as data.
+func FuzzToEvent(f *testing.F) {
+	f.Add("ce_id", []byte("a"), "content-type", []byte("application/json"), []byte(`{"n":1}`))
+	f.Add("ce_time", []byte("yesterday"), "ce_source", []byte("%zz"), []byte{0xff})
+	f.Add("ce_time", []byte(""), "ce_dataschema", []byte(""), []byte("x"))
+	f.Add("ce_data", []byte("x"), "ce_partitionkey", []byte("\xff\x00"), []byte(nil))
+	f.Fuzz(func(t *testing.T, name string, text []byte, other string, more []byte, data []byte) {
+		r := orderPlaced()
+		r.Value = data
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: name, Value: text}, kgo.RecordHeader{Key: other, Value: more})
+		e := toEvent(r)
+		require.NoError(t, e.Validate())
+		body, err := json.Marshal([]event.Event{e})
+		require.NoError(t, err)
+		var back []event.Event
+		require.NoError(t, json.Unmarshal(body, &back), string(body))
+		if len(data) > 0 && e.DataBase64 {
+			require.Equal(t, data, back[0].Data())
+		}
+		h := http.Header{}
+		setHeaders(h, e)
+		for name, values := range h {
+			require.NotContains(t, values[0], "\n", name)
+		}
+	})
+}

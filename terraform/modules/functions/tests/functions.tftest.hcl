@@ -67,6 +67,8 @@ run "brokers_do_maintenance" {
     wal_store     = "s3://fast--euc1-az1--x-s3"
     admin_writers = ["arn:aws:iam::123456789012:role/operator", "arn:aws:sts::123456789012:assumed-role/ops/*"]
     overrides     = { api = { memory_mb = 1024 } }
+    new_topics    = { partitions = 6 }
+    session_ttl   = "5s"
   }
 
   assert {
@@ -84,6 +86,11 @@ run "brokers_do_maintenance" {
   assert {
     condition     = aws_lambda_function.this["api"].environment[0].variables["FOREBAY_ADMIN_WRITERS"] == "arn:aws:iam::123456789012:role/operator,arn:aws:sts::123456789012:assumed-role/ops/*"
     error_message = "Writers are separated by commas."
+  }
+  assert {
+    condition = { for k, v in aws_lambda_function.this["api"].environment[0].variables : k => v if contains(["FOREBAY_NUM_PARTITIONS", "FOREBAY_DEFAULT_REPLICATION_FACTOR", "FOREBAY_SESSION_TTL", "FOREBAY_ADMIN_READERS"], k) } == {
+    FOREBAY_NUM_PARTITIONS = "6", FOREBAY_SESSION_TTL = "5s" }
+    error_message = "What is set is told, and nothing else is."
   }
   assert {
     condition     = aws_lambda_function.this["api"].environment[0].variables["FOREBAY_WAL_STORE"] == "s3://fast--euc1-az1--x-s3"

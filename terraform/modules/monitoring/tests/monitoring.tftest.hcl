@@ -6,8 +6,8 @@ variables {
   name                      = "events"
   bucket                    = "log"
   tables                    = { control = "events-control", offsets = "events-offsets" }
-  functions                 = { api = "events-api", retention = "events-retention", collector = "events-collector" }
-  scheduled_functions       = ["retention", "collector"]
+  functions                 = { api = "events-api", retention = "events-retention", collector = "events-collector", sweep = "events-sweep" }
+  scheduled_functions       = ["retention", "collector", "sweep"]
   dead_letter_queue         = "events-functions-failed"
   balancer_arn_suffix       = "net/events/1"
   target_group_arn_suffixes = { 1 = "targetgroup/events-1/1", 2 = "targetgroup/events-2/2" }
@@ -17,7 +17,7 @@ variables {
 
 run "all" {
   assert {
-    condition     = keys(aws_cloudwatch_metric_alarm.rounds) == ["collector", "retention"] && alltrue([for a in aws_cloudwatch_metric_alarm.rounds : a.treat_missing_data == "breaching" && a.period <= 86400])
+    condition     = keys(aws_cloudwatch_metric_alarm.rounds) == ["collector", "retention", "sweep"] && alltrue([for a in aws_cloudwatch_metric_alarm.rounds : a.treat_missing_data == "breaching" && a.period <= 86400])
     error_message = "A round that does not come is an alarm, and nothing else is."
   }
   assert {
@@ -29,6 +29,10 @@ run "all" {
     error_message = "A table is not watched."
   }
   assert {
+    condition     = aws_cloudwatch_metric_alarm.unreleased["sweep"].dimensions == tomap({ function = "sweep" }) && keys(aws_cloudwatch_metric_alarm.api_failed) == ["api"]
+    error_message = "What functions measure themselves is not watched."
+  }
+  assert {
     condition     = keys(aws_cloudwatch_metric_alarm.broker_down) == ["1", "2"] && keys(aws_cloudwatch_metric_alarm.broker_busy) == ["1", "2"]
     error_message = "A broker is not watched."
   }
@@ -37,7 +41,7 @@ run "all" {
     error_message = "An alarm tells nobody."
   }
   assert {
-    condition     = length(jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets) == 10 && alltrue([for w in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : length(w.properties.metrics) > 0])
+    condition     = length(jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets) == 11 && alltrue([for w in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : length(w.properties.metrics) > 0])
     error_message = "A graph is empty or missing."
   }
   assert {
