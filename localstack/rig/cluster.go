@@ -31,6 +31,7 @@ type Place struct {
 	Log   string // file for what it writes; none if empty
 	Addr  string // Kafka address
 	Admin string // admin address
+	HTTP  string // address for events over HTTP; empty without one
 	Store string // host:port of its own way to the object store; empty without one
 	Table string // host:port of its own way to the table service; empty without one
 }
@@ -52,6 +53,8 @@ type ClusterConfig struct {
 	Direct bool
 	// Addrs chooses the addresses of a broker; free ones if nil.
 	Addrs func(id int32) (kafka, admin string)
+	// Events chooses the address of a broker for events over HTTP; none if nil.
+	Events func(id int32) (string, error)
 	// Logs has what brokers write kept in files beside their directories, NAME.log.
 	Logs bool
 }
@@ -140,6 +143,11 @@ func (c *Cluster) place(cfg ClusterConfig, id int32, store, table *Backend) (p P
 			return p, err
 		}
 	}
+	if cfg.Events != nil {
+		if p.HTTP, err = cfg.Events(id); err != nil {
+			return p, err
+		}
+	}
 	if p.Store, err = way(store, c.Store, p.Name); err != nil {
 		return p, err
 	}
@@ -211,15 +219,15 @@ func (c *Cluster) WipeAll() error {
 	return errors.Join(errs...)
 }
 
-// AwaitEnd waits until one of the processes has ended that run now, and returns it; nil if
-// ctx ends before.
-func (c *Cluster) AwaitEnd(ctx context.Context) *Process {
+// AwaitEnd waits until one of the processes has ended that run now, or one of the others that are handed in, and
+// returns it; nil if ctx ends before.
+func (c *Cluster) AwaitEnd(ctx context.Context, others ...*Process) *Process {
 	ctx, cancel := context.WithCancel(ctx)
 	first := make(chan *Process)
 	var waiting sync.WaitGroup
 	defer waiting.Wait()
 	defer cancel()
-	for _, p := range c.processes() {
+	for _, p := range append(c.processes(), others...) {
 		waiting.Go(func() {
 			select {
 			case <-p.Done():

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -76,11 +77,23 @@ type urlResponse struct {
 // maxURLBody is the largest body of a request to a function URL in bytes.
 const maxURLBody = 6 << 20
 
-// ServeURL serves a function, which may take as long as limit, on a free loopback port to those who are known. If it is open, as
-// with the auth type NONE, it checks nobody, and events tell of no caller.
+// FunctionURLConfig says how to serve a function.
+type FunctionURLConfig struct {
+	Addr  string        // to listen on; a free loopback port if empty
+	Limit time.Duration // how long the function may take
+	Open  bool          // as with the auth type NONE: it checks nobody, and events tell of no caller
+	Known []Identity    // who may have signed a request
+}
+
+// ServeURL serves a function, which may take as long as limit, on a free loopback port to those who are known.
 func ServeURL(ctx context.Context, f *Lambda, limit time.Duration, open bool, known ...Identity) (*FunctionURL, error) {
+	return FunctionURLConfig{Limit: limit, Open: open, Known: known}.Serve(ctx, f)
+}
+
+// Serve serves a function until Close.
+func (cfg FunctionURLConfig) Serve(ctx context.Context, f *Lambda) (*FunctionURL, error) {
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	l, err := lc.Listen(ctx, "tcp", cmp.Or(cfg.Addr, "127.0.0.1:0"))
 	if err != nil {
 		return nil, fmt.Errorf("serve a function URL: %w", err)
 	}
@@ -92,8 +105,8 @@ func ServeURL(ctx context.Context, f *Lambda, limit time.Duration, open bool, kn
 			return
 		}
 		var caller *Identity
-		if !open {
-			i, err := verify(r, body, known, time.Now())
+		if !cfg.Open {
+			i, err := verify(r, body, cfg.Known, time.Now())
 			if err == nil && !i.Allowed {
 				err = errUnsigned
 			}
@@ -104,7 +117,7 @@ func ServeURL(ctx context.Context, f *Lambda, limit time.Duration, open bool, kn
 			caller = &i
 		}
 		var out urlResponse
-		if err := f.Invoke(r.Context(), limit, eventOf(r, body, caller), &out); err != nil {
+		if err := f.Invoke(r.Context(), cfg.Limit, eventOf(r, body, caller), &out); err != nil {
 			urlError(w, http.StatusBadGateway, errors.New("Internal Server Error")) //nolint:staticcheck // AWS's own words
 			return
 		}

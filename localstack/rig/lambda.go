@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -64,9 +65,21 @@ func BuildFunction(ctx context.Context, name, out string) (string, error) {
 	return bootstrap, nil
 }
 
-// StartLambda serves the runtime API on a free loopback port and starts the bootstrap with env added to its
-// environment. ctx bounds its life.
+// LambdaConfig says which function to start, and how.
+type LambdaConfig struct {
+	Bootstrap string   // path of the built bootstrap
+	Env       []string // added to the environment, NAME=value
+	Name      string   // by which messages call it; default function
+	Attachment
+}
+
+// StartLambda starts a bootstrap with env added to its environment. ctx bounds its life.
 func StartLambda(ctx context.Context, bootstrap string, env ...string) (*Lambda, error) {
+	return LambdaConfig{Bootstrap: bootstrap, Env: env}.Start(ctx)
+}
+
+// Start serves the runtime API on a free loopback port and starts the bootstrap. ctx bounds its life.
+func (cfg LambdaConfig) Start(ctx context.Context) (*Lambda, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -79,10 +92,10 @@ func StartLambda(ctx context.Context, bootstrap string, env ...string) (*Lambda,
 	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", func(w http.ResponseWriter, r *http.Request) { f.answered(w, r, true) })
 	f.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = f.server.Serve(l) }() // returns when Close closes it
-	cmd := exec.CommandContext(ctx, bootstrap)
-	cmd.Env = slices.Concat(os.Environ(), []string{"AWS_LAMBDA_RUNTIME_API=" + l.Addr().String()}, env)
+	cmd := exec.CommandContext(ctx, cfg.Bootstrap)
+	cmd.Env = slices.Concat(os.Environ(), []string{"AWS_LAMBDA_RUNTIME_API=" + l.Addr().String()}, cfg.Env)
 	f.began = time.Now()
-	if f.Process, err = (Attachment{}).start("function", cmd); err != nil {
+	if f.Process, err = cfg.start(cmp.Or(cfg.Name, "function"), cmd); err != nil {
 		return nil, errors.Join(err, f.server.Close())
 	}
 	return f, nil

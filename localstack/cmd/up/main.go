@@ -1,5 +1,5 @@
 // Command up runs a cluster on this machine without Docker: MinIO as object store, dynalite
-// as DynamoDB, and brokers on them, all on the loopback interface. It says how to reach it,
+// as DynamoDB, brokers on them, and the function of the admin API behind a function URL, all on the loopback interface. It says how to reach it,
 // stays in the foreground, and ends all of it on Ctrl-C or SIGTERM. `localstack/up` builds
 // what it needs and runs it.
 //
@@ -30,10 +30,13 @@ type config struct {
 	freePorts bool
 	kafkaPort int
 	adminPort int
+	httpPort  int
+	apiPort   int
 	storePort int
 	tablePort int
 	restart   bool
 	forebay   string
+	api       string
 	minio     string
 	node      string
 }
@@ -47,10 +50,13 @@ func parse(args []string, messages io.Writer) (config, error) {
 	flags.BoolVar(&c.freePorts, "free-ports", false, "choose free ports rather than those below")
 	flags.IntVar(&c.kafkaPort, "kafka-port", 9092, "Kafka port of the first broker; the others have the next ones")
 	flags.IntVar(&c.adminPort, "admin-port", 8080, "admin port of the first broker; the others have the next ones")
+	flags.IntVar(&c.httpPort, "http-port", 8180, "port of the first broker for events over HTTP; the others have the next ones")
+	flags.IntVar(&c.apiPort, "api-port", 8070, "port of the admin API's function URL")
 	flags.IntVar(&c.storePort, "minio-port", 9000, "port of MinIO; its console has the next one")
 	flags.IntVar(&c.tablePort, "dynamodb-port", 4566, "port of DynamoDB")
 	flags.BoolVar(&c.restart, "restart", false, "start a broker again that has ended, as a service manager does, rather than end")
 	flags.StringVar(&c.forebay, "forebay", "", "a built forebay; it is built if empty")
+	flags.StringVar(&c.api, "api", "", "a built bootstrap of functions/api; it is built if empty")
 	flags.StringVar(&c.minio, "minio", os.Getenv("FOREBAY_MINIO"), "the MinIO server's binary")
 	flags.StringVar(&c.node, "dynalite", os.Getenv("FOREBAY_NODE"), "directory that dynalite is installed in")
 	if err := flags.Parse(args); err != nil {
@@ -66,7 +72,7 @@ func (c config) validate(rest []string) error {
 	if c.brokers < 1 || c.brokers > 100 {
 		return fmt.Errorf("-brokers %d: want 1 to 100", c.brokers)
 	}
-	for _, port := range []int{c.kafkaPort, c.adminPort, c.storePort, c.tablePort} {
+	for _, port := range []int{c.kafkaPort, c.adminPort, c.httpPort, c.apiPort, c.storePort, c.tablePort} {
 		if port < 1 || port+c.brokers > 1<<16 {
 			return fmt.Errorf("port %d: want 1 to %d", port, 1<<16-c.brokers)
 		}
@@ -112,17 +118,15 @@ func up(ctx context.Context, cfg config, out io.Writer) (err error) {
 	if cfg.dir, err = filepath.Abs(cfg.dir); err != nil {
 		return fmt.Errorf("find the directory: %w", err)
 	}
-	if cfg.forebay == "" {
-		built, err := os.MkdirTemp("", "forebay-build-")
-		if err != nil {
-			return fmt.Errorf("make a directory: %w", err)
-		}
-		defer func() { _ = os.RemoveAll(built) }()
-		if cfg.forebay, err = rig.BuildForebay(ctx, built); err != nil {
-			return err
-		}
+	built, err := os.MkdirTemp("", "forebay-build-")
+	if err != nil {
+		return fmt.Errorf("make a directory: %w", err)
 	}
-	fmt.Fprintf(out, "Starting MinIO, DynamoDB and %d brokers in %s ...\n", cfg.brokers, cfg.dir)
+	defer func() { _ = os.RemoveAll(built) }()
+	if err := cfg.build(ctx, built); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "Starting MinIO, DynamoDB, %d brokers and the admin API in %s ...\n", cfg.brokers, cfg.dir)
 	stack, err := startStack(ctx, cfg)
 	switch {
 	case ctx.Err() != nil && stack == nil:
@@ -134,6 +138,19 @@ func up(ctx context.Context, cfg config, out io.Writer) (err error) {
 	err = stack.watch(ctx, out)
 	fmt.Fprintln(out, "Stopping ...")
 	return errors.Join(err, stack.stop())
+}
+
+// build builds what is not built into a directory.
+func (c *config) build(ctx context.Context, dir string) (err error) {
+	if c.forebay == "" {
+		if c.forebay, err = rig.BuildForebay(ctx, dir); err != nil {
+			return err
+		}
+	}
+	if c.api == "" {
+		c.api, err = rig.BuildFunction(ctx, "api", dir)
+	}
+	return err
 }
 
 // loopback is an address on the loopback interface.

@@ -2,10 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -28,6 +27,8 @@ type stack struct {
 	minio   *rig.MinIO
 	table   *rig.Dynalite
 	cluster *rig.Cluster
+	api     *rig.Lambda
+	url     *rig.FunctionURL
 	life    context.Context // of all processes
 	kill    context.CancelFunc
 }
@@ -40,6 +41,7 @@ func startStack(ctx context.Context, cfg config) (*stack, error) {
 	s := &stack{cfg: cfg, life: life, kill: kill}
 	cluster := rig.ClusterConfig{
 		Dir: cfg.dir, Brokers: cfg.brokers, Direct: true, Logs: true, Store: s.startMinIO, Table: s.startTable,
+		Events: s.eventsAddr,
 		Launch: rig.LaunchBrokers(rig.ForebayConfig{
 			Binary: cfg.forebay, Attachment: rig.Attachment{Apart: true},
 		}, rig.MinIOBucket, tablePrefix),
@@ -54,13 +56,16 @@ func startStack(ctx context.Context, cfg config) (*stack, error) {
 		kill()
 		return nil, err
 	}
+	if err := s.startAPI(); err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
 	return s, nil
 }
 
-// stop ends everything, the brokers first.
+// stop ends everything, the admin API first and then the brokers.
 func (s *stack) stop() error {
 	defer s.kill()
-	return s.cluster.Stop(stopLimit)
+	return errors.Join(s.stopAPI(), s.cluster.Stop(stopLimit))
 }
 
 func (s *stack) startMinIO(ctx context.Context, dir string) (_ *rig.Backend, err error) {
@@ -93,7 +98,7 @@ func (s *stack) startTable(ctx context.Context, dir string) (_ *rig.Backend, err
 // watch returns when ctx ends, which is no error, or when one of the processes does.
 func (s *stack) watch(ctx context.Context, out io.Writer) error {
 	for {
-		p := s.cluster.AwaitEnd(ctx)
+		p := s.cluster.AwaitEnd(ctx, s.api.Process)
 		if p == nil {
 			return nil
 		}
@@ -144,43 +149,4 @@ func how(p *rig.Process) string {
 func lastLines(text string, n int) string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
-}
-
-// describe says how to reach everything, and what to try.
-func (s *stack) describe(out io.Writer) {
-	var b strings.Builder
-	all := strings.Join(s.cluster.Addrs(), ",")
-	fmt.Fprintf(&b, "\nThe cluster is ready. Bootstrap servers:\n\n  %s\n\n", all)
-	for _, broker := range s.cluster.Brokers() {
-		fmt.Fprintf(&b, "  %s  kafka %s  admin http://%s  pid %d  %s  log %s\n",
-			broker.Name, broker.Addr, broker.Admin, broker.Node().PID(), broker.Dir, broker.Log)
-	}
-	fmt.Fprintf(&b, "\n  MinIO     http://%s  bucket %s  console http://%s\n", s.minio.Addr, rig.MinIOBucket, s.minio.Console)
-	fmt.Fprintf(&b, "            user %s, password %s\n", s.minio.AccessKey, s.minio.SecretKey)
-	fmt.Fprintf(&b, "  DynamoDB  %s  tables %s-control and %[2]s-offsets, any credentials\n", s.table.Endpoint, tablePrefix)
-
-	forebay, first := display(s.cfg.forebay), s.cluster.Brokers()[0]
-	fmt.Fprintf(&b, "\nTry, in another terminal:\n\n")
-	fmt.Fprintf(&b, "  %s topic create events --partitions 6 --replication-factor %d -b %s\n", forebay, min(3, s.cfg.brokers), all)
-	fmt.Fprintf(&b, "  seq 100000 | kcat -P -b %s -t events\n", all)
-	fmt.Fprintf(&b, "  kcat -C -b %s -t events -o beginning -e -q | wc -l\n", all)
-	fmt.Fprintf(&b, "  %s topic describe events -b %s\n", forebay, all)
-	fmt.Fprintf(&b, "  %s health --admin-addr %s\n", forebay, first.Admin)
-	if s.cfg.restart {
-		fmt.Fprintf(&b, "  kill -9 %d; rm -rf %s    # a broker and its directory; it comes back\n", first.Node().PID(), first.Dir)
-	}
-	fmt.Fprintf(&b, "\nCtrl-C ends all of it.\n\n")
-	_, _ = io.WriteString(out, b.String())
-}
-
-// display is a path as short as it can be pasted.
-func display(path string) string {
-	dir, err := os.Getwd()
-	if err != nil {
-		return path
-	}
-	if short, err := filepath.Rel(dir, path); err == nil && !strings.HasPrefix(short, "..") {
-		return short
-	}
-	return path
 }

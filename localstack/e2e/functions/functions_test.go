@@ -47,10 +47,7 @@ func newWorld(t *testing.T, brokers int) *world {
 	require.NoError(t, err)
 	t.Cleanup(w.client.Close)
 	w.admin = kadm.NewClient(w.client)
-	place := c.Brokers()[0].Place
-	w.env = append(c.Env(),
-		"FOREBAY_OBJECT_STORE=minio://"+place.Store+"/"+rig.MinIOBucket+"/"+prefix,
-		"FOREBAY_METADATA=dynamodb://"+prefix+"?region=us-east-1&endpoint=http://"+place.Table)
+	w.env = append(c.Env(), rig.FunctionEnv(c.Brokers()[0].Place, rig.MinIOBucket, prefix)...)
 	return w
 }
 

@@ -4,6 +4,7 @@ package laptop
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -33,7 +34,12 @@ func buildUp(t *testing.T) []string {
 	t.Helper()
 	said, err := exec.CommandContext(t.Context(), "go", "build", "-o", shared+"/up", "../../cmd/up").CombinedOutput()
 	require.NoError(t, err, "%s", said)
-	return []string{shared + "/up", "-forebay", buildImage(t), "-free-ports"}
+	api := shared + "/api/bootstrap"
+	if _, err := os.Stat(api); err != nil {
+		api, err = rig.BuildFunction(t.Context(), "api", shared)
+		require.NoError(t, err)
+	}
+	return []string{shared + "/up", "-forebay", buildImage(t), "-api", api, "-free-ports"}
 }
 
 func startUp(t *testing.T, line ...string) *laptop {
@@ -61,10 +67,13 @@ func startUp(t *testing.T, line ...string) *laptop {
 	return l
 }
 
+// outputLimit is long enough for the script to build what it runs.
+const outputLimit = 3 * time.Minute
+
 // awaitOutput waits for text that matches and returns its groups.
 func (l *laptop) awaitOutput(t *testing.T, pattern string) (found []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), outputLimit)
 	defer cancel()
 	require.NoError(t, l.Await(ctx, func(context.Context) error {
 		if found = regexp.MustCompile(pattern).FindStringSubmatch(l.Output()); found == nil {
@@ -116,6 +125,40 @@ func requireGone(t *testing.T, pids []int) {
 	}
 }
 
+// The README's way: a topic by the function behind its URL, an event in by curl, and out by kcat. The README has the same
+// commands, as a test beside localstack/up proves.
+func TestUpAsTheREADMESays(t *testing.T) {
+	began := time.Now()
+	l := startUp(t, filepath.Join(root, "localstack", "up"), "-restart", "-free-ports")
+	commands := regexp.MustCompile(`(?m)^  ((?:curl|kcat) (?:.*\\\n)*.*)$`).FindAllStringSubmatch(l.Output(), 3)
+	require.Len(t, commands, 3)
+	run := func(i int) string {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "sh", "-c", commands[i][1])
+		out, err := cmd.Output()
+		require.NoError(t, err, "%s", commands[i][1])
+		return string(out)
+	}
+	created := run(0)
+	require.Contains(t, created, `"name":"quakes"`)
+	require.Contains(t, created, `"partitions":6`)
+	accepted := struct {
+		Events []struct{ Partition, Offset int }
+	}{}
+	said := run(1)
+	require.NoError(t, json.Unmarshal([]byte(said), &accepted), said)
+	require.Len(t, accepted.Events, 1, said)
+	at := accepted.Events[0]
+	require.Equal(t, fmt.Sprintf("%d:%d {\"mag\": 3.1}\n", at.Partition, at.Offset), run(2))
+	t.Logf("from the start to the record that was read: %s", time.Since(began).Round(100*time.Millisecond))
+
+	unsigned := regexp.MustCompile(`--aws-sigv4 \S+ --user \S+`).ReplaceAllString(commands[0][1], "")
+	refused, err := exec.CommandContext(t.Context(), "sh", "-c", unsigned).Output()
+	require.NoError(t, err)
+	require.Contains(t, string(refused), "Forbidden", "who has not signed")
+}
+
 // Ctrl-C ends everything in order, and the next run on the directory finds what was there.
 func TestUpEndsCleanly(t *testing.T) {
 	line := append(buildUp(t), "-dir", filepath.Join(t.TempDir(), "data"))
@@ -125,7 +168,7 @@ func TestUpEndsCleanly(t *testing.T) {
 			requireServes(t, l.bootstrap...)
 		}
 		started := children(t, l.PID())
-		require.Len(t, started, 5, "MinIO, DynamoDB and three brokers")
+		require.Len(t, started, 6, "MinIO, DynamoDB, three brokers and the function")
 		require.NoError(t, syscall.Kill(l.PID(), []syscall.Signal{syscall.SIGINT, syscall.SIGTERM}[run]))
 		require.Zero(t, l.exitCode(t), l.Output())
 		requireGone(t, started)
