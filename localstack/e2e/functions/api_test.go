@@ -154,7 +154,7 @@ func (a *admins) topics() {
 	t := a.t
 	dry := call[admin.TopicChanged](a, "POST", "/v1/topics?dry_run=true", `{"name": "orders", "partitions": 3, "replication_factor": 2}`)
 	require.True(t, dry.DryRun)
-	require.NotContains(t, a.tool(rig.TopicCommand, "--list"), "orders")
+	a.lists("orders", false)
 	call[admin.TopicChanged](a, "POST", "/v1/topics", `{"name": "orders", "partitions": 3, "replication_factor": 2, "configs": {"retention.ms": "86400000"}}`)
 	a.refused("TOPIC_ALREADY_EXISTS", "POST", "/v1/topics", `{"name": "orders"}`)
 	call[admin.TopicChanged](a, "POST", "/v1/topics/orders/partitions", `{"count": 6}`)
@@ -166,7 +166,16 @@ func (a *admins) topics() {
 	a.tool(rig.TopicCommand, "--create", "--topic", "kafkas", "--partitions", "2", "--replication-factor", "1")
 	require.Equal(t, 2, call[admin.Topic](a, "GET", "/v1/topics/kafkas", "").Partitions)
 	call[admin.Changed](a, "DELETE", "/v1/topics/kafkas", "")
-	require.NotContains(t, a.tool(rig.TopicCommand, "--list"), "kafkas")
+	a.lists("kafkas", false)
+}
+
+// lists awaits that the brokers have a topic, or have it no more.
+func (a *admins) lists(topic string, want bool) {
+	a.t.Helper()
+	require.Eventually(a.t, func() bool {
+		found, err := a.world.admin.ListTopics(a.t.Context())
+		return err == nil && found.Has(topic) == want
+	}, 10*time.Second, 20*time.Millisecond)
 }
 
 func (a *admins) configs() {
@@ -242,7 +251,10 @@ func (a *admins) groups() {
 func (a *admins) moves() {
 	t := a.t
 	call[admin.PartitionsChanged](a, "POST", "/v1/reassignments", `{"partitions": [{"topic": "orders", "partition": 0, "replicas": [3, 1]}]}`)
-	require.Contains(t, a.tool(rig.TopicCommand, "--describe", "--topic", "orders"), "Replicas: 3,1")
+	require.Eventually(t, func() bool {
+		found, err := a.world.admin.ListTopics(t.Context(), "orders")
+		return err == nil && fmt.Sprint(found["orders"].Partitions[0].Replicas) == "[3 1]"
+	}, 10*time.Second, 20*time.Millisecond)
 	file := filepath.Join(t.TempDir(), "plan.json")
 	require.NoError(t, os.WriteFile(file, []byte(`{"version": 1, "partitions": [{"topic": "orders", "partition": 0, "replicas": [2, 3]}]}`), 0o600))
 	a.tool(rig.ReassignCommand, "--execute", "--reassignment-json-file", file)

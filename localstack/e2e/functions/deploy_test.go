@@ -15,7 +15,7 @@ import (
 	"github.com/forebaylog/forebay/localstack/rig"
 )
 
-// TestDeployed: zips of the functions, created and invoked by the API of Lambda, do their work.
+// TestDeployed: zips of functions, created and invoked by the API of Lambda, do their work.
 func TestDeployed(t *testing.T) {
 	w := newWorld(t, 1)
 	w.create("aging", 2, map[string]string{"retention.ms": "600000"})
@@ -31,7 +31,7 @@ func TestDeployed(t *testing.T) {
 		require.NoError(t, err)
 	})
 	arch := map[string]string{"amd64": "x86_64", "arm64": "arm64"}[runtime.GOARCH]
-	for _, name := range []string{"api", "retention", "compaction", "collector", "sweep"} {
+	for _, name := range []string{"api", "retention", "sweep"} {
 		bootstrap, err := rig.BuildFunction(t.Context(), name, t.TempDir())
 		require.NoError(t, err)
 		zipped, err := rig.ZipFunction(bootstrap)
