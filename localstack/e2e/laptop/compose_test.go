@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -27,6 +28,7 @@ import (
 type composeFile struct {
 	Services map[string]service
 	Volumes  map[string]any
+	Configs  map[string]struct{ Content string }
 }
 
 type service struct {
@@ -37,6 +39,7 @@ type service struct {
 	DependsOn   map[string]struct{ Condition string } `yaml:"depends_on"`
 	Ports       []string
 	Volumes     []string
+	Configs     []struct{ Source, Target string }
 	Healthcheck *struct{ Test []string }
 }
 
@@ -100,6 +103,8 @@ func TestComposeListeners(t *testing.T) {
 		require.Equal(t, name+ports["INTERNAL"], told["INTERNAL"], "its own name, its own port")
 		outside := strings.TrimPrefix(told["EXTERNAL"], "localhost")
 		require.Contains(t, s.Ports, "127.0.0.1"+outside+ports["EXTERNAL"])
+		_, http, _ := strings.Cut(s.Environment["FOREBAY_HTTP_ADDR"], ":")
+		require.True(t, slices.ContainsFunc(s.Ports, func(p string) bool { return strings.HasSuffix(p, ":"+http) }), "%s publishes no port for events", name)
 	}
 }
 
@@ -122,11 +127,14 @@ func TestComposeCluster(t *testing.T) {
 	file, binary := loadCompose(t), buildImage(t)
 	minio, table := startServices(t, file.Services["minio"].Environment)
 	var bootstrap []string
+	var at addrs // of the last broker
 	var started []*rig.Process
 	for _, name := range file.brokers() {
-		internal, external, admin := freeAddr(t), freeAddr(t), freeAddr(t)
+		internal, external := freeAddr(t), freeAddr(t)
+		at = addrs{admin: freeAddr(t), events: freeAddr(t)}
 		here := strings.NewReplacer("minio:9000", minio.Addr, "http://localstack:4566", table.Endpoint,
-			"/var/lib/forebay", filepath.Join(t.TempDir(), name), "0.0.0.0:8080", admin)
+			"/var/lib/forebay", filepath.Join(t.TempDir(), name), "0.0.0.0:8080", at.admin,
+			"0.0.0.0:8082", at.events, "/etc/forebay/admin-tokens", file.tokens(t, name))
 		env := imageEnv(t)
 		for key, value := range file.Services[name].Environment {
 			value = regexp.MustCompile(`INTERNAL://[^,]*`).ReplaceAllString(value, "INTERNAL://"+internal)
@@ -144,11 +152,46 @@ func TestComposeCluster(t *testing.T) {
 		awaitTCP(t, started[i], bootstrap[i])
 	}
 	requireServes(t, bootstrap...)
+	requireHTTP(t, at, bootstrap)
 	requireRacks(t, bootstrap, "a", "b", "c")
 	for _, p := range started {
 		_, err := p.Stop(25 * time.Second)
 		require.NoError(t, err, p.Output())
 	}
+}
+
+// addrs are a broker's for HTTP.
+type addrs struct{ admin, events string }
+
+// tokens is the path of a file like the one that a broker has in its container.
+func (f composeFile) tokens(t *testing.T, broker string) string {
+	t.Helper()
+	mounted := f.Services[broker].Configs
+	require.Len(t, mounted, 1)
+	require.Equal(t, f.Services[broker].Environment["FOREBAY_ADMIN_TOKEN_FILE"], mounted[0].Target)
+	path := filepath.Join(t.TempDir(), "tokens")
+	require.NoError(t, os.WriteFile(path, []byte(f.Configs[mounted[0].Source].Content), 0o600))
+	return path
+}
+
+// requireHTTP does with a broker what the head of the file says, at other addresses.
+func requireHTTP(t *testing.T, at addrs, bootstrap []string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "localstack", "docker-compose.yml"))
+	require.NoError(t, err)
+	here := strings.NewReplacer("localhost:8081", at.admin, "localhost:8181", at.events,
+		"localhost:9092,localhost:9093,localhost:9094", strings.Join(bootstrap, ","))
+	commands := regexp.MustCompile(`(?m)^#   ((?:curl|kcat) (?:.*\\\n)*.*)$`).FindAllStringSubmatch(string(text), -1)
+	require.Len(t, commands, 3)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var said []byte
+	for _, c := range commands {
+		line := here.Replace(strings.ReplaceAll(c[1], "\n#", "\n"))
+		said, err = exec.CommandContext(ctx, "sh", "-c", line).Output()
+		require.NoError(t, err, line)
+	}
+	require.Equal(t, "{\"mag\": 3.1}\n", string(said))
 }
 
 // awaitTCP waits until a broker answers clients.
