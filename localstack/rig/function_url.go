@@ -105,7 +105,7 @@ func ServeURL(ctx context.Context, f *Lambda, limit time.Duration, open bool, kn
 		}
 		var out urlResponse
 		if err := f.Invoke(r.Context(), limit, eventOf(r, body, caller), &out); err != nil {
-			urlError(w, http.StatusBadGateway, errors.New("Internal Server Error")) //nolint:revive,staticcheck // AWS's own words
+			urlError(w, http.StatusBadGateway, errors.New("Internal Server Error")) //nolint:staticcheck // AWS's own words
 			return
 		}
 		out.write(w)
