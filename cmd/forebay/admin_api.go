@@ -75,7 +75,10 @@ func whoAsks(r *http.Request, tokens string) (admin.Caller, error) {
 	if tokens == "" {
 		c.Writes = local(r, c.Address)
 		if !c.Writes && r.Method != http.MethodGet && r.Method != http.MethodHead {
-			return c, &admin.Refusal{Status: http.StatusForbidden, Detail: "without --admin-token-file only requests from this machine, to its loopback address, may change things"}
+			return c, &admin.Refusal{Status: http.StatusForbidden, Detail: "without --admin-token-file only requests from this machine, to its loopback address and by no proxy, may change things"}
+		}
+		if loopback(c.Address) && !namesLoopback(r.Host) {
+			return c, &admin.Refusal{Status: http.StatusForbidden, Detail: "from this machine ask localhost, or give the broker an --admin-token-file"}
 		}
 		return c, nil
 	}
@@ -98,13 +101,23 @@ func whoAsks(r *http.Request, tokens string) (admin.Caller, error) {
 }
 
 // local reports whether a request comes from this machine and was meant for it: a browser that is told a
-// loopback address for another name sends that name, and one that a page of another site uses says so.
+// loopback address for another name sends that name, one that a page of another site uses says so, and a proxy
+// most often says that it is one.
 func local(r *http.Request, from string) bool {
-	host := r.Host
+	for _, name := range []string{"Origin", "Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip"} {
+		if len(r.Header.Values(name)) > 0 {
+			return false
+		}
+	}
+	return loopback(from) && namesLoopback(r.Host)
+}
+
+// namesLoopback reports whether a Host, with a port or without one, is this machine by a name that nobody can give to another.
+func namesLoopback(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
-	return loopback(from) && (host == "localhost" || loopback(strings.Trim(host, "[]"))) && r.Header.Get("Origin") == ""
+	return host == "localhost" || loopback(strings.Trim(host, "[]"))
 }
 
 func loopback(host string) bool {

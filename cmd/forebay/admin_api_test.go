@@ -10,13 +10,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/forebaylog/forebay/functions/admin"
 )
 
 func TestWhoAsks(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tokens")
 	require.NoError(t, os.WriteFile(file, []byte("# who may\n\nada 0123456789abcdef\neve fedcba9876543210 read\n"), 0o600))
 	for _, tc := range []struct {
-		name, method, from, host, auth, origin, tokens string
+		name, method, from, host, auth, origin, proxied, tokens string
 		status                                         int // 0: served
 		principal                                      string
 		writes                                         bool
@@ -27,6 +29,9 @@ func TestWhoAsks(t *testing.T) {
 		{name: "writing from elsewhere", method: "POST", from: "192.0.2.1:5", host: "localhost:8080", status: http.StatusForbidden},
 		{name: "a name that was made to be here", method: "POST", from: "127.0.0.1:5", host: "evil.example:8080", status: http.StatusForbidden},
 		{name: "a page of another site", method: "POST", from: "127.0.0.1:5", host: "localhost:8080", origin: "https://evil.example", status: http.StatusForbidden},
+		{name: "reading by a name that was made to be here", method: "GET", from: "127.0.0.1:5", host: "evil.example:8080", status: http.StatusForbidden},
+		{name: "by a proxy on this machine", method: "POST", from: "127.0.0.1:5", host: "localhost:8080", proxied: "192.0.2.1", status: http.StatusForbidden},
+		{name: "reading by a proxy", method: "GET", from: "127.0.0.1:5", host: "localhost:8080", proxied: "192.0.2.1", principal: "User:ANONYMOUS"},
 		{name: "no token", method: "GET", from: "127.0.0.1:5", host: "localhost", tokens: file, status: http.StatusUnauthorized},
 		{name: "another token", method: "GET", from: "127.0.0.1:5", host: "localhost", tokens: file, auth: "Bearer 0123456789abcdeF", status: http.StatusUnauthorized},
 		{name: "a token", method: "POST", from: "192.0.2.1:5", host: "broker", tokens: file, auth: "Bearer 0123456789abcdef", principal: "User:ada", writes: true},
@@ -35,11 +40,16 @@ func TestWhoAsks(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			r := httptest.NewRequest(tc.method, "/v1/cluster", nil)
 			r.RemoteAddr, r.Host = tc.from, tc.host
-			r.Header.Set("Authorization", tc.auth)
-			r.Header.Set("Origin", tc.origin)
+			for name, value := range map[string]string{"Authorization": tc.auth, "Origin": tc.origin, "X-Forwarded-For": tc.proxied} {
+				if value != "" {
+					r.Header.Set(name, value)
+				}
+			}
 			c, err := whoAsks(r, tc.tokens)
 			if tc.status != 0 {
-				require.ErrorContains(t, err, "")
+				var refusal *admin.Refusal
+				require.ErrorAs(t, err, &refusal)
+				require.Equal(t, tc.status, refusal.Status)
 				return
 			}
 			require.NoError(t, err)

@@ -3,8 +3,10 @@ package admin
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -107,6 +109,19 @@ func TestConfigChanges(t *testing.T) {
 	r.refused(http.StatusBadRequest, "INVALID_CONFIG", "PATCH", "/v1/configs/topics/t", `{"set": {"retention.ms": "soon"}}`)
 	r.refused(http.StatusBadRequest, "", "PATCH", "/v1/configs/topics/t", `{}`)
 	r.refused(http.StatusUnprocessableEntity, "", "GET", "/v1/configs/users/u", "")
+}
+
+// TestKeyOfTooMuch: one request cannot have the cluster forget the keys of others.
+func TestKeyOfTooMuch(t *testing.T) {
+	r := newRig(t)
+	var list []string
+	for i := range maxKeyed + 1 {
+		list = append(list, fmt.Sprintf(`{"topic": "t%d", "partition": 0, "replicas": [1]}`, i))
+	}
+	body := func(n int) string { return `{"partitions": [` + strings.Join(list[:n], ",") + `]}` }
+	r.refused(http.StatusBadRequest, "", "POST", "/v1/reassignments", body(maxKeyed+1), "Idempotency-Key: k")
+	r.refused(http.StatusNotFound, "UNKNOWN_TOPIC_OR_PARTITION", "POST", "/v1/reassignments", body(maxKeyed), "Idempotency-Key: k")
+	r.refused(http.StatusNotFound, "UNKNOWN_TOPIC_OR_PARTITION", "POST", "/v1/reassignments", body(maxKeyed+1))
 }
 
 func TestMoves(t *testing.T) {

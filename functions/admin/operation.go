@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -59,12 +60,19 @@ type Changed struct {
 	Version uint64 `json:"metadata_version" doc:"The version of the metadata that has it"`
 }
 
+// maxKeyed is how many changes a request with an idempotency key may have, so that it makes the cluster forget neither its own
+// keys nor many of others.
+const maxKeyed = metalog.MaxKeys / 10
+
 // apply makes changes, or checks them in a dry run; request is what tells this request from others with the same key. It
 // returns the Image that has them.
 func (a *API) apply(ctx context.Context, in ChangeInput, request any, changes ...*core.Change) (Changed, *metalog.Image, error) {
 	meta, err := a.open(ctx)
 	if err != nil {
 		return Changed{}, nil, err
+	}
+	if in.Key != "" && len(changes) > maxKeyed {
+		return Changed{}, nil, problem(http.StatusBadRequest, fmt.Sprintf("a request with an Idempotency-Key may be about at most %d topics, since each of them takes one of the keys that are remembered: split it, or leave the key out", maxKeyed))
 	}
 	for i, ch := range changes {
 		if in.Key == "" {

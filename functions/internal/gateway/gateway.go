@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -29,6 +30,8 @@ type iamKey struct{}
 // Serve returns what a Lambda main starts.
 func Serve(h http.Handler) func(context.Context, Request) (Response, error) {
 	return func(ctx context.Context, event Request) (Response, error) {
+		ctx, cancel := inTime(ctx)
+		defer cancel()
 		r, err := httpRequest(ctx, event)
 		if err != nil {
 			return Response{StatusCode: http.StatusBadRequest, Body: err.Error()}, nil
@@ -37,6 +40,19 @@ func Serve(h http.Handler) func(context.Context, Request) (Response, error) {
 		h.ServeHTTP(w, r)
 		return w.response(), nil
 	}
+}
+
+// maxSpare is what is left of an invocation's time, at most, for a request to end what it has begun: when the time is over
+// Lambda stops the process wherever it is, such as between taking the shard of a group and giving it back.
+const maxSpare = 3 * time.Second
+
+// inTime ends a third of the time before ctx does, or maxSpare if that is less.
+func inTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, deadline.Add(-min(time.Until(deadline)/3, maxSpare)))
 }
 
 // httpRequest is the request that an event is of.

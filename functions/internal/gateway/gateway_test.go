@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -58,6 +59,21 @@ func TestRequest(t *testing.T) {
 	require.Equal(t, `{"ü":1}`, out.Body)
 	require.Equal(t, "application/json", out.Headers["content-type"])
 	require.False(t, out.IsBase64Encoded)
+}
+
+// TestTimeToEnd: a request ends before Lambda ends the process.
+func TestTimeToEnd(t *testing.T) {
+	for total, spare := range map[time.Duration]time.Duration{time.Minute: maxSpare, 3 * time.Second: time.Second} {
+		ctx, cancel := context.WithTimeout(t.Context(), total)
+		_, err := Serve(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			end, ok := r.Context().Deadline()
+			require.True(t, ok)
+			all, _ := ctx.Deadline()
+			require.InDelta(t, spare, all.Sub(end), float64(spare)/2)
+		}))(ctx, Request{})
+		cancel()
+		require.NoError(t, err)
+	}
 }
 
 func TestResponseOfBytes(t *testing.T) {
