@@ -205,7 +205,7 @@ func (b *Broker) close(ctx context.Context) error {
 		errs = append(errs, b.cluster.close(ctx))
 	}
 	if b.meta != nil {
-		errs = append(errs, b.meta.Close(ctx))
+		errs = append(errs, end(ctx, b.meta.Close))
 	}
 	return errors.Join(errs...)
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"io"
 	"iter"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/objstore"
@@ -41,6 +43,36 @@ func TestCloseLeavesBehindWhatDoesNotEnd(t *testing.T) {
 
 	close(release)
 	if err := b.Close(t.Context()); err != nil { // what the first call began ends now
+		require.NotErrorIs(t, err, ErrNotClosed)
+	}
+}
+
+// A close does not take for ended what only says that its time is up: whoever is told that all has ended
+// frees what it uses, or opens another broker beside it.
+func TestCloseWaitsForAnUploadThatDoesNotEnd(t *testing.T) {
+	putting, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	cfg := testConfig()
+	cfg.Cluster = &Cluster{MetadataPoll: 10 * time.Millisecond}
+	cfg.Objects = objstore.Inject(cfg.Objects, func(op objstore.Op) error {
+		if op.Kind == objstore.OpPut && strings.HasSuffix(op.Key, ".pack") { // and does not look to its context
+			once.Do(func() { close(putting) })
+			<-release
+		}
+		return nil
+	})
+	b, err := Open(t.Context(), cfg)
+	require.NoError(t, err)
+	n := &node{Broker: b, t: t}
+	n.mustCreate(wantTopic("t", 1, 1))
+	n.kgo(kgo.DisableIdempotentWrite()).Produce(t.Context(), &kgo.Record{Topic: "t", Value: []byte("v")}, nil)
+	<-putting
+
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, b.Close(ctx), ErrNotClosed)
+	close(release)
+	if err := b.Close(t.Context()); err != nil {
 		require.NotErrorIs(t, err, ErrNotClosed)
 	}
 }

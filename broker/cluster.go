@@ -307,5 +307,5 @@ func (c *cluster) stop() {
 // close ends the stream and the session. The partitions were given away by leave, if there was time.
 func (c *cluster) close(ctx context.Context) error {
 	c.stop()
-	return errors.Join(c.stream.Close(ctx), c.session.Close(ctx))
+	return errors.Join(end(ctx, c.stream.Close), c.session.Close(ctx))
 }

@@ -220,25 +220,45 @@ func (s *storage) close(ctx context.Context) error {
 		s.unsub()
 	}
 	if s.sealer != nil {
-		errs = append(errs, s.sealer.Close(ctx))
+		errs = append(errs, end(ctx, s.sealer.Close))
 	}
 	if s.logs != nil {
 		s.logs.Close()
 	}
 	if s.wal != nil {
-		errs = append(errs, s.wal.Close(ctx))
+		errs = append(errs, end(ctx, s.closeWAL))
 	}
 	s.idle.Wait()
 	if s.journal != nil {
-		errs = append(errs, s.journal.Close(ctx))
+		errs = append(errs, end(ctx, s.journal.Close))
 	}
 	if s.life != nil {
-		errs = append(errs, s.life.close(ctx))
+		errs = append(errs, end(ctx, s.life.close))
 	}
 	if s.cold != nil {
-		errs = append(errs, s.cold.Close(ctx))
+		errs = append(errs, end(ctx, s.cold.Close))
 	}
 	return errors.Join(errs...)
+}
+
+// closeWAL closes the group commit. When the time is up what is in the stream of a cluster's broker
+// is given up, for which the group commit would wait.
+func (s *storage) closeWAL(ctx context.Context) error {
+	err := s.wal.Close(ctx)
+	if ctx.Err() != nil && s.b.cluster != nil {
+		err = errors.Join(err, s.b.cluster.stream.Close(ctx))
+	}
+	return err
+}
+
+// end closes a part, and waits for its end though ctx ends before: it uses what Close of the broker says
+// is free, which tells ErrNotClosed meanwhile.
+func end(ctx context.Context, closePart func(context.Context) error) error {
+	err := closePart(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(err, closePart(context.WithoutCancel(ctx)))
+	}
+	return err
 }
 
 // logByName finds the log of a partition that this broker leads. It fails with

@@ -62,6 +62,8 @@ type Journal struct {
 	wantZero chan struct{}
 	rolled   chan struct{} // a segment was finished since it was last received from
 	done     chan struct{}
+	shut     chan struct{} // closed when Close's work is done
+	closeErr error         // read after shut
 	loops    sync.WaitGroup
 	stats    counters
 }
@@ -250,21 +252,23 @@ func (j *Journal) Segments() []SegmentInfo {
 
 // Close writes and syncs what is queued, rolls the active segment, so that all of a
 // cleanly stopped directory is covered by checksums, and waits for the goroutines.
-// Readers must be done. It returns ctx's error if that ends first; the work then goes on.
+// Readers must be done. It returns ctx's error if that ends first; the work then goes on, and another
+// call waits for it.
 func (j *Journal) Close(ctx context.Context) error {
 	j.mu.Lock()
-	if j.closed {
-		j.mu.Unlock()
-		return nil
-	}
+	first := !j.closed
 	j.closed = true
 	j.mu.Unlock()
-	close(j.done)
-	result := make(chan error, 1)
-	go func() { result <- j.shutDown() }()
+	if first {
+		close(j.done)
+		go func() {
+			defer close(j.shut)
+			j.closeErr = j.shutDown()
+		}()
+	}
 	select {
-	case err := <-result:
-		return err
+	case <-j.shut:
+		return j.closeErr
 	case <-ctx.Done():
 		return fmt.Errorf("close journal: %w", context.Cause(ctx))
 	}

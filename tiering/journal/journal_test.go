@@ -198,3 +198,15 @@ func TestForeignCluster(t *testing.T) {
 	_, _, err := Open(context.Background(), cfg)
 	require.ErrorIs(t, err, ErrForeign)
 }
+
+// Whoever calls Close again is told of the end of what the first call has begun.
+func TestCloseIsWaitedForAgain(t *testing.T) {
+	j, _ := openTest(t, testConfig(vfs.NewMem()))
+	j.tend.Lock() // somebody is at work
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, j.Close(ended), context.Canceled)
+	require.ErrorIs(t, j.Close(ended), context.Canceled)
+	j.tend.Unlock()
+	require.NoError(t, j.Close(t.Context()))
+}

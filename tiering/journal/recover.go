@@ -57,7 +57,7 @@ func Open(ctx context.Context, cfg Config) (*Journal, Recovery, error) {
 	began := time.Now()
 	j := &Journal{
 		cfg: cfg, start: began, parts: map[id.Partition]*part{}, prepared: make(chan struct{}), rolled: make(chan struct{}, 1),
-		wantNext: make(chan struct{}, 1), wantTend: make(chan struct{}, 1), wantZero: make(chan struct{}, 1), done: make(chan struct{}),
+		wantNext: make(chan struct{}, 1), wantTend: make(chan struct{}, 1), wantZero: make(chan struct{}, 1), done: make(chan struct{}), shut: make(chan struct{}),
 	}
 	r := &recovery{j: j, scans: map[*segment][]located{}}
 	if err := r.run(ctx); err != nil {
