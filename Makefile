@@ -7,7 +7,7 @@ FUZZTIME ?= 5s
 TESTFLAGS ?=
 GOBIN_TOOLS = $(shell tools/install go)
 
-.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster faults bench bench-cluster bench-groups bench-life torture torture-seeded cover compat vuln deadcode tools clean functions collector-schedules bench-life-size terraform bench-sink bench-functions
+.PHONY: help build test fmt lint lint-selftest unit race fuzz e2e e2e-cluster faults bench bench-cluster bench-groups bench-life torture torture-seeded cover compat vuln deadcode tools clean functions collector-schedules bench-life-size terraform bench-sink bench-functions monitoring
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ functions: ## zips of the Lambda functions for provided.al2023, into ./bin/funct
 	done; done
 
 test: ## everything: tools, lint, unit tests, race detector, fuzzing, Terraform, end to end, faults; prints a summary
-	@tools/phases tools lint lint-selftest unit race fuzz terraform e2e faults
+	@tools/phases tools lint lint-selftest monitoring unit race fuzz terraform e2e faults
 
 fmt: ## formats the Go code (gofumpt, goimports)
 	$(GOBIN_TOOLS)/golangci-lint fmt ./...
@@ -36,6 +36,9 @@ lint: ## the linters, with the import rules of docs/architecture.md, and the com
 	$(GOBIN_TOOLS)/golangci-lint config verify
 	$(GOBIN_TOOLS)/golangci-lint run ./...
 	go -C tools/compose run . "$(CURDIR)/localstack/docker-compose.yml"
+
+monitoring: ## dashboards and alert rules, with Prometheus' parser and engine
+	go -C tools/monitoring test -count=1 ./...
 
 lint-selftest: ## seeded violations: proves that the import rules bite
 	FOREBAY_GOLANGCI=$(GOBIN_TOOLS)/golangci-lint go -C tools test -count=1 ./lintrules

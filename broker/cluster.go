@@ -101,7 +101,7 @@ func openCluster(ctx context.Context, b *Broker) (*cluster, error) {
 		Slots: wal.Slots(b.cfg.Metadata, c.session.ID()), Objects: b.cfg.Objects, Cluster: b.meta.Image().ClusterID(),
 		Session: c.session.ID(), Node: b.cfg.NodeID, Rate: c.cfg.PutRate, InFlight: c.cfg.Uploads,
 		Await: c.session.AwaitValid, Now: b.cfg.Now, Logger: b.log,
-		OnPut: observer(c.metrics.puts), OnSlot: observer(c.metrics.slots),
+		OnPut: observedSpan(b.cfg.Tracer, spanPut, c.metrics.puts), OnSlot: observedSpan(b.cfg.Tracer, spanSlot, c.metrics.slots),
 	})
 	return c, nil
 }
@@ -196,7 +196,10 @@ func (c *cluster) acquire(ctx context.Context) error {
 	}
 	c.b.storage.sealer.Forget(ps...)
 	c.b.storage.chains.Forget(ps...)
+	ctx, span := c.b.cfg.Tracer.Start(ctx, spanAcquire)
+	span.Set("partitions", int64(len(claims)))
 	err := c.b.storage.logs.Acquire(ctx, claims)
+	span.End(err)
 	acquired := 0
 	for _, p := range ps {
 		if _, ok := c.b.storage.logs.Get(p); ok {

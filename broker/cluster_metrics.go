@@ -51,11 +51,6 @@ func newClusterMetrics(reg prometheus.Registerer) (*clusterMetrics, error) {
 	return m, nil
 }
 
-// observer feeds durations to a histogram, in seconds.
-func observer(h prometheus.Histogram) func(time.Duration) {
-	return func(d time.Duration) { h.Observe(d.Seconds()) }
-}
-
 // acquired counts partitions that were recovered together.
 func (m *clusterMetrics) acquired(partitions int, took time.Duration) {
 	if partitions > 0 {

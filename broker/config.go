@@ -16,6 +16,7 @@ import (
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/tracing"
 	"github.com/forebaylog/forebay/infra/vfs"
 	"github.com/forebaylog/forebay/tiering/wal"
 )
@@ -133,6 +134,7 @@ type Config struct {
 	// DetailedLimit bounds GatherDetailed: partitions, topics, groups and offsets of groups, each;
 	// default 10,000.
 	DetailedLimit int
+	Tracer        *tracing.Tracer  // nil: no spans
 	Now           func() time.Time // default: time.Now
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/forebaylog/forebay/broker/partition"
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/tracing"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/producers"
 )
@@ -123,7 +124,10 @@ func (f *fetch) readOne(ctx context.Context, want *fetchPartition, left int, fir
 		return r
 	}
 	r.committed = f.committed()
+	ctx, span := f.coldSpan(ctx, log, want)
 	got, err := log.Read(ctx, want.offset, most, r.committed)
+	span.Set("bytes", int64(got.Bytes))
+	span.End(err)
 	r.high, r.stable, r.start = got.High, got.Stable, got.Start
 	if err != nil {
 		r.code = f.c.code(err)
@@ -141,6 +145,18 @@ func (f *fetch) readOne(ctx context.Context, want *fetchPartition, left int, fir
 		r.aborted = slices.DeleteFunc(r.aborted, func(t producers.AbortedTxn) bool { return t.First >= next })
 	}
 	return r
+}
+
+// coldSpan begins a span if the read is one below the hot tier.
+func (f *fetch) coldSpan(ctx context.Context, log *partition.Log, want *fetchPartition) (context.Context, *tracing.Span) {
+	if f.b.cfg.Tracer == nil || want.offset >= log.HotStart() {
+		return ctx, nil
+	}
+	ctx, span := f.b.cfg.Tracer.Start(ctx, spanFetch)
+	span.Name("topic", log.ID().Topic.String())
+	span.Set("partition", int64(want.index))
+	span.Set("offset", int64(want.offset))
+	return ctx, span
 }
 
 // committed reports whether the client wants records of committed transactions only.

@@ -16,6 +16,7 @@ import (
 	"github.com/forebaylog/forebay/broker/partition"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/infra/tracing"
 	"github.com/forebaylog/forebay/tiering/batch"
 )
 
@@ -46,6 +47,8 @@ type produce struct {
 	resp *kmsg.ProduceResponse
 	left atomic.Int64 // batches not yet answered, and one for the handler
 
+	span, commit *tracing.Span // of the request, and of its wait for the commit
+
 	// Of a request that waits for the object store, which may be away:
 	timer *time.Timer
 	mu    sync.Mutex
@@ -57,10 +60,17 @@ func handleProduce(ctx context.Context, b *Broker, c *call) {
 	p.resp = responseTo[*kmsg.ProduceResponse](p.req)
 	p.left.Store(1)
 	p.layOut()
+	ctx, p.span = b.cfg.Tracer.Start(ctx, spanProduce)
+	p.span.Set("bytes", int64(c.size))
+	p.span.Set("acks", int64(p.req.Acks))
 	ctx, cancel := p.deadline(ctx)
-	failed := p.appendAll(ctx, p.admit(ctx))
+	appending, span := b.cfg.Tracer.Start(ctx, spanAppend)
+	failed := p.appendAll(appending, p.admit(appending))
+	span.End(failed)
+	_, p.commit = b.cfg.Tracer.Start(ctx, spanCommit)
 	cancel()
 	if p.req.Acks == int16(partition.AcksNone) {
+		p.endSpans(failed)
 		if failed != nil { // the client can be told in no other way
 			c.closeConn(fmt.Sprintf("refuse produce with acks=0: %v", failed))
 			return
@@ -334,6 +344,13 @@ func (p *produce) answered() {
 	}
 	p.tellLeaders()
 	p.c.reply(p.resp)
+	p.endSpans(nil)
+}
+
+// endSpans ends what is traced of the request.
+func (p *produce) endSpans(err error) {
+	p.commit.End(err)
+	p.span.End(err)
 }
 
 // tellLeaders adds who leads the partitions that this broker does not.

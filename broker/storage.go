@@ -82,7 +82,7 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.wal = wal.New(hot, s.sink(), s.walConfig(observer(commits)))
+	s.wal = wal.New(hot, s.sink(), s.walConfig(observedSpan(cfg.Tracer, spanWAL, commits)))
 	pc := partition.Config{
 		Tiers: partition.Tiers{WAL: s.wal, Hot: hot, Chain: chains, Cold: s.cold}, Node: cfg.NodeID, Image: b.meta.Image,
 		Damaged: len(recovery.Corrupt) > 0, ProducerExpiry: cfg.Storage.ProducerExpiry, Now: cfg.Now, Logger: b.log,
@@ -96,6 +96,7 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 		Now: cfg.Now, Cleaned: func(p id.Partition, upTo id.Offset) { s.logs.Cleaned(p, upTo) },
 	})
 	sc.Sealed = s.chains.Sealed
+	sc.OnRound = func(took time.Duration, err error) { cfg.Tracer.Past(background, spanSeal, took, err) }
 	if b.cluster != nil {
 		pc.Streams = b.cluster.streams
 	}

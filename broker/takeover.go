@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"time"
 
 	"github.com/forebaylog/forebay/broker/takeover"
 )
@@ -19,7 +20,12 @@ func (c *cluster) observe(ctx context.Context) error {
 }
 
 func (c *cluster) takeover() *takeover.Takeover {
+	began := time.Now()
 	return takeover.New(takeover.Config{
-		Table: c.b.cfg.Metadata, Meta: c.b.meta, Self: c.b.cfg.NodeID, OnTakeover: func(int) { c.metrics.takeovers.Inc() }, Logger: c.b.log,
+		Table: c.b.cfg.Metadata, Meta: c.b.meta, Self: c.b.cfg.NodeID, Logger: c.b.log,
+		OnTakeover: func(int) {
+			c.metrics.takeovers.Inc()
+			c.b.cfg.Tracer.Past(context.Background(), spanTakeOver, time.Since(began), nil)
+		},
 	})
 }

@@ -196,7 +196,7 @@ func (ch *Change) decide(img *metalog.Image, who Actor, keys map[string]bool) {
 
 // repeat takes the outcome of the request that had the key first.
 func (ch *Change) repeat(o metalog.Outcome, who Actor) {
-	if o.By != clip(who.Principal, maxText) || o.Action != ch.Action || o.Digest != ch.Digest {
+	if o.By != clip(who.Principal, maxText) || o.Action != ch.Action || o.Resource != ch.Resource || o.Digest != ch.Digest {
 		ch.refuse(fmt.Errorf("%w: key %q", ErrKeyUsed, ch.Key))
 		return
 	}

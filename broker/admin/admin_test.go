@@ -156,6 +156,18 @@ func TestIdempotent(t *testing.T) {
 	admin.Apply(ctx, r.log, admin.Actor{Principal: "User:bob", At: alice.At}, others)
 	require.ErrorIs(t, others.Err, admin.ErrKeyUsed)
 
+	config := func(topic string) *admin.Change {
+		ch := admin.Settings{}.AlterConfigs(metalog.Resource{Type: metalog.ResourceTopic, Name: topic}, []admin.ConfigOp{{Name: "retention.ms", Value: text("7")}})
+		require.NoError(t, ch.Idempotent("c", "7"))
+		return ch
+	}
+	r.apply(admin.Settings{}.CreateTopic(newTopic("another")))
+	here, there := config("one"), config("another")
+	r.apply(here)
+	require.NoError(t, here.Err)
+	r.apply(there)
+	require.ErrorIs(t, there.Err, admin.ErrKeyUsed, "the same of another topic")
+
 	x, y := create("l", newTopic("three")), create("l", newTopic("four"))
 	r.apply(x, y)
 	require.NoError(t, x.Err)

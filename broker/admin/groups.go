@@ -176,7 +176,7 @@ func (g Groups) attempt(ctx context.Context, req GroupRequest, action string, wo
 	}
 	err := c.awaitLeader(ctx)
 	if err == nil {
-		err = c.take(ctx, req.Who)
+		err = c.take(ctx, req)
 	}
 	if err == nil {
 		if err = c.load(ctx, req); err == nil {
@@ -185,12 +185,21 @@ func (g Groups) attempt(ctx context.Context, req GroupRequest, action string, wo
 	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTime)
 	defer cancel()
+	if errors.Is(err, errKeyTaken) { // by a request that has made its change meanwhile
+		Validate(g.Log.Image(), req.Who, done)
+		return done, done.Err
+	}
 	if err != nil {
 		return done, errors.Join(err, c.giveBack(ending))
 	}
-	Apply(ending, g.Log, req.Who, done)
+	if Apply(ending, g.Log, req.Who, done); done.Version == 0 { // nothing was appended: the shard is still taken
+		return done, errors.Join(done.Err, c.giveBack(ending))
+	}
 	return done, done.Err
 }
+
+// errKeyTaken says that the idempotency key is remembered.
+var errKeyTaken = errors.New("idempotency key is known")
 
 // coordination is one moment in which a function coordinates a group. It is the Authority of its epoch.
 type coordination struct {
@@ -263,11 +272,15 @@ func (c *coordination) awaitLeader(ctx context.Context) error {
 	return nil
 }
 
-// take takes the shard from whoever leads it.
-func (c *coordination) take(ctx context.Context, who Actor) error {
+// take takes the shard from whoever leads it, unless the request was carried out before (errKeyTaken).
+func (c *coordination) take(ctx context.Context, req GroupRequest) error {
 	taking := &Change{
 		Action: ActionCoordinateGroup, Resource: metalog.Resource{Type: metalog.ResourceGroup, Name: c.group}, Size: 256,
 		Decide: func(img *metalog.Image) ([]metalog.Record, error) {
+			c.taken = false
+			if _, known := img.Idempotent(req.Key); known {
+				return nil, errKeyTaken
+			}
 			shard, state, ok := ShardOf(img, OffsetsTopic, c.group)
 			if !ok {
 				return nil, fmt.Errorf("no group has offsets yet: %w", kerr.CoordinatorNotAvailable)
@@ -277,7 +290,7 @@ func (c *coordination) take(ctx context.Context, who Actor) error {
 			return []metalog.Record{metalog.LeadersChanged{Changes: []metalog.LeaderChange{change}}}, nil
 		},
 	}
-	Apply(ctx, c.log, who, taking)
+	Apply(ctx, c.log, req.Who, taking)
 	return taking.Err
 }
 

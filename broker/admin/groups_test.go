@@ -208,6 +208,53 @@ func TestResetOffsetsOnce(t *testing.T) {
 	require.ErrorIs(t, err, admin.ErrKeyUsed)
 }
 
+// TestResetOffsetsOnceAtOnce: of two requests with one key that run at once the second changes nothing, even if it began
+// before the first was done, and the shard has a leader after it.
+func TestResetOffsetsOnceAtOnce(t *testing.T) {
+	r := newGroupRig(t)
+	keyed := request
+	keyed.Key, keyed.Digest = "k", "d"
+	ops, first := 0, r.Groups
+	r.Offsets = kv.Inject(r.table, func(kv.Op) kv.Fault {
+		if ops++; ops == 1 {
+			_, err := first.ResetOffsets(ctx, keyed, to(0, 1))
+			require.NoError(t, err)
+			_, p := r.shard()
+			require.NoError(t, r.coordinator(1).Commit(ctx, "g", p.Epoch, []offsets.Entry{r.entry(0, 7)}))
+		}
+		return kv.FaultNone
+	})
+	again, err := r.ResetOffsets(ctx, keyed, to(0, 1))
+	require.NoError(t, err)
+	require.NotNil(t, again.Repeated)
+	require.Equal(t, map[int32]id.Offset{0: 7}, r.stored(), "what was committed since stays")
+	_, p := r.shard()
+	require.Equal(t, id.Broker(1), p.Leader)
+}
+
+// TestKeyUsedMeanwhile: a request whose key another takes while it has the shard fails, and gives the shard back.
+func TestKeyUsedMeanwhile(t *testing.T) {
+	r := newGroupRig(t)
+	keyed := request
+	keyed.Key, keyed.Digest = "k", "d"
+	used := false
+	r.Offsets = kv.Inject(r.table, func(kv.Op) kv.Fault {
+		if _, p := r.shard(); p.Leader == metalog.NoBroker && !used {
+			used = true
+			ch := admin.Settings{}.CreateTopic(newTopic("other"))
+			require.NoError(t, ch.Idempotent("k", "other"))
+			r.apply(ch)
+			require.NoError(t, ch.Err)
+		}
+		return kv.FaultNone
+	})
+	_, err := r.ResetOffsets(ctx, keyed, to(0, 1))
+	require.ErrorIs(t, err, admin.ErrKeyUsed)
+	require.True(t, used)
+	_, p := r.shard()
+	require.Equal(t, id.Broker(1), p.Leader)
+}
+
 // TestShardTakenMeanwhile: brokers may take the shard at any moment. Then nothing of the attempt
 // counts, and the next one makes the change.
 func TestShardTakenMeanwhile(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -128,7 +130,7 @@ func listing(families, without map[string]*dto.MetricFamily) string {
 
 const metricsHead = `# Metrics
 
-What a node tells on its admin address (` + "`--admin-addr`" + `). This list is made from what running nodes answer
+What nodes, and ` + "`forebay sink`" + `, tell on their admin address (` + "`--admin-addr`" + `). This list is made from what they answer
 (` + "`go test ./cmd/forebay -run TestMetricsAreListed -update`" + `); dashboards and alert rules in infra/monitoring are checked
 against it. How to use them is said in [operations.md](operations.md#metrics-and-alerts).
 
@@ -151,8 +153,11 @@ func TestMetricsAreListed(t *testing.T) {
 	for name := range detailed {
 		require.NotContains(t, member, name, "a metric is of /metrics or of /metrics/detailed")
 	}
+	bus, sink := busMetrics(t)
 	list := metricsHead + "## `/metrics` of every node\n\nNo label names a topic, a partition, a group or a client.\n\n" + listing(everywhere, nil) +
 		"\n## `/metrics` of brokers of a cluster\n\n" + listing(member, everywhere) +
+		"\n## `/metrics` of nodes with `--http-addr`\n\n" + listing(bus, everywhere) +
+		"\n## `/metrics` of `forebay sink`\n\n" + listing(sink, nil) +
 		"\n## `/metrics/detailed`\n\nBy topic, partition and group, and never older than 10 seconds.\n\n" + listing(detailed, nil)
 
 	file := filepath.Join("..", "..", "docs", "metrics.md")
@@ -165,6 +170,34 @@ func TestMetricsAreListed(t *testing.T) {
 	for _, name := range registered(t) {
 		require.Contains(t, list, "`"+name+"`", "it is registered, but nothing that the test does makes it appear")
 	}
+}
+
+// busMetrics are those of a node that takes an event over HTTP, and of a sink that takes it on.
+func busMetrics(t *testing.T) (node, sink map[string]*dto.MetricFamily) {
+	t.Helper()
+	n := startDev(t, "--memory", "--http-addr", "127.0.0.1:0")
+	exercise(t, n.addr)
+	url := n.out.await(t, `events over HTTP on (http://\S+),`)[1]
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/topics/events/events", strings.NewReader("hello"))
+	require.NoError(t, err)
+	req.Header = http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"/me"}, "Ce-Type": {"greeting"}}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	require.NoError(t, err)
+	resp.Body.Close()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+
+	delivered := make(chan struct{}, 10)
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { delivered <- struct{}{} }))
+	t.Cleanup(receiver.Close)
+	c := start(t, "sink", "-b", n.addr, "--topic", "events", "--group", "metrics", "--to", receiver.URL, "--admin-addr", "127.0.0.1:0")
+	admin := c.out.await(t, `metrics on (http://\S+)\.\n`)[1]
+	<-delivered
+	require.Eventually(t, func() bool {
+		sink = scraped(t, admin+"/metrics")
+		return sink["forebay_sink_requests_total"] != nil // it is counted once it is answered
+	}, 10*time.Second, time.Millisecond)
+	return scraped(t, "http://"+n.admin+"/metrics"), sink
 }
 
 // recorder notes what is registered.

@@ -39,6 +39,8 @@ type nodeFlags struct {
 	storage             broker.Storage
 	lifecycle           broker.Lifecycle
 	metricsLimit        int
+	otlpEndpoint        string
+	otlpSample          float64
 	set                 []string
 }
 
@@ -49,6 +51,8 @@ func (f *nodeFlags) register(flags *pflag.FlagSet, httpAddr string) {
 	flags.IntVar(&f.metricsLimit, "metrics-limit", 0, "how many partitions, topics, groups and offsets of groups, each, /metrics/detailed tells of (default 10000)")
 	flags.StringVar(&f.adminTokens, "admin-token-file", "", "file of who may use the admin API: a line of name, token and, for who may only read, the word read; without it everybody reads, and who is on this machine changes things")
 	flags.StringVar(&f.httpAddr, "http-addr", httpAddr, "address for events over HTTP, POST /topics/TOPIC/events; empty for none")
+	flags.StringVar(&f.otlpEndpoint, "otlp-endpoint", "", "where spans go, an OTLP receiver over HTTP such as http://127.0.0.1:4318; empty for nowhere")
+	flags.Float64Var(&f.otlpSample, "otlp-sample", 0.01, "share of the requests whose spans are sent")
 	flags.StringSliceVar(&f.listeners, "listeners", nil, "listeners as NAME://host:port, as Kafka's listeners")
 	flags.StringSliceVar(&f.advertisedListeners, "advertised-listeners", nil, "what clients are told, as NAME://host:port, as Kafka's advertised.listeners")
 	flags.Int32Var(&f.nodeID, "node-id", 1, "Kafka's node id")
@@ -112,6 +116,12 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 	if err := applySettings(&cfg, r.flags.set); err != nil {
 		return err
 	}
+	tracer, closeTracing, err := openTracing(ctx, r.flags.otlpEndpoint, r.flags.otlpSample, r.flags.nodeID)
+	if err != nil {
+		return err
+	}
+	defer closeTracing()
+	cfg.Tracer = tracer
 	if r.admin, err = listenAdmin(ctx, r.flags.adminAddr); err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ reachable, 4 damaged data found, 130 interrupted.`,
 	flags.String("config", "", "YAML file with settings under the names of the flags")
 	flags.String("log-level", "info", "debug, info, warn or error")
 	flags.String("log-format", "text", "text or json")
-	root.AddCommand(newDev(), newBroker(), newTopic(), newProduce(), newConsume(), newGroup(), newTransaction(), newTiering(), newSink(), newBench(), newInspect(), newVerify(), newCollect(), newAudit(), newHealth(), newDoctor(), newIAM(), newVersion())
+	root.AddCommand(newDev(), newBroker(), newTopic(), newProduce(), newConsume(), newGroup(), newTransaction(), newTiering(), newSink(), newBench(), newInspect(), newVerify(), newCollect(), newAudit(), newHealth(), newStatus(), newDoctor(), newIAM(), newVersion())
 	finishTree(root)
 	return root
 }

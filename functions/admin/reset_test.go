@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -124,6 +125,7 @@ func TestAudit(t *testing.T) {
 func TestCollectorReport(t *testing.T) {
 	r, _ := newLog(t)
 	r.refused(http.StatusNotFound, "", "GET", "/v1/collector", "")
+	require.NoError(t, r.cfg.Objects.Put(t.Context(), "cluster-id", strings.NewReader(r.image().ClusterID())))
 	run, err := collect.New(collect.Config{
 		Metadata: r.cfg.Metadata, Objects: r.cfg.Objects,
 		Image: func(ctx context.Context) (*metalog.Image, error) {

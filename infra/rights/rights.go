@@ -79,11 +79,11 @@ func Policy(job Job, at Place) (Document, error) {
 	case Broker:
 		tables = append(tables, "offsets")
 		d.allow("WritePacks", write, at.objects("packs/*", "cluster-id"))
-		d.allow("WriteAndReleaseWAL", append([]string{"s3:DeleteObject"}, write...), at.wal())
+		d.allow("WriteAndReleaseWAL", append([]string{"s3:DeleteObject"}, write...), at.brokersWAL())
 	case Node:
 		tables = append(tables, "offsets")
 		d.allow("WritePacks", append([]string{"s3:DeleteObject"}, write...), at.objects("packs/*", "collector/*", "cluster-id"))
-		d.allow("WriteAndReleaseWAL", append([]string{"s3:DeleteObject"}, write...), at.wal())
+		d.allow("WriteAndReleaseWAL", append([]string{"s3:DeleteObject"}, write...), at.brokersWAL())
 		d.allow("FindUploads", []string{"s3:ListBucketMultipartUploads"}, at.buckets())
 	case Retention:
 	case Sweep:
@@ -152,6 +152,14 @@ func (p Place) objects(keys ...string) []string {
 
 func (p Place) wal() []string {
 	return []string{p.arn(p.WALBucket) + "/" + p.key(p.WALPrefix, "wal/*")}
+}
+
+// brokersWAL is what a broker writes there: in a store of its own also what it tries the store with.
+func (p Place) brokersWAL() []string {
+	if len(p.everything()) == 1 {
+		return p.wal()
+	}
+	return append(p.wal(), p.arn(p.WALBucket)+"/"+p.key(p.WALPrefix, "probe/*"))
 }
 
 // everything is all objects of the cluster.

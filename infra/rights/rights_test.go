@@ -62,6 +62,7 @@ func TestWALStoreOfItsOwn(t *testing.T) {
 	d := policy(t, Broker, at)
 	require.NotNil(t, d.Allowing(Call{Action: "s3:PutObject", Resource: "arn:aws:s3:::fast--x-s3/prod/wal/s/1"}))
 	require.Nil(t, d.Allowing(Call{Action: "s3:PutObject", Resource: "arn:aws:s3:::log/wal/s/1"}))
+	require.NotNil(t, d.Allowing(Call{Action: "s3:DeleteObject", Resource: "arn:aws:s3:::fast--x-s3/prod/probe/1"}), "a broker tries each of its stores")
 	require.NotNil(t, d.Allowing(Call{Action: "s3express:CreateSession", Resource: "arn:aws:s3express:eu-central-1:123456789012:bucket/fast--x-s3"}))
 	require.NotNil(t, d.Allowing(Call{Action: "kms:Decrypt", Resource: at.Key}))
 	text, err := json.Marshal(d)

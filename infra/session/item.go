@@ -25,6 +25,9 @@ type lease struct {
 	Node     id.Broker  `json:"node"`
 	Renewals int64      `json:"renewals"` // how many went before
 	Info     string     `json:"info"`     // for messages: where the broker can be found
+	// TTL is that of the holder in milliseconds, which relies on it; 0: an older Forebay wrote it, and
+	// the TTL is that of whoever watches.
+	TTL int64 `json:"ttl,omitempty"`
 }
 
 func (l lease) encode() ([]byte, error) {

@@ -105,7 +105,7 @@ func TestRenewalsKeepItAlive(t *testing.T) {
 		require.NoError(t, json.Unmarshal(item.Value, &value))
 		require.InDelta(t, 60, value["renewals"], 1)
 		delete(value, "renewals")
-		require.Equal(t, map[string]any{"v": 1.0, "session": string(s.ID()), "node": 7.0, "info": "here:9092"}, value)
+		require.Equal(t, map[string]any{"v": 1.0, "session": string(s.ID()), "node": 7.0, "info": "here:9092", "ttl": 3000.0}, value)
 	})
 }
 

@@ -17,7 +17,7 @@ type Seen struct {
 	Info      string
 	Version   kv.Version
 	Unchanged time.Duration // for at least so long, as far as it was watched without a break
-	Expired   bool          // for a TTL: Kill may end it
+	Expired   bool          // for a TTL, its own or the watcher's if that is longer: Kill may end it
 }
 
 // Watcher times how long each item stays unchanged. It is for one goroutine.
@@ -34,7 +34,8 @@ type sighting struct {
 	at      time.Time
 }
 
-// NewWatcher returns a Watcher that has seen nothing yet. The TTL must be that of the holders, or longer.
+// NewWatcher returns a Watcher that has seen nothing yet. The TTL must be that of the holders, or longer; a
+// holder whose item says that its own is longer has that long.
 func NewWatcher(store kv.Store, ttl time.Duration) *Watcher {
 	return &Watcher{store: store, ttl: ttl, since: map[id.Broker]sighting{}}
 }
@@ -66,7 +67,7 @@ func (w *Watcher) Poll(ctx context.Context) ([]Seen, error) {
 		unchanged := max(0, start.Sub(at.at)) // the read was not before start
 		seen[i] = Seen{
 			Node: node, Session: leases[i].Session, Info: leases[i].Info, Version: item.Version,
-			Unchanged: unchanged, Expired: unchanged >= w.ttl,
+			Unchanged: unchanged, Expired: unchanged >= max(w.ttl, time.Duration(leases[i].TTL)*time.Millisecond),
 		}
 	}
 	w.since = since

@@ -50,6 +50,28 @@ func TestWatcherTimesUnchangedItems(t *testing.T) {
 	})
 }
 
+// TestWatcherOfAnotherTTL: a watcher that was told a shorter TTL than the holders' leaves them theirs.
+func TestWatcherOfAnotherTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := kv.NewMem()
+		s, err := session.Open(ctx, session.Config{Store: store, Node: node, TTL: 4 * ttl})
+		require.NoError(t, err)
+		w := session.NewWatcher(store, ttl)
+		watch := func(d time.Duration) (expired bool) {
+			for at := time.Duration(0); at < d; at += ttl / 4 {
+				seen := look(t, w)
+				expired = expired || seen.Expired
+				time.Sleep(ttl / 4)
+			}
+			return expired
+		}
+		require.False(t, watch(10*ttl), "it is renewed less often than the watcher's TTL asks for")
+		require.Error(t, s.Close(ended()))
+		require.False(t, watch(3*ttl))
+		require.True(t, watch(2*ttl))
+	})
+}
+
 // TestWatcherStartsAgain: whatever keeps an observer from seeing renewals is not held
 // against their senders.
 func TestWatcherStartsAgain(t *testing.T) {

@@ -118,7 +118,7 @@ func (cfg FunctionURLConfig) Serve(ctx context.Context, f *Lambda) (*FunctionURL
 		}
 		var out urlResponse
 		if err := f.Invoke(r.Context(), cfg.Limit, eventOf(r, body, caller), &out); err != nil {
-			urlError(w, http.StatusBadGateway, errors.New("Internal Server Error")) //nolint:revive,staticcheck // AWS's own words
+			urlError(w, http.StatusBadGateway, errors.New("Internal Server Error")) //nolint:staticcheck // AWS's own words
 			return
 		}
 		out.write(w)

@@ -132,7 +132,7 @@ func (m *Ministack) Invoke(ctx context.Context, name string, request, response a
 // URLOf creates a URL of the auth type AWS_IAM for a function (CreateFunctionUrlConfig), and returns it.
 func (m *Ministack) URLOf(ctx context.Context, name string) (string, error) {
 	answer, err := m.call(ctx, http.MethodPost, "/2021-10-31/functions/"+name+"/url", map[string]string{"AuthType": "AWS_IAM"})
-	var u struct{ FunctionUrl string } //nolint:revive // AWS's own name
+	var u struct{ FunctionUrl string } //nolint:staticcheck // AWS's own name
 	if err == nil {
 		err = json.Unmarshal(answer, &u)
 	}

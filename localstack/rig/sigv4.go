@@ -73,7 +73,7 @@ func sign(ctx context.Context, r *http.Request, body []byte, i Identity, at time
 
 // Why AWS refuses a request to a function URL.
 var (
-	errUnsigned  = errors.New("Forbidden. For troubleshooting Function URL authorization issues, see: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html") //nolint:revive,staticcheck // AWS's own words
+	errUnsigned  = errors.New("Forbidden. For troubleshooting Function URL authorization issues, see: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html") //nolint:staticcheck // AWS's own words
 	errUnknown   = errors.New("The security token included in the request is invalid.")                                                                             //nolint:revive,staticcheck // AWS's own words
 	errSignature = errors.New("The request signature we calculated does not match the signature you provided.")                                                     //nolint:revive,staticcheck // AWS's own words
 	errExpired   = errors.New("Signature expired")                                                                                                                  //nolint:revive,staticcheck // AWS's own words

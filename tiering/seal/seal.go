@@ -109,6 +109,9 @@ type Config struct {
 	// Unwanted returns how many of the hot segments, of which the oldest comes first, nobody wants to be kept
 	// hot once they are sealed. They are dropped whatever the disk budget. nil: none.
 	Unwanted func(segs []journal.SegmentInfo) int
+	// OnRound, if not nil, is told of each round that stored packs or failed how long it took, and
+	// its error.
+	OnRound func(took time.Duration, err error)
 	// AfterPass is called within a round, after it has sealed what it could and unless it was
 	// broken off; nil: nothing is. sealedTo returns an offset up to which the partition's
 	// chain reaches at least: as last seen for those that are live, else read anew.
@@ -137,6 +140,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.OnRound == nil {
+		c.OnRound = func(time.Duration, error) {}
 	}
 	if c.Live == nil {
 		c.Live = func(id.Partition) bool { return true }
@@ -303,7 +309,11 @@ func (s *Sealer) takeRound(ctx context.Context, f func(context.Context) error) e
 	}
 	defer func() { <-s.round }()
 	s.forgetTails()
+	began, before := time.Now(), s.Stats().Packs
 	err := f(ctx)
+	if packs := s.Stats().Packs - before; packs > 0 || err != nil && !errors.Is(err, ErrPaused) {
+		s.cfg.OnRound(time.Since(began), err)
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

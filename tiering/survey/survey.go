@@ -125,17 +125,18 @@ func sources(img *metalog.Image, state metalog.PartitionState) map[id.Session]ui
 
 // streams reads the streams that partitions may have records in.
 func (r *Reader) streams(ctx context.Context, img *metalog.Image, ps []id.Partition) (map[id.Session][]wal.Object, error) {
-	streams := map[id.Session][]wal.Object{}
+	wanted := map[id.Session]bool{}
 	for _, p := range ps {
 		state, _ := img.Partition(p)
 		for session := range sources(img, state) {
-			streams[session] = nil
+			wanted[session] = true
 		}
 	}
+	streams := make(map[id.Session][]wal.Object, len(wanted))
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)
-	for session := range streams {
+	for session := range wanted {
 		g.Go(func() error {
 			objects, err := r.stream(ctx, session)
 			if err != nil {

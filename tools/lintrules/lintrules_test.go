@@ -37,6 +37,7 @@ var seeds = []struct{ file, body, want string }{
 	{"infra/offsets/bolt.go", imports("go.etcd.io/bbolt"), "depguard: only the driver in infra/kv imports bbolt"},
 	{"infra/kv/bolt.go", imports("go.etcd.io/bbolt"), ""},
 	{"broker/aws/aws.go", imports("github.com/aws/aws-sdk-go-v2/aws"), "depguard: only the drivers in infra import AWS"},
+	{"localstack/rig/aws.go", imports("github.com/aws/aws-sdk-go-v2/aws"), "depguard: only the drivers in infra import AWS"},
 	{"tiering/minio/minio.go", imports("github.com/minio/minio-go/v7"), "depguard: only the drivers in infra import MinIO"},
 	{"infra/objstore/aws.go", imports("github.com/aws/aws-sdk-go-v2/aws"), ""},
 	{"broker/events/events.go", imports("github.com/cloudevents/sdk-go/v2/event"), "depguard: only the ends of the event bus know CloudEvents"},

@@ -23,7 +23,9 @@ locals {
   prefixes   = distinct(["${local.prefix}*", "${local.wal_prefix}*"])
   everything = distinct(["${local.bucket}/${local.prefix}*", "${local.wal_bucket}/${local.wal_prefix}*"])
   wal        = ["${local.wal_bucket}/${local.wal_prefix}wal/*"]
-  express    = endswith(local.wal_name, "--x-s3")
+  # In a store of its own brokers also write what they try it with when they start.
+  brokers_wal = length(local.everything) == 1 ? local.wal : concat(local.wal, ["${local.wal_bucket}/${local.wal_prefix}probe/*"])
+  express     = endswith(local.wal_name, "--x-s3")
 
   write  = ["s3:AbortMultipartUpload", "s3:PutObject"]
   remove = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:PutObject"]
@@ -35,11 +37,11 @@ locals {
   special = {
     broker = [
       { Sid = "WritePacks", Action = local.write, Resource = [for k in ["packs/*", "cluster-id"] : "${local.bucket}/${local.prefix}${k}"] },
-      { Sid = "WriteAndReleaseWAL", Action = local.remove, Resource = local.wal },
+      { Sid = "WriteAndReleaseWAL", Action = local.remove, Resource = local.brokers_wal },
     ]
     node = [
       { Sid = "WritePacks", Action = local.remove, Resource = [for k in ["packs/*", "collector/*", "cluster-id"] : "${local.bucket}/${local.prefix}${k}"] },
-      { Sid = "WriteAndReleaseWAL", Action = local.remove, Resource = local.wal },
+      { Sid = "WriteAndReleaseWAL", Action = local.remove, Resource = local.brokers_wal },
       local.find_uploads,
     ]
     retention  = []

@@ -1,9 +1,11 @@
 package events
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -40,15 +42,15 @@ func modeOf(h http.Header) (mode, error) {
 	return modeBinary, nil
 }
 
-// decode reads the events of a request. Its error is a problem: none of the events is valid
+// decode reads the events of a request, at most so many. Its error is a problem: none of the events is valid
 // unless all are.
-func decode(m mode, h http.Header, body []byte) ([]event.Event, error) {
+func decode(m mode, h http.Header, body []byte, most int) ([]event.Event, error) {
 	var events []event.Event
 	switch m {
 	case modeBatch:
-		var raw []json.RawMessage
-		if err := json.Unmarshal(body, &raw); err != nil {
-			return nil, newProblem(http.StatusBadRequest, "", "a batch is a JSON array of CloudEvents: "+err.Error())
+		raw, err := split(body, most)
+		if err != nil {
+			return nil, err
 		}
 		var wrong []invalid
 		for i, text := range raw {
@@ -64,12 +66,44 @@ func decode(m mode, h http.Header, body []byte) ([]event.Event, error) {
 	return []event.Event{e}, invalidEvents(bad)
 }
 
+// split takes a batch apart. It stops at what is too much, since a small body may have millions of elements.
+func split(body []byte, most int) (raw []json.RawMessage, err error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	begin, err := d.Token()
+	if err == nil && begin != json.Delim('[') {
+		err = fmt.Errorf("it begins with %v", begin)
+	}
+	for err == nil && d.More() {
+		if len(raw) == most {
+			return nil, newProblem(http.StatusRequestEntityTooLarge, "", fmt.Sprintf("a request has more events than it may; send at most %d", most))
+		}
+		var one json.RawMessage
+		err = d.Decode(&one)
+		raw = append(raw, one)
+	}
+	if err == nil {
+		_, err = d.Token() // the end of the array
+	}
+	if err == nil {
+		if _, more := d.Token(); !errors.Is(more, io.EOF) {
+			err = errors.New("something follows the array")
+		}
+	}
+	if err != nil {
+		return nil, newProblem(http.StatusBadRequest, "", "a batch is a JSON array of CloudEvents: "+err.Error())
+	}
+	return raw, nil
+}
+
 func at(index int, wrong []invalid) []invalid {
 	for i := range wrong {
 		wrong[i].Index = index
 	}
 	return wrong
 }
+
+// maxInvalid is how many mistakes an answer lists.
+const maxInvalid = 100
 
 // invalidEvents is nil if nothing is wrong.
 func invalidEvents(wrong []invalid) error {
@@ -80,7 +114,7 @@ func invalidEvents(wrong []invalid) error {
 	if len(wrong) > 1 {
 		p.Detail += fmt.Sprintf(", and %d more", len(wrong)-1)
 	}
-	p.Invalid = wrong
+	p.Invalid = wrong[:min(len(wrong), maxInvalid)]
 	return p
 }
 

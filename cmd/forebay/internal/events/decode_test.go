@@ -2,11 +2,33 @@ package events
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 )
+
+// TestBatchOfMillions: a batch of far too much is refused before it takes memory, and an answer does not list all that is wrong.
+func TestBatchOfMillions(t *testing.T) {
+	refused := func(body string, most int) *problem {
+		_, err := decode(modeBatch, http.Header{}, []byte(body), most)
+		var p *problem
+		require.ErrorAs(t, err, &p)
+		return p
+	}
+	million := "[" + strings.Repeat("1,", 1<<17) + "1]"
+	require.Less(t, testing.AllocsPerRun(1, func() { require.Equal(t, http.StatusRequestEntityTooLarge, refused(million, 1000).Status) }), 10_000.0)
+	p := refused(million, 1<<20)
+	require.Equal(t, http.StatusBadRequest, p.Status)
+	require.Len(t, p.Invalid, maxInvalid)
+	for _, body := range []string{"", "{}", "1", "[", "[1", "[1,]", "[] 1", "[}"} {
+		require.Equal(t, http.StatusBadRequest, refused(body, 10).Status, body)
+	}
+	events, err := decode(modeBatch, http.Header{}, []byte(" [ ] "), 10)
+	require.NoError(t, err)
+	require.Empty(t, events)
+}
 
 // Whatever is sent, it is refused with a problem or becomes a record whose headers are text
 // and whose key is the partitionkey.
@@ -21,7 +43,7 @@ func FuzzDecode(f *testing.F) {
 		h := http.Header{"Content-Type": {media}, "Ce-Specversion": {"1.0"}, "Ce-Id": {"a"}, "Ce-Source": {"/s"}, "Ce-Type": {"t"}, "Ce-Subject": {subject}, "Ce-Dataschema": {subject}, "Ce-" + subject: {subject}}
 		m, err := modeOf(h)
 		if err == nil {
-			events, failed := decode(m, h, body)
+			events, failed := decode(m, h, body, 100)
 			if err = failed; err == nil {
 				for _, e := range events {
 					r, err := toRecord("topic", e)

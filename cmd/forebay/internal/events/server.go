@@ -156,12 +156,9 @@ func (s *Server) accept(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		return nil, err
 	}
 	defer free()
-	events, err := decode(m, r.Header, body)
+	events, err := decode(m, r.Header, body, s.cfg.MaxEvents)
 	if err != nil {
 		return nil, err
-	}
-	if len(events) > s.cfg.MaxEvents {
-		return nil, newProblem(http.StatusRequestEntityTooLarge, "", fmt.Sprintf("%d events are more than a request may have; send at most %d", len(events), s.cfg.MaxEvents))
 	}
 	name := r.PathValue("topic")
 	if err := s.producer.find(ctx, name); err != nil {
