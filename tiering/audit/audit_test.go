@@ -334,6 +334,24 @@ func TestArchive(t *testing.T) {
 	require.Equal(t, 1, r.Objects.Archive.Objects)
 	require.Empty(t, r.Findings)
 
+	for is, failure := range map[string]error{"collected": objstore.ErrNotFound, "store": errors.New("the store is away")} {
+		cfg := w.config()
+		cfg.Objects = objstore.Inject(cfg.Objects, func(op objstore.Op) error {
+			if op.Kind == objstore.OpRead && metalog.IsArchive(op.Key) {
+				return failure
+			}
+			return nil
+		})
+		r, err := Run(t.Context(), cfg)
+		if is == "store" {
+			require.ErrorIs(t, err, failure, "which says nothing of the object")
+			continue
+		}
+		require.NoError(t, err)
+		require.Empty(t, r.Findings)
+		require.Zero(t, r.Objects.Archive.Objects)
+	}
+
 	var flipped string
 	for o, err := range w.objects.List(t.Context(), metalog.ArchivePrefix, "") {
 		require.NoError(t, err)

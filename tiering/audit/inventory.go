@@ -2,11 +2,13 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/infra/stores"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/collect"
@@ -82,8 +84,7 @@ func (a *auditor) list(ctx context.Context) error {
 			continue
 		}
 		if err := metalog.CheckArchived(ctx, a.cfg.Objects, info); err != nil {
-			o.broken = true
-			if err := a.damagedObject(ctx, info.Key, err); err != nil {
+			if err := a.damagedArchive(info.Key, err); err != nil {
 				return err
 			}
 		}
@@ -96,11 +97,17 @@ func (a *auditor) list(ctx context.Context) error {
 	return nil
 }
 
-// damagedObject reports an object of the metadata's archive that cannot be understood. An end of ctx is no finding.
-func (a *auditor) damagedObject(ctx context.Context, name string, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
+// damagedArchive reports an object of the metadata's archive that cannot be understood. That the store fails is no
+// finding, nor that the object has been collected since it was listed: nothing needs it.
+func (a *auditor) damagedArchive(name string, err error) error {
+	switch {
+	case errors.Is(err, objstore.ErrNotFound):
+		delete(a.objects, name)
+		return nil
+	case !errors.Is(err, metalog.ErrCorrupt) && !errors.Is(err, metalog.ErrNewer):
+		return err
 	}
+	a.objects[name].broken = true
 	a.find(a.in(Finding{Severity: Damage, Check: "metadata archive", Object: name}, err))
 	return nil
 }
