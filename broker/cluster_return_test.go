@@ -125,6 +125,9 @@ func TestRegisterAfterAnotherRun(t *testing.T) {
 				opened <- result{b, err}
 			}()
 			<-reached
+			if ttl == time.Hour { // others would wait for it: its item goes, and it does not hear of that
+				c.removeSession(1)
+			}
 			leader := c.start(1, unbalanced)
 			for range 3 {
 				c.asNode(leader).mustProduce("t", 0, batchOfNow(batch.None, 1))
@@ -187,4 +190,13 @@ func TestCloseOfTheDeadWhileTheStoreIsAway(t *testing.T) {
 	require.Less(t, time.Since(began), 10*time.Second)
 	_, err := net.Dial("tcp", fmt.Sprint(m.Addrs()[0]))
 	require.Error(t, err)
+}
+
+// removeSession removes the session item of a node, as its end would.
+func (c *testCluster) removeSession(node id.Broker) {
+	c.t.Helper()
+	items, err := c.table.Query(c.t.Context(), "sessions", kv.Range{})
+	require.NoError(c.t, err)
+	require.Len(c.t, items, 1, "of node %d alone", node)
+	require.NoError(c.t, c.table.Write(c.t.Context(), kv.Write{Key: items[0].Key, Delete: true, If: items[0].Version})[0].Err)
 }

@@ -19,9 +19,9 @@ func TestWhoAsks(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte("# who may\n\nada 0123456789abcdef\neve fedcba9876543210 read\n"), 0o600))
 	for _, tc := range []struct {
 		name, method, from, host, auth, origin, proxied, tokens string
-		status                                         int // 0: served
-		principal                                      string
-		writes                                         bool
+		status                                                  int // 0: served
+		principal                                               string
+		writes                                                  bool
 	}{
 		{name: "from this machine", method: "POST", from: "127.0.0.1:5", host: "localhost:8080", principal: "User:ANONYMOUS", writes: true},
 		{name: "over IPv6", method: "POST", from: "[::1]:5", host: "[::1]:8080", principal: "User:ANONYMOUS", writes: true},

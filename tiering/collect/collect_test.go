@@ -323,7 +323,7 @@ func TestStoreThatDoesNotSayWhoseItIs(t *testing.T) {
 			_, err = collect.New(cfg).Run(t.Context())
 			require.ErrorIs(t, err, collect.ErrForeign)
 		}
-		require.Equal(t, []string{"packs/other"}, w.stored(""))
+		require.Equal(t, []string{"packs/other"}, w.stored("packs/"))
 	})
 }
 

@@ -57,7 +57,7 @@ func TestMostlyDeadPacks(t *testing.T) {
 		w.run(w.config())
 		require.NotContains(t, w.stored("packs/"), "packs/dead")
 		w.run(w.config())
-		require.Empty(t, w.stored("collector/"))
+		require.Len(t, w.stored("collector/"), 1, "the report")
 	})
 }
 
@@ -68,6 +68,6 @@ func TestDeadThatIsDamaged(t *testing.T) {
 		_, err := collect.Dead(t.Context(), w.objects)
 		require.ErrorIs(t, err, collect.ErrCorrupt)
 		w.run(w.config())
-		require.Empty(t, w.stored("collector/"), "a look leaves none but its own")
+		require.NotContains(t, w.stored("collector/"), name, "a look leaves none but its own")
 	})
 }
