@@ -14,7 +14,7 @@ import (
 // Job is what a process does; each has a role of its own.
 type Job string
 
-// The jobs. Only the collector may remove packs.
+// The jobs. Only the collector may remove packs, and what the audit is kept in.
 const (
 	Broker     Job = "broker"     // a broker with --maintenance none and no collector
 	Node       Job = "node"       // a broker that does all of it itself
@@ -69,9 +69,9 @@ func Policy(job Job, at Place) (Document, error) {
 	if at.WALBucket == "" {
 		at.WALBucket, at.WALPrefix = at.Bucket, at.Prefix
 	}
-	own := []string{"metalog/*"} // what everybody writes and removes again: snapshots
+	own, old := []string{"metalog/*"}, []string{"metalog/0*"} // snapshots, and those that others have replaced; the archive stays
 	if job == Broker || job == Node {
-		own = append(own, "probe/*") // what a broker tries its stores with when it starts
+		own, old = append(own, "probe/*"), append(old, "probe/*") // what a broker tries its stores with when it starts
 	}
 	d := Document{Version: "2012-10-17"}
 	tables := []string{"control"}
@@ -82,7 +82,7 @@ func Policy(job Job, at Place) (Document, error) {
 		d.allow("WriteAndReleaseWAL", append([]string{"s3:DeleteObject"}, write...), at.brokersWAL())
 	case Node:
 		tables = append(tables, "offsets")
-		d.allow("WritePacks", append([]string{"s3:DeleteObject"}, write...), at.objects("packs/*", "collector/*", "cluster-id"))
+		d.allow("WritePacks", append([]string{"s3:DeleteObject"}, write...), at.objects("packs/*", "collector/*", "metalog/archive/*", "cluster-id"))
 		d.allow("WriteAndReleaseWAL", append([]string{"s3:DeleteObject"}, write...), at.brokersWAL())
 		d.allow("FindUploads", []string{"s3:ListBucketMultipartUploads"}, at.buckets())
 	case Retention:
@@ -93,7 +93,7 @@ func Policy(job Job, at Place) (Document, error) {
 	case Compaction:
 		d.allow("WritePacks", write, at.objects("packs/*"))
 	case Collector:
-		d.allow("CollectPacks", []string{"s3:AbortMultipartUpload", "s3:DeleteObject"}, at.objects("packs/*"))
+		d.allow("Collect", []string{"s3:AbortMultipartUpload", "s3:DeleteObject"}, at.objects("packs/*", "metalog/archive/*"))
 		d.allow("Marks", append([]string{"s3:DeleteObject"}, write...), at.objects("collector/*"))
 		d.allow("CollectWAL", []string{"s3:AbortMultipartUpload", "s3:DeleteObject"}, at.wal())
 		d.allow("FindUploads", []string{"s3:ListBucketMultipartUploads"}, at.buckets())
@@ -101,7 +101,8 @@ func Policy(job Job, at Place) (Document, error) {
 		return Document{}, fmt.Errorf("no job %q: use one of %v", job, Jobs)
 	}
 	d.allow("Read", read, at.everything())
-	d.allow("Snapshots", append([]string{"s3:DeleteObject"}, write...), at.objects(own...))
+	d.allow("Snapshots", write, at.objects(own...))
+	d.allow("OldSnapshots", []string{"s3:DeleteObject"}, at.objects(old...))
 	d.list(at)
 	if strings.HasSuffix(at.WALBucket, "--x-s3") { // a directory bucket of S3 Express One Zone: one right for all
 		d.allow("WALSession", []string{"s3express:CreateSession"}, []string{at.directoryBucket()})

@@ -17,12 +17,15 @@ func policy(t *testing.T, job Job, at Place) Document {
 	return d
 }
 
-func TestOnlyTheCollectorRemovesPacks(t *testing.T) {
-	removal := Call{Action: "s3:DeleteObject", Resource: "arn:aws:s3:::log/prod/packs/x"}
-	for _, job := range Jobs {
-		allowed := policy(t, job, place).Allowing(removal) != nil
-		require.Equal(t, job == Collector || job == Node, allowed, job)
+func TestOnlyTheCollectorRemovesPacksAndTheAudit(t *testing.T) {
+	for _, object := range []string{"packs/x", "metalog/archive/x"} {
+		removal := Call{Action: "s3:DeleteObject", Resource: "arn:aws:s3:::log/prod/" + object}
+		for _, job := range Jobs {
+			allowed := policy(t, job, place).Allowing(removal) != nil
+			require.Equal(t, job == Collector || job == Node, allowed, "%s, %s", job, object)
+		}
 	}
+	require.NotNil(t, policy(t, API, place).Allowing(Call{Action: "s3:DeleteObject", Resource: "arn:aws:s3:::log/prod/metalog/00000000000000001000-x"}))
 	require.NotNil(t, policy(t, Broker, place).Allowing(Call{Action: "s3:DeleteObject", Resource: "arn:aws:s3:::log/prod/wal/s/x"}))
 }
 

@@ -28,7 +28,7 @@ var neverAsked = []string{
 	"s3:AbortMultipartUpload", // of an upload of several parts that fails in the middle, as the fault suite has them
 	// Each of 1,000 changes of the metadata has whoever makes it store a snapshot, name it, truncate the log and remove
 	// old snapshots.
-	"dynamodb:DeleteItem", "collector: Tables dynamodb:PutItem", "arn:aws:s3:::forebay/rights/metalog/*",
+	"dynamodb:DeleteItem", "collector: Tables dynamodb:PutItem", "arn:aws:s3:::forebay/rights/metalog/",
 	"List s3:ListBucket",                     // which S3 also asks for before it tells that an object is missing
 	"arn:aws:s3:::forebay/rights/cluster-id", // which the first broker of all makes, before the guard begins
 	"ReleaseWAL s3:DeleteObject",             // of a stream that was over when the last broker ended: else brokers release it

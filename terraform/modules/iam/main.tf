@@ -40,14 +40,14 @@ locals {
       { Sid = "WriteAndReleaseWAL", Action = local.remove, Resource = local.brokers_wal },
     ]
     node = [
-      { Sid = "WritePacks", Action = local.remove, Resource = [for k in ["packs/*", "collector/*", "cluster-id"] : "${local.bucket}/${local.prefix}${k}"] },
+      { Sid = "WritePacks", Action = local.remove, Resource = [for k in ["packs/*", "collector/*", "metalog/archive/*", "cluster-id"] : "${local.bucket}/${local.prefix}${k}"] },
       { Sid = "WriteAndReleaseWAL", Action = local.remove, Resource = local.brokers_wal },
       local.find_uploads,
     ]
     retention  = []
     compaction = [{ Sid = "WritePacks", Action = local.write, Resource = ["${local.bucket}/${local.prefix}packs/*"] }]
     collector = [
-      { Sid = "CollectPacks", Action = ["s3:AbortMultipartUpload", "s3:DeleteObject"], Resource = ["${local.bucket}/${local.prefix}packs/*"] },
+      { Sid = "Collect", Action = ["s3:AbortMultipartUpload", "s3:DeleteObject"], Resource = [for k in ["packs/*", "metalog/archive/*"] : "${local.bucket}/${local.prefix}${k}"] },
       { Sid = "Marks", Action = local.remove, Resource = ["${local.bucket}/${local.prefix}collector/*"] },
       { Sid = "CollectWAL", Action = ["s3:AbortMultipartUpload", "s3:DeleteObject"], Resource = local.wal },
       local.find_uploads,
@@ -68,7 +68,8 @@ locals {
   }
 
   # Snapshots of the metadata are everybody's; brokers also try their stores when they start.
-  own = { for job, special in local.special : job => contains(["broker", "node"], job) ? ["metalog/*", "probe/*"] : ["metalog/*"] }
+  # Old snapshots are removed by whoever makes a new one; the archive, which is the audit, by the collector alone.
+  probe = { for job, special in local.special : job => contains(["broker", "node"], job) ? ["probe/*"] : [] }
 
   common = concat(
     [
@@ -84,7 +85,8 @@ locals {
       special,
       [
         { Sid = "Read", Action = ["s3:GetObject"], Resource = local.everything },
-        { Sid = "Snapshots", Action = local.remove, Resource = [for k in local.own[job] : "${local.bucket}/${local.prefix}${k}"] },
+        { Sid = "Snapshots", Action = local.write, Resource = [for k in concat(["metalog/*"], local.probe[job]) : "${local.bucket}/${local.prefix}${k}"] },
+        { Sid = "OldSnapshots", Action = ["s3:DeleteObject"], Resource = [for k in concat(["metalog/0*"], local.probe[job]) : "${local.bucket}/${local.prefix}${k}"] },
       ],
       local.common,
       [{ Sid = "Tables", Action = local.items, Resource = [for t in local.tables[job] : "arn:${local.partition}:dynamodb:${local.regional}:table/${var.tables}-${t}"] }],
