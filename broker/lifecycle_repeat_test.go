@@ -114,7 +114,7 @@ func TestLoopsEndAmidTheirWork(t *testing.T) {
 		stop()
 		require.True(t, tidied)
 		require.Equal(t, 65*time.Second, time.Since(c.began))
-		require.Empty(t, c.failed(t))
+		require.Equal(t, map[string]float64{"work": 0}, c.failed(t))
 		require.Empty(t, c.logged.String())
 	})
 }
