@@ -50,7 +50,7 @@ func TestCrossings(t *testing.T) {
 
 // TestCrossingsOfCareless: it is MinRetention that keeps deleted keys away.
 func TestCrossingsOfCareless(t *testing.T) {
-	const first = 78 // which is soon known to be enough
+	const first = 184 // which is soon known to be enough
 	for seed := range uint64(400) {
 		if x := cross(t, first+seed, true); x.wrong != nil {
 			t.Logf("schedule %d: %v", first+seed, x.wrong)
