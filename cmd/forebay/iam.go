@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
 	"net/url"
 	"strings"
 
@@ -41,7 +39,7 @@ of it itself. Only the collector and a node may remove packs. Terraform's module
 			if err != nil {
 				return usageErrorf("%w", err)
 			}
-			return printPolicy(cmd, policy)
+			return printJSON(cmd.OutOrStdout(), policy)
 		},
 	}
 	flags := cmd.Flags()
@@ -58,16 +56,6 @@ func jobNames() string {
 		names = append(names, string(j))
 	}
 	return strings.Join(names, ", ")
-}
-
-// printPolicy writes one document, as it stands in a policy.
-func printPolicy(cmd *cobra.Command, d rights.Document) error {
-	text, err := json.MarshalIndent(d, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", text)
-	return err
 }
 
 // place is where the stores are in AWS.
