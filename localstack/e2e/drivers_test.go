@@ -36,6 +36,8 @@ type consumer interface {
 type console interface {
 	producer
 	command(ctx context.Context, addr, topic, codec string) *exec.Cmd
+	// dropped is what it says of a record that it gives up.
+	dropped() string
 }
 
 var (
@@ -53,7 +55,7 @@ func runConsole(ctx context.Context, c console, addr, topic, codec string, event
 	cmd := c.command(ctx, addr, topic, codec)
 	cmd.Stdin = keyed(events)
 	said, err := cmd.CombinedOutput()
-	if err == nil && bytes.Contains(said, []byte("ERROR")) {
+	if err == nil && bytes.Contains(said, []byte(c.dropped())) {
 		err = errDropped
 	}
 	if err != nil {
@@ -62,7 +64,7 @@ func runConsole(ctx context.Context, c console, addr, topic, codec string, event
 	return nil
 }
 
-var errDropped = errors.New("it reports errors")
+var errDropped = errors.New("it gave up records")
 
 // output returns what a command prints; its error holds what it said beside that.
 func output(cmd *exec.Cmd) (string, error) {
@@ -79,6 +81,9 @@ func output(cmd *exec.Cmd) (string, error) {
 type kcat struct{}
 
 func (kcat) name() string { return "kcat" }
+
+// It also says ERROR of each connection that it loses, and makes it anew.
+func (kcat) dropped() string { return "Delivery failed" }
 
 func (kcat) command(ctx context.Context, addr, topic, codec string) *exec.Cmd {
 	// -E, also below: it would else end itself when it has lost its connections.
@@ -130,6 +135,8 @@ func (kcat) offsetsForTime(ctx context.Context, addr, topic string, partitions i
 type java struct{}
 
 func (java) name() string { return "java" }
+
+func (java) dropped() string { return "ERROR" }
 
 func (java) command(ctx context.Context, addr, topic, codec string) *exec.Cmd {
 	// By itself it gives up after three tries or two minutes, says so, drops the records and ends well.
