@@ -93,7 +93,7 @@ func (c *checker) checkLifeOf(p Partition, r *Read, rules Rules) {
 		case ok && at != s.Offset:
 			c.add(InconsistentOffsets, p, "the read %s has %s at offset %d, it was acknowledged at %d", r.Name, s.Value, at, s.Offset)
 		case ok:
-		case s.Tombstone && l.hidden(s):
+		case s.Tombstone && l.hidden(s) && s.Offset >= r.EndStart:
 			c.add(OldValue, p, "the read %s has offset %d of key %s, and not the tombstone %s at offset %d that hides it", r.Name, l.newest[s.Key], s.Key, s.Value, s.Offset)
 		case may(s) || hides(s) || rules.Compacted && l.newest[s.Key] > s.Offset:
 		default:

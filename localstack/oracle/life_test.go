@@ -126,6 +126,16 @@ func TestTombstones(t *testing.T) {
 	}
 }
 
+func TestTombstoneThatTheStartPassed(t *testing.T) {
+	rules := Rules{Age: 4 * time.Second, Compacted: true, DeleteRetention: 3 * time.Second}
+	// The reader had 4 when the log start went to 6: it goes on there.
+	read := whole(10, 4, 6, 7, 8, 9)
+	read.EndStart = 6
+	require.Empty(t, kindsOf(keysOf("aaaabBcdef", read), rules))
+	read.EndStart = 5
+	require.Equal(t, []Kind{OldValue}, kindsOf(keysOf("aaaabBcdef", read), rules))
+}
+
 func TestWhatMustGo(t *testing.T) {
 	rules := Rules{Age: 2 * time.Second, Late: time.Second, Until: 8 * time.Second}
 	require.Empty(t, kindsOf(life(whole(10, 5, 6, 7, 8, 9)), rules))

@@ -258,9 +258,10 @@ func (l *life) readAll(ctx context.Context, name string, beside bool) (reads []o
 		return nil, err
 	}
 	r.poll(ctx, func() bool { return r.reached(ends) })
+	after, err := r.offsets(ctx, r.admin().ListStartOffsets)
 	for _, p := range l.load.partitions {
 		read := oracle.Read{
-			Span: oracle.Span{Invoked: invoked, Completed: l.load.rec.now()}, Name: name, Partition: p, Start: starts[p], End: ends[p],
+			Span: oracle.Span{Invoked: invoked, Completed: l.load.rec.now()}, Name: name, Partition: p, Start: starts[p], End: ends[p], EndStart: after[p],
 			Records: r.records[p], Compacted: true, Committed: true, Drained: r.next[p] >= ends[p],
 		}
 		if !read.Drained {
