@@ -143,7 +143,24 @@ func TestEverySeededBugHasAFinder(t *testing.T) {
 		s, err := findScenario(f.scenario)
 		require.NoError(t, err)
 		require.True(t, f.cluster || !s.cluster, bug)
+		require.NotEmpty(t, f.shows, bug)
+		for _, slow := range []oracle.Kind{oracle.NotDrained, oracle.Unseen, notResumed, notHealed} {
+			require.NotContains(t, f.shows, slow, "%s: slowness shows no bug", bug)
+		}
 	}
+}
+
+func TestABugIsShownByItsOwnAnomaly(t *testing.T) {
+	found := func(kinds ...oracle.Kind) (r report) {
+		for _, kind := range kinds {
+			r.Anomalies = append(r.Anomalies, oracle.Anomaly{Kind: kind})
+		}
+		return r
+	}
+	f := finders[seeded.Dedup]
+	require.True(t, f.shown(found(oracle.NotDrained, oracle.Duplicate)))
+	require.False(t, f.shown(found(oracle.NotDrained, notResumed)))
+	require.False(t, f.shown(found()))
 }
 
 func TestBadCommandLine(t *testing.T) {
