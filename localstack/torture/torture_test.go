@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebaylog/forebay/infra/seeded"
 	"github.com/forebaylog/forebay/localstack/oracle"
@@ -83,6 +84,33 @@ func TestChoose(t *testing.T) {
 		total += s.short
 	}
 	require.Less(t, total, 3*time.Minute, "the short mix with all that is around its faults must end within eight minutes")
+}
+
+func TestAFaultThatNeverStruckIsTold(t *testing.T) {
+	for _, s := range scenarios {
+		require.NotEmpty(t, s.strikes, s.name)
+	}
+	e := &env{rec: newRecorder(), cfg: config{seed: 1}}
+	rep := e.report(scenario{strikes: []string{"kill -9"}})
+	require.False(t, rep.Passed)
+	require.Equal(t, notAlive, rep.Anomalies[0].Kind)
+
+	e = &env{rec: newRecorder()}
+	e.rec.struck("kill -9", 1)
+	e.rec.struck("table: outage", 1)
+	require.True(t, e.report(scenario{strikes: []string{"kill -9", "outage"}}).Passed)
+}
+
+func TestACommitOfADeadMemberThatWasRefusedMustNotCount(t *testing.T) {
+	rec, part := newRecorder(), oracle.Partition{Topic: "t"}
+	resp := kmsg.NewPtrOffsetCommitResponse()
+	p := kmsg.OffsetCommitResponseTopicPartition{ErrorCode: kerr.IllegalGeneration.Code}
+	resp.Topics = []kmsg.OffsetCommitResponseTopic{{Topic: part.Topic, Partitions: []kmsg.OffsetCommitResponseTopicPartition{p}}}
+	for _, stale := range []oracle.Outcome{oracle.Info, oracle.Fail} {
+		noteCommit(rec, "g", "m", 0, kmsg.NewPtrOffsetCommitRequest(), resp, stale)
+		require.Equal(t, stale, rec.history.Commits[len(rec.history.Commits)-1].Outcome)
+	}
+	require.Empty(t, rec.clients)
 }
 
 func TestMixes(t *testing.T) {
