@@ -18,6 +18,9 @@ import (
 	"github.com/forebaylog/forebay/localstack/rig"
 )
 
+// seededRuns is how often a scenario may run until it finds a bug.
+const seededRuns = 3
+
 // seededBug is the name of the environment variable that plants a bug.
 const seededBug = "FOREBAY_SEEDED_BUG"
 
@@ -85,12 +88,9 @@ func seededBugs(ctx context.Context, cfg config, out, messages io.Writer) (misse
 			}
 			clean[f.scenario] = true
 		}
-		found, err := expect(ctx, cfg, self, binary, dir, f.scenario, bug, exitFound)
+		found, err := f.find(ctx, cfg, self, binary, dir, bug)
 		if ctx.Err() != nil {
 			return missed, fmt.Errorf("plant bug %q: %w", bug, context.Cause(ctx))
-		}
-		if err == nil && !f.shown(found) {
-			err = fmt.Errorf("it found %s, and none of %v, which show the bug", found.kinds(), f.shows)
 		}
 		if err != nil {
 			missed = true
@@ -98,7 +98,7 @@ func seededBugs(ctx context.Context, cfg config, out, messages io.Writer) (misse
 			fmt.Fprintln(messages, "  ", err)
 			continue
 		}
-		fmt.Fprintf(out, "%-18s caught by %s: %s\n", bug, f.scenario, found.kinds())
+		fmt.Fprintf(out, "%-18s caught by %s, seed %d: %s\n", bug, f.scenario, found.Seed, found.kinds())
 	}
 	return missed, nil
 }
@@ -111,6 +111,24 @@ func buildSelf(ctx context.Context, out string) (string, error) {
 		return "", fmt.Errorf("build torture: %w\n%s", err, said)
 	}
 	return binary, nil
+}
+
+// find runs the scenario with the bug until it is found. What a kill must meet at the right moment is not met by each of
+// the few that a run on a busy machine has, so that there are several runs, each with a seed of its own.
+func (f finder) find(ctx context.Context, cfg config, self, binary, dir, bug string) (found report, err error) {
+	var errs []error
+	for range seededRuns {
+		found, err = expect(ctx, cfg, self, binary, dir, f.scenario, bug, exitFound)
+		if err == nil && !f.shown(found) {
+			err = fmt.Errorf("it found %s, and none of %v, which show the bug", found.kinds(), f.shows)
+		}
+		if err == nil || ctx.Err() != nil {
+			return found, err
+		}
+		errs = append(errs, err)
+		cfg.seed++
+	}
+	return found, errors.Join(errs...)
 }
 
 // shown reports whether a run has found what shows the bug.

@@ -7,6 +7,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -84,6 +86,28 @@ func TestChoose(t *testing.T) {
 		total += s.short
 	}
 	require.Less(t, total, 3*time.Minute, "the short mix with all that is around its faults must end within eight minutes")
+}
+
+func TestABugIsLookedForInSeveralRuns(t *testing.T) {
+	dir := t.TempDir()
+	self := filepath.Join(dir, "torture") // finds it with seed 7 and later only
+	require.NoError(t, os.WriteFile(self, []byte(`#!/bin/sh
+while [ $# -gt 0 ]; do
+	case $1 in -json) json=$2 ;; -seed) seed=$2 ;; esac
+	shift
+done
+[ "$seed" -ge 7 ] || exit 0
+echo '[{"seed": '$seed', "anomalies": [{"Kind": "duplicate", "Partition": "t-0"}]}]' >"$json"
+exit 1
+`), 0o755))
+	f := finders[seeded.Dedup]
+	found, err := f.find(t.Context(), config{seed: 8 - seededRuns}, self, "", dir, seeded.Dedup)
+	require.NoError(t, err)
+	require.EqualValues(t, 7, found.Seed)
+	_, err = f.find(t.Context(), config{seed: 7 - seededRuns}, self, "", dir, seeded.Dedup)
+	require.ErrorContains(t, err, "exit code 0, want 1")
+	_, err = finders[seeded.LastStable].find(t.Context(), config{seed: 7}, self, "", dir, seeded.LastStable)
+	require.ErrorContains(t, err, "it found duplicate 1, and none of [beyond-stable]")
 }
 
 func TestAFaultThatNeverStruckIsTold(t *testing.T) {
