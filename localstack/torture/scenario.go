@@ -42,7 +42,7 @@ var scenarios = []scenario{
 	{name: "rolling", about: "brokers restarted in turn, with no error that a client sees", short: 12 * time.Second, rounds: 50, strikes: []string{"restart"}, fault: rolling},
 	{name: "churn", about: "members of groups join, leave and die all the while", short: 12 * time.Second, strikes: []string{"member joined"}, fault: churn},
 	{name: "coordinators", about: "coordinators of groups and transactions killed, while members come and go", cluster: true, short: 14 * time.Second, strikes: []string{"coordinator killed"}, fault: coordinators},
-	{name: "life", about: "brokers killed, and outages, while retention, compaction, merging and the collector work at a high pace", cluster: true, short: 14 * time.Second, args: lifeArgs, rate: 40, strikes: []string{"kill -9", "table: outage", "store: outage"}, fault: lifeOfData},
+	{name: "life", about: "brokers killed, and outages, while retention, compaction, merging and the collector work at a high pace", cluster: true, short: 14 * time.Second, args: lifeArgs, rate: 40, strikes: []string{"kill -9", "table: outage", "store: outage", "life: whole reads", "life: deletions"}, fault: lifeOfData},
 }
 
 func findScenario(name string) (scenario, error) {

@@ -44,6 +44,8 @@ var finders = map[string]finder{
 	seeded.AbortedList:     {"lost-ack", false, []oracle.Kind{oracle.AbortedRead}},
 	seeded.UnpreparedEnd:   {"coordinators", true, []oracle.Kind{oracle.LostWrite, oracle.TornTransaction, oracle.CopyTwice}},
 	seeded.AbortOnInit:     {"lost-ack", false, []oracle.Kind{oracle.AbortedRead, oracle.ZombieCommit}},
+	seeded.Retention:       {"life", true, []oracle.Kind{oracle.LostWrite}},
+	seeded.Tombstones:      {"life", true, []oracle.Kind{oracle.LostWrite, oracle.OldValue}},
 }
 
 // seededBugs builds everything with bugs that can be planted and proves that each is found
