@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -210,7 +210,7 @@ func TestWebhookWithoutAnswer(t *testing.T) {
 	require.Equal(t, Unavailable, w.Deliver(t.Context(), records).Verdict)
 
 	secret := httptest.NewUnstartedServer(nil)
-	secret.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secret.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	secret.StartTLS()
 	t.Cleanup(secret.Close)
 	for url, why := range map[string]string{secret.URL: "its certificate is nobody's", strings.Replace(hangs.cfg.URL, "http:", "https:", 1): "it speaks no TLS"} {
