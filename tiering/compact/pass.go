@@ -159,12 +159,13 @@ func (r *pass) lower(ctx context.Context) (lowered bool, err error) {
 	return lowered, nil
 }
 
-// replace puts seg in the place of an item whose records it has.
+// replace puts seg in the place of an item whose records it has. What was read long ago may be covered by another since, which
+// one that is changed must not be: the collector would find it for the first time, and have removed its object.
 func (r *pass) replace(ctx context.Context, item chain.Item, seg chain.Segment) error {
 	ctx, cancel := context.WithTimeout(ctx, chain.CommitWithin)
 	defer cancel()
 	old := []chain.Item{item}
-	if err := r.cfg.Chain.Unchanged(ctx, r.p, old); err != nil {
+	if err := r.cfg.Chain.Counts(ctx, r.p, r.start, old); err != nil {
 		return err
 	}
 	if !r.cfg.Valid() {
@@ -302,6 +303,9 @@ func (r *pass) keep(ctx context.Context, group []chain.Item) (bool, error) {
 	probe := r.cleaner.clone()
 	if !item.Empty() {
 		for v, err := range r.cfg.Cold.Batches(ctx, r.p, item.Segment, item.Base) {
+			if err == nil {
+				err = r.cfg.Rewriter.Wait(ctx, v.Length())
+			}
 			if err != nil {
 				return false, err
 			}
