@@ -357,6 +357,7 @@ func TestCompactSharesPacks(t *testing.T) {
 	require.Equal(t, "packs/3", w.canonical(part(1))[0].Object)
 	require.Equal(t, "packs/4", w.canonical(part(1))[1].Object, "not before the first")
 	w.get = func(string) error { return nil }
+	w.now = w.now.Add(minRetry)
 	require.NoError(t, w.keeper.Compact(ctx, parts(4)))
 	require.Equal(t, []string{"a=1", "b=2", "c=2"}, w.read(part(1)))
 }
@@ -376,6 +377,29 @@ func TestCompactKeepsWithinItsMemory(t *testing.T) {
 		objects[w.canonical(p)[0].Object]++
 	}
 	require.Len(t, objects, 2, "64 slots of 24 bytes and an item each: two have room")
+}
+
+// TestCompactRetriesSeldom: a partition that fails is read more and more seldom, until something has changed.
+func TestCompactRetriesSeldom(t *testing.T) {
+	w := newPacked(t, 1)
+	w.cfg.Compact = true
+	w.pack(map[id.Partition][]string{part(0): {"a=1", "a=2"}})
+	tries, broken := 0, errors.New("object is broken")
+	w.get = func(string) error {
+		tries++
+		return broken
+	}
+	for range 60*4 - 1 { // nearly an hour
+		_ = w.keeper.Compact(ctx, parts(1))
+		w.now = w.now.Add(15 * time.Second)
+	}
+	require.Equal(t, 7, tries, "after 1, 2, 4 and 8 minutes, and then each 15")
+	w.get = func(string) error { return nil }
+	require.NoError(t, w.keeper.Compact(ctx, parts(1)))
+	require.Zero(t, w.keeper.Stats().Compacted)
+	w.pack(map[id.Partition][]string{part(0): {"b=1"}})
+	require.NoError(t, w.keeper.Compact(ctx, parts(1)))
+	require.EqualValues(t, 1, w.keeper.Stats().Compacted)
 }
 
 // slicesOf are n records of one key.
