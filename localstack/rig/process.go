@@ -60,6 +60,7 @@ func (a Attachment) start(name string, cmd *exec.Cmd) (*Process, error) {
 	if cmd.Stderr == nil {
 		cmd.Stderr = out
 	}
+	cmd.WaitDelay = lateOutput
 	if a.Apart {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	}
@@ -147,6 +148,9 @@ func (p *Process) Stop(limit time.Duration) (time.Duration, error) {
 	}
 }
 
+// lateOutput is how long after its end the output of a process is read on, which its children may still have open.
+const lateOutput = 10 * time.Second
+
 // traceTime is for a process that was asked for the traces of its threads to write them.
 const traceTime = 2 * time.Second
 
@@ -163,24 +167,21 @@ func (p *Process) signal(s syscall.Signal) error {
 	return nil
 }
 
-// Await tries ready every few milliseconds until it returns nil. It gives up when the
-// process or the context ends, and then says what the last try and the output said.
+// Await is the function of this name that also gives up when the process ends, and also says what the output said.
 func (p *Process) Await(ctx context.Context, ready func(context.Context) error) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := ready(ctx)
-		if err == nil {
-			return nil
-		}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	go func() {
 		select {
-		case <-tick.C:
 		case <-p.done:
-			return fmt.Errorf("await %s: it ended (%w); output:\n%s", p.name, p.err, p.Output())
+			end(fmt.Errorf("it ended (%w)", p.err))
 		case <-ctx.Done():
-			return fmt.Errorf("await %s: %w; last: %w; output:\n%s", p.name, context.Cause(ctx), err, p.Output())
 		}
+	}()
+	if err := await(ctx, 5*time.Millisecond, ready); err != nil {
+		return fmt.Errorf("await %s: %w; output:\n%s", p.name, err, p.Output())
 	}
+	return nil
 }
 
 // logLimit bounds the captured output of a process, in bytes.
