@@ -135,7 +135,7 @@ func (e *Engine) groups(tasks []*task) [][]*task {
 	var bytes int64
 	for _, t := range sound {
 		n := len(groups)
-		if n == 0 || t.turn != groups[n-1][0].turn || bytes+t.bytes() > e.maxPackBytes() {
+		if n == 0 || t.turn != groups[n-1][0].turn || bytes+t.bytes() > e.PackBytes() {
 			groups, bytes = append(groups, nil), 0
 			n++
 		}
@@ -145,8 +145,9 @@ func (e *Engine) groups(tasks []*task) [][]*task {
 	return groups
 }
 
-// maxPackBytes is less than what is configured if the limit would not let so much through in time.
-func (e *Engine) maxPackBytes() int64 {
+// PackBytes bounds, now, the old segments that go into one pack, but for those of a single job: less than what is
+// configured if the limit would not let so much through in time.
+func (e *Engine) PackBytes() int64 {
 	if e.cfg.Limit == nil || e.cfg.Limit.Limit() == rate.Inf {
 		return e.cfg.MaxPackBytes
 	}
