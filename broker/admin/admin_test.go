@@ -29,9 +29,14 @@ type rig struct {
 	log     *metalog.Log
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T) *rig { return newRigAt(t, metalog.LatestLevel) }
+
+// newRigAt is a rig whose metadata is at a level.
+func newRigAt(t *testing.T, level int16) *rig {
 	r := &rig{t: t, store: kv.NewMem(), objects: objstore.NewMem()}
-	var err error
+	founder, err := metalog.Open(ctx, metalog.Options{Store: r.store, Objects: r.objects, MaxLevel: level})
+	require.NoError(t, err)
+	require.NoError(t, founder.Close(ctx))
 	r.log, err = metalog.Open(ctx, metalog.Options{Store: r.store, Objects: r.objects})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.log.Close(ctx)) })
@@ -243,8 +248,8 @@ func TestDecisions(t *testing.T) {
 		"twice":                {s.ReplaceConfigs(onTopic, append(set("retention.ms", "1"), set("retention.ms", "1")...)), kerr.InvalidRequest},
 		"remove a live broker": {admin.RemoveBroker(2), kerr.PolicyViolation},
 		"remove nobody":        {admin.RemoveBroker(9), kerr.BrokerIDNotRegistered},
-		"no feature":           {admin.UpdateFeatures(nil), kerr.InvalidRequest},
-		"unknown feature":      {admin.UpdateFeatures([]admin.FeatureUpdate{{Name: "x", Level: 1, Type: admin.UpgradeOnly}}), kerr.InvalidUpdateVersion},
+		"no feature":           {updateFeatures(nil), kerr.InvalidRequest},
+		"unknown feature":      {updateFeatures(nil, admin.FeatureUpdate{Name: "x", Level: 1, Type: admin.UpgradeOnly}), kerr.InvalidUpdateVersion},
 
 		"create":      {s.CreateTopic(admin.NewTopic{Name: "new", Partitions: -1, Replicas: -1, Assignments: [][]int32{{3, 1}, {2, 1}}}), nil},
 		"delete":      {admin.DeleteTopic(have.ID, have.Name), nil},
@@ -252,7 +257,7 @@ func TestDecisions(t *testing.T) {
 		"append":      {s.AlterConfigs(onTopic, []admin.ConfigOp{{Name: "cleanup.policy", Op: admin.OpAppend, Value: text("compact")}}), nil},
 		"all brokers": {s.AlterConfigs(admin.AllBrokers, set("log.retention.ms", "1000")), nil},
 		"remove":      {admin.RemoveBroker(3), nil},
-		"feature":     {admin.UpdateFeatures([]admin.FeatureUpdate{{Name: admin.TransactionFeature, Level: 1, Type: admin.SafeDowngrade}}), nil},
+		"feature":     {updateFeatures(nil, admin.FeatureUpdate{Name: admin.TransactionFeature, Level: 1, Type: admin.SafeDowngrade}), nil},
 	} {
 		records, err := c.change.Decide(r.log.Image())
 		if c.want == nil {

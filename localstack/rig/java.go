@@ -63,6 +63,7 @@ const (
 	DeleteRecords       = "org.apache.kafka.tools.DeleteRecordsCommand"
 	LogDirs             = "org.apache.kafka.tools.LogDirsCommand"
 	ConfigCommand       = "kafka.admin.ConfigCommand"
+	FeatureCommand      = "org.apache.kafka.tools.FeatureCommand"
 	GroupCommand        = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 	ReassignCommand     = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"
 	ProducerPerformance = "org.apache.kafka.tools.ProducerPerformance"
