@@ -101,7 +101,7 @@ func openCluster(ctx context.Context, b *Broker) (*cluster, error) {
 		Slots: wal.Slots(b.cfg.Metadata, c.session.ID()), Objects: b.cfg.Objects, Cluster: b.meta.Image().ClusterID(),
 		Session: c.session.ID(), Node: b.cfg.NodeID, Rate: c.cfg.PutRate, InFlight: c.cfg.Uploads,
 		Await: c.session.AwaitValid, Now: b.cfg.Now, Logger: b.log,
-		OnPut: observedSpan(b.cfg.Tracer, spanPut, c.metrics.puts), OnSlot: observedSpan(b.cfg.Tracer, spanSlot, c.metrics.slots),
+		OnPut: seconds(c.metrics.puts), OnSlot: seconds(c.metrics.slots), Tracer: b.cfg.Tracer,
 	})
 	return c, nil
 }

@@ -66,6 +66,11 @@ func newMetrics(reg prometheus.Registerer, served []api) (*metrics, error) {
 	return m, nil
 }
 
+// seconds feeds durations to a histogram.
+func seconds(h prometheus.Observer) func(time.Duration) {
+	return func(d time.Duration) { h.Observe(d.Seconds()) }
+}
+
 // answered counts a request of an API that took d.
 func (m *metrics) answered(key kmsg.Key, d time.Duration) {
 	am, ok := m.byKey[key]

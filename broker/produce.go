@@ -235,7 +235,7 @@ func (p *produce) append(
 	}
 	p.left.Add(1)
 	done, err := log.Append(partition.Append{
-		Batch: v, Acks: partition.Acks(p.req.Acks), Now: now, LogAppendTime: config.LogAppendTime, Guard: guard,
+		Batch: v, Acks: partition.Acks(p.req.Acks), Now: now, LogAppendTime: config.LogAppendTime, Guard: guard, Span: p.span,
 		Done: func(err error) { p.committed(op, err) },
 	})
 	if err != nil {

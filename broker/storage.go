@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/forebaylog/forebay/broker/lifecycle"
@@ -82,7 +83,7 @@ func openStorage(ctx context.Context, b *Broker) (_ part, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.wal = wal.New(hot, s.sink(), s.walConfig(observedSpan(cfg.Tracer, spanWAL, commits)))
+	s.wal = wal.New(hot, s.sink(), s.walConfig(commits))
 	pc := partition.Config{
 		Tiers: partition.Tiers{WAL: s.wal, Hot: hot, Chain: chains, Cold: s.cold}, Node: cfg.NodeID, Image: b.meta.Image,
 		Damaged: len(recovery.Corrupt) > 0, ProducerExpiry: cfg.Storage.ProducerExpiry, Now: cfg.Now, Logger: b.log,
@@ -140,8 +141,8 @@ func (s *storage) sink() wal.Sink {
 	return wal.LocalSink(s.journal, wal.LocalConfig{})
 }
 
-func (s *storage) walConfig(onCommit func(time.Duration)) wal.Config {
-	c := wal.Config{Logger: s.b.log, OnCommit: onCommit}
+func (s *storage) walConfig(commits prometheus.Observer) wal.Config {
+	c := wal.Config{Logger: s.b.log, OnCommit: seconds(commits), Tracer: s.b.cfg.Tracer}
 	if s.b.cluster != nil {
 		c.MaxWaiting = s.b.cluster.cfg.MaxWaiting
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/seeded"
+	"github.com/forebaylog/forebay/infra/tracing"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/producers"
 )
@@ -29,6 +30,7 @@ type Append struct {
 	LogAppendTime bool
 	// Guard is that of Verify, for the first batch of a transaction.
 	Guard Guard
+	Span  *tracing.Span // what the batch is part of; nil: it is not traced
 	// Done, if not nil, is called once, unless Append returns an error, when Acks is met
 	// or can no longer be met. It may run before Append returns, must not block, and runs
 	// on the group commit's goroutine otherwise.
@@ -81,7 +83,7 @@ func (l *Log) Append(a Append) (Appended, error) {
 	if seeded.Enabled(seeded.AckBeforeCommit) {
 		done = nil
 	}
-	if err := l.hand(a.Batch, a.Acks, done); err != nil {
+	if err := l.hand(a.Batch, a.Acks, a.Span, done); err != nil {
 		return Appended{}, fmt.Errorf("append to %s: %w", l.id, err)
 	}
 	if seeded.Enabled(seeded.AckBeforeCommit) && a.Done != nil {
@@ -113,9 +115,9 @@ func (l *Log) writable() error {
 }
 
 // hand stamps a batch and hands it to the group commit.
-func (l *Log) hand(v batch.View, acks Acks, done func(error)) error {
+func (l *Log) hand(v batch.View, acks Acks, span *tracing.Span, done func(error)) error {
 	v.Stamp(l.next, l.epoch)
-	w := &appendWaiter{log: l, next: v.NextOffset(), size: int64(v.Length()), early: acks != AcksAll, done: done}
+	w := &appendWaiter{log: l, next: v.NextOffset(), size: int64(v.Length()), early: acks != AcksAll, span: span, done: done}
 	if err := l.tiers.WAL.Append(l.id, v, w); err != nil {
 		return err
 	}
@@ -160,7 +162,11 @@ type appendWaiter struct {
 	size  int64
 	early bool // answer when written
 	done  func(error)
+	span  *tracing.Span
 }
+
+// Span is that of the Append.
+func (w *appendWaiter) Span() *tracing.Span { return w.span }
 
 // Written is called once the batch is in the hot segment's file.
 func (w *appendWaiter) Written() {

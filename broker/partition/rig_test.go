@@ -32,7 +32,7 @@ var topic = id.NewTopic()
 
 // rig is a node's storage in memory that can be stopped and started again.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	fs      vfs.FS
 	table   kv.Store
 	objects objstore.Store
@@ -53,14 +53,14 @@ type rig struct {
 	set     *partition.Set
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	r := startRig(t)
 	t.Cleanup(func() { r.stop() })
 	return r
 }
 
 // startRig is newRig for one who stops it.
-func startRig(t *testing.T) *rig {
+func startRig(t testing.TB) *rig {
 	r := &rig{t: t, fs: vfs.NewMem(), table: kv.NewMem(), objects: objstore.NewMem(), now: time.UnixMilli(1_700_000_000_000), budget: 1, segment: 1 << 20}
 	r.image = metalog.NewImage("test-cluster", metalog.TopicCreated{Name: "events", ID: topic, Partitions: []metalog.Assignment{{Leader: node, Replicas: []id.Broker{node}}, {Leader: node, Replicas: []id.Broker{node}}}})
 	r.start()

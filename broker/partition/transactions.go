@@ -100,7 +100,7 @@ func (l *Log) AppendMarker(m Marker) error {
 	}
 	if err == nil {
 		v := batch.NewMarker(m.Marker, m.Producer, m.Epoch, m.Now.UnixMilli())
-		err = l.hand(v, AcksAll, m.Done)
+		err = l.hand(v, AcksAll, nil, m.Done)
 	}
 	if err != nil {
 		return fmt.Errorf("append a marker to %s: %w", l.id, err)

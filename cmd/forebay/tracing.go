@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/forebaylog/forebay/broker"
 	"github.com/forebaylog/forebay/infra/tracing"
@@ -52,16 +54,19 @@ func openTracing(ctx context.Context, endpoint string, ratio float64, node int32
 	}, nil
 }
 
-// sampler takes a share of what is frequent, and all of what is rare.
+// sampler takes a share of what is frequent, and all of what is rare or was done for something that is sampled.
 type sampler struct{ frequent sdk.Sampler }
 
 // ShouldSample implements sdk.Sampler.
 func (s sampler) ShouldSample(p sdk.SamplingParameters) sdk.SamplingResult {
-	if broker.RareSpan(p.Name) {
+	linked := slices.ContainsFunc(p.Links, func(l trace.Link) bool { return l.SpanContext.IsSampled() })
+	if linked || broker.RareSpan(p.Name) {
 		return sdk.AlwaysSample().ShouldSample(p)
 	}
 	return s.frequent.ShouldSample(p)
 }
 
 // Description implements sdk.Sampler.
-func (s sampler) Description() string { return "rare spans, and " + s.frequent.Description() }
+func (s sampler) Description() string {
+	return "rare spans, what is linked to sampled ones, and " + s.frequent.Description()
+}

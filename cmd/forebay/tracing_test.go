@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
@@ -81,6 +83,14 @@ func TestSpansAreSent(t *testing.T) {
 		require.Equal(t, produce.GetSpanId(), spans[name][0].GetParentSpanId())
 		require.GreaterOrEqual(t, spans[name][0].GetStartTimeUnixNano(), produce.GetStartTimeUnixNano())
 	}
+	links := 0
+	for _, s := range spans["wal.commit"] {
+		for _, l := range s.GetLinks() {
+			require.Equal(t, produce.GetSpanId(), l.GetSpanId())
+			links++
+		}
+	}
+	require.Equal(t, 1, links)
 }
 
 // Of the requests a share is sent, if that is what is wanted none.
@@ -95,6 +105,16 @@ func TestSpansAreSampled(t *testing.T) {
 	require.NotEmpty(t, spans["seal"], "rare spans are always sent")
 	require.Empty(t, spans["produce"])
 	require.Empty(t, spans["commit"])
+}
+
+// What was done for a request that is sampled is sent with it, whatever the share.
+func TestLinkedSpansAreSampled(t *testing.T) {
+	s := sampler{sdk.NeverSample()}
+	link := func(f trace.TraceFlags) trace.Link {
+		return trace.Link{SpanContext: trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}, TraceFlags: f})}
+	}
+	require.Equal(t, sdk.Drop, s.ShouldSample(sdk.SamplingParameters{Name: "wal.commit", Links: []trace.Link{link(0)}}).Decision)
+	require.Equal(t, sdk.RecordAndSample, s.ShouldSample(sdk.SamplingParameters{Name: "wal.commit", Links: []trace.Link{link(0), link(trace.FlagsSampled)}}).Decision)
 }
 
 // A receiver that is away holds nothing up; an endpoint that is none is refused.

@@ -5,6 +5,7 @@ package tracing
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -26,6 +27,31 @@ func (t *Tracer) Start(ctx context.Context, name string) (context.Context, *Span
 		return ctx, nil
 	}
 	ctx, s := t.t.Start(ctx, name)
+	return ctx, &Span{s}
+}
+
+// maxLinks bounds the links of a span: more than these are dropped by OpenTelemetry's SDK, unless it is told otherwise.
+const maxLinks = 128
+
+// Batch begins a span of what is done once for many, who are named by their spans and may be nil. It has links to
+// those of them that are sampled, as OpenTelemetry's conventions ask of batches: to the first 128, and one for neighbours
+// that are the same. It is below the span of ctx if that has one, and began when it is told. The span must be ended.
+func (t *Tracer) Batch(ctx context.Context, name string, began time.Time, of iter.Seq[*Span]) (context.Context, *Span) {
+	if t == nil {
+		return ctx, nil
+	}
+	var links []trace.Link
+	var last *Span
+	for s := range of {
+		if s == nil || s == last || !s.s.SpanContext().IsSampled() {
+			continue
+		}
+		if last = s; len(links) == maxLinks {
+			break
+		}
+		links = append(links, trace.Link{SpanContext: s.s.SpanContext()})
+	}
+	ctx, s := t.t.Start(ctx, name, trace.WithTimestamp(began), trace.WithLinks(links...))
 	return ctx, &Span{s}
 }
 

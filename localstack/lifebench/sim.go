@@ -15,6 +15,7 @@ import (
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/infra/tracing"
 	"github.com/forebaylog/forebay/infra/vfs"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/chain"
@@ -80,6 +81,8 @@ type waiter struct {
 }
 
 func (w waiter) Written() {}
+
+func (w waiter) Span() *tracing.Span { return nil }
 
 func (w waiter) Committed(err error) {
 	if err != nil {

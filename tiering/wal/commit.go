@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/seeded"
 	"github.com/forebaylog/forebay/infra/slotlog"
+	"github.com/forebaylog/forebay/infra/tracing"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/pack"
 	"github.com/forebaylog/forebay/tiering/producers"
@@ -138,18 +140,30 @@ func (s *Stream) takeSlot(uploads []*upload) error {
 		return fmt.Errorf("commit WAL objects: %w", err)
 	}
 	began := s.cfg.Now()
+	_, span := s.cfg.Tracer.Batch(s.life, spanSlot, began, spansOf(uploads))
 	err = s.retry(func() error { return s.trySlot(seq, payload) }, func(err error, loud bool) {
 		s.count(func(st *StreamStats) { st.SlotRetries++ })
 		if loud {
 			s.cfg.Logger.Warn("cannot take a slot, trying again", "slot", seq, "session", string(s.cfg.Session), "error", err)
 		}
 	})
+	span.End(err)
 	if err == nil {
 		s.committed(seq, entries, slot.Index, began)
 	} else if !errors.Is(err, ErrFenced) {
 		err = fmt.Errorf("commit WAL objects: %w: %w", ErrClosed, err)
 	}
 	return err
+}
+
+func spansOf(uploads []*upload) iter.Seq[*tracing.Span] {
+	return func(yield func(*tracing.Span) bool) {
+		for _, u := range uploads {
+			if !yield(u.span) {
+				return
+			}
+		}
+	}
 }
 
 // settleTime bounds one attempt to take a slot, with all its looks for the outcome.

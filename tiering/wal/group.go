@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/tracing"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/journal"
 )
@@ -45,7 +46,8 @@ type Sink interface {
 	Sizes() (eager, most int64)
 	// Commit makes the chunk durable, whose batches were written to the journal's files,
 	// and calls done once. Calls of done are in the order of those of Commit; they come
-	// before Commit returns or from one goroutine later. It may wait for room.
+	// before Commit returns or from one goroutine later. It may wait for room. ctx has the
+	// span of the group.
 	Commit(ctx context.Context, c Chunk, done func(error))
 }
 
@@ -67,6 +69,20 @@ func (c Chunk) Batches() iter.Seq2[id.Partition, batch.View] {
 	}
 }
 
+// spans yields what the batches are part of.
+func (c Chunk) spans() iter.Seq[*tracing.Span] {
+	return func(yield func(*tracing.Span) bool) {
+		for i := range c.items {
+			if !yield(c.items[i].w.Span()) {
+				return
+			}
+		}
+	}
+}
+
+// spanCommit is a group's, from the append of its first batch until it is durable or has failed.
+const spanCommit = "wal.commit"
+
 // Waiter is told of the progress of one batch, from one goroutine at a time and in
 // the order of Append. Its methods must not block and must not call the Group.
 type Waiter interface {
@@ -75,6 +91,9 @@ type Waiter interface {
 	// Committed: the batch is durable (nil), or it is not known whether it ever will be.
 	// It is called once, after Written unless the write failed.
 	Committed(err error)
+	// Span is what the batch is part of, nil if that is not traced. The span of the group
+	// is linked to it.
+	Span() *tracing.Span
 }
 
 // Config tunes a Group.
@@ -85,7 +104,8 @@ type Config struct {
 	// OnCommit, if not nil, is told after each commit how long the first batch of the group had
 	// waited for it, since it was appended.
 	OnCommit func(time.Duration)
-	Logger   *slog.Logger // default: none
+	Tracer   *tracing.Tracer // nil: no spans
+	Logger   *slog.Logger    // default: none
 }
 
 const defaultMaxWaiting = 64 << 20
@@ -320,7 +340,13 @@ func (g *Group) commitNext(ctx context.Context) bool {
 		c.items[i].w.Written()
 	}
 	g.outstanding.Add(1)
-	g.sink.Commit(ctx, c, func(err error) { g.settle(c, err) })
+	ctx, span := g.cfg.Tracer.Batch(ctx, spanCommit, c.items[0].at, c.spans())
+	span.Set("batches", int64(len(c.items)))
+	span.Set("bytes", c.Bytes)
+	g.sink.Commit(ctx, c, func(err error) {
+		span.End(err)
+		g.settle(c, err)
+	})
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.err == nil

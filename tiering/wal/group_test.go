@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/tracing"
 	"github.com/forebaylog/forebay/infra/vfs"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/journal"
@@ -45,6 +46,8 @@ type waiter struct {
 }
 
 func (w *waiter) Written() { w.written = true }
+
+func (w *waiter) Span() *tracing.Span { return nil }
 
 func (w *waiter) Committed(err error) {
 	*w.log = append(*w.log, w.n)

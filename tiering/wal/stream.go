@@ -15,6 +15,7 @@ import (
 	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/infra/pause"
 	"github.com/forebaylog/forebay/infra/slotlog"
+	"github.com/forebaylog/forebay/infra/tracing"
 	"github.com/forebaylog/forebay/tiering/pack"
 )
 
@@ -50,6 +51,7 @@ type StreamConfig struct {
 	// OnPut and OnSlot, if not nil, are told how long each object took to be stored and each
 	// slot to be taken, retries included. They must not block.
 	OnPut, OnSlot func(time.Duration)
+	Tracer        *tracing.Tracer // nil: no spans
 	Now           func() time.Time
 	Logger        *slog.Logger
 }
@@ -140,6 +142,7 @@ type upload struct {
 	size   int64
 	tail   []byte // its footer and trailer
 	began  time.Time
+	span   *tracing.Span
 	stored bool // or failed, with err
 	err    error
 	done   func(error)
@@ -162,6 +165,12 @@ type StreamStats struct {
 	LastSlot     uint64
 	LastSlotTime time.Time
 }
+
+// The spans of a Stream.
+const (
+	spanPut  = "wal.put"  // of an object, below that of its group: it is built and stored
+	spanSlot = "wal.slot" // a slot is taken, linked to the objects that it commits
+)
 
 // OpenStream starts the stream of a new session, which has no slot yet. It must be
 // closed, after the Group that it is the sink of.
@@ -201,6 +210,7 @@ func (s *Stream) Ready(queued int64) (bool, time.Duration) {
 func (s *Stream) Commit(ctx context.Context, c Chunk, done func(error)) {
 	u := &upload{done: done, began: s.cfg.Now()}
 	s.budget.take(u.began)
+	_, u.span = s.cfg.Tracer.Start(ctx, spanPut)
 	select {
 	case s.uploading <- struct{}{}:
 		if u.err = s.build(u, c); u.err != nil {
@@ -211,7 +221,11 @@ func (s *Stream) Commit(ctx context.Context, c Chunk, done func(error)) {
 	case <-s.life.Done():
 		u.err = ErrClosed
 	}
+	if u.err != nil {
+		u.span.End(u.err)
+	}
 	if ended := s.enqueue(u); ended != nil {
+		u.span.End(ended)
 		done(ended)
 	}
 }
@@ -294,6 +308,7 @@ func (s *Stream) put(u *upload) {
 		err = fmt.Errorf("store WAL object %s: %w: %w", u.name, ErrClosed, err)
 	}
 	s.buffers.Put(u.body)
+	u.span.End(err)
 	s.mu.Lock()
 	u.body, u.stored, u.err = nil, true, err
 	if err == nil {

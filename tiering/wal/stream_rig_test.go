@@ -15,6 +15,7 @@ import (
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/infra/slotlog"
+	"github.com/forebaylog/forebay/infra/tracing"
 	"github.com/forebaylog/forebay/infra/vfs"
 	"github.com/forebaylog/forebay/tiering/journal"
 	"github.com/forebaylog/forebay/tiering/pack"
@@ -41,6 +42,7 @@ type streamRig struct {
 	next    map[id.Partition]id.Offset
 	answers []*appended // in order
 	n       int
+	span    *tracing.Span // of what is appended
 }
 
 // newStreamRig starts a stream without a budget: what is appended leaves at once.
@@ -115,9 +117,12 @@ type appended struct {
 	done       chan struct{}
 	err        error
 	answers    int
+	span       *tracing.Span
 }
 
 func (a *appended) Written() {}
+
+func (a *appended) Span() *tracing.Span { return a.span }
 
 func (a *appended) Committed(err error) {
 	a.r.mu.Lock()
@@ -152,7 +157,7 @@ func (a *appended) answered() bool {
 
 // append appends a batch of one record to a partition.
 func (r *streamRig) append(p int) (*appended, error) {
-	a := &appended{r: r, p: partition(p), n: r.n, base: r.next[partition(p)], done: make(chan struct{})}
+	a := &appended{r: r, p: partition(p), n: r.n, base: r.next[partition(p)], done: make(chan struct{}), span: r.span}
 	a.next = a.base + 1
 	if err := r.group.Append(a.p, newBatch(a.base), a); err != nil {
 		return nil, err
