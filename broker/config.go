@@ -87,6 +87,7 @@ type Limits struct {
 	ConnectionIdle     time.Duration // connections.max.idle.ms, default 10 min
 	FrameTimeout       time.Duration // for a frame to arrive or leave, besides a second for each 32 KiB, default 30 s
 	ShutdownGrace      time.Duration // for requests in flight when the broker closes, default 1 s
+	CloseTime          time.Duration // for each part of the broker to end what it is at when it closes, default 5 s
 	UnauthenticatedMax int32         // frame bytes before authentication, on listeners that need it, default 512 KiB
 }
 
@@ -214,6 +215,7 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.ConnectionIdle, 10*time.Minute)
 	setDefault(&l.FrameTimeout, 30*time.Second)
 	setDefault(&l.ShutdownGrace, time.Second)
+	setDefault(&l.CloseTime, 5*time.Second)
 	setDefault(&l.UnauthenticatedMax, 512<<10)
 	return l
 }
