@@ -64,7 +64,6 @@ const (
 	LogDirs             = "org.apache.kafka.tools.LogDirsCommand"
 	ConfigCommand       = "kafka.admin.ConfigCommand"
 	FeatureCommand      = "org.apache.kafka.tools.FeatureCommand"
-	GroupCommand        = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 	ReassignCommand     = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"
 	ProducerPerformance = "org.apache.kafka.tools.ProducerPerformance"
 	ConsumerPerformance = "org.apache.kafka.tools.ConsumerPerformance"
