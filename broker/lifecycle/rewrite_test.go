@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/time/rate"
 
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/id"
@@ -377,6 +378,28 @@ func TestCompactKeepsWithinItsMemory(t *testing.T) {
 		objects[w.canonical(p)[0].Object]++
 	}
 	require.Len(t, objects, 2, "64 slots of 24 bytes and an item each: two have room")
+}
+
+// TestSlowRewritingMakesSmallSegments: what the rate does not let through in time is not put into one.
+func TestSlowRewritingMakesSmallSegments(t *testing.T) {
+	for _, compacted := range []bool{false, true} {
+		w := newPacked(t, 1)
+		w.cfg.Compact = compacted
+		for i := range 10 {
+			w.pack(map[id.Partition][]string{part(0): {fmt.Sprintf("%d=1", i)}})
+		}
+		size := w.canonical(part(0))[0].Length
+		limit := rate.NewLimiter(rate.Limit(float64(3*size)*8/chain.CommitWithin.Seconds()+0.01), 1<<20)
+		w.keeper.cfg.Rewriter = rewrite.New(rewrite.Config{Chain: w.chain, Objects: w.objects, Cold: w.bulk, Limit: limit, Now: func() time.Time { return w.now }})
+		w.now = w.now.Add(time.Hour)
+		require.NoError(t, w.keeper.Merge(ctx, parts(1)))
+		require.NoError(t, w.keeper.Compact(ctx, parts(1)))
+		for _, item := range w.canonical(part(0)) {
+			require.LessOrEqual(t, item.Next-item.Base, id.Offset(3))
+		}
+		require.Equal(t, compacted, w.canonical(part(0))[0].CleanedTo > 0)
+		require.Len(t, w.read(part(0)), 10)
+	}
 }
 
 // TestCompactRetriesSeldom: a partition that fails is read more and more seldom, until something has changed.

@@ -275,15 +275,17 @@ func (r *pass) readAborted(ctx context.Context) error {
 	return nil
 }
 
-// groups divides the segments to be cleaned into those that become one, of up to segment.bytes.
+// groups divides the segments to be cleaned into those that become one, of up to segment.bytes, or less if the limit would not
+// let so much through in time.
 func (r *pass) groups() (groups [][]chain.Item) {
 	var size int64
+	most := min(r.set.SegmentBytes, r.cfg.Rewriter.JobBytes())
 	for _, item := range r.items {
 		if item.Base >= r.to {
 			break
 		}
 		n := len(groups)
-		if n == 0 || size+item.Length > r.set.SegmentBytes {
+		if n == 0 || size+item.Length > most {
 			groups, size = append(groups, nil), 0
 			n++
 		}

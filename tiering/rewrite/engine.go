@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -145,15 +146,17 @@ func (e *Engine) groups(tasks []*task) [][]*task {
 	return groups
 }
 
-// PackBytes bounds, now, the old segments that go into one pack, but for those of a single job: less than what is
-// configured if the limit would not let so much through in time.
-func (e *Engine) PackBytes() int64 {
+// PackBytes bounds, now, the old segments that go into one pack, but for those of a single job.
+func (e *Engine) PackBytes() int64 { return min(e.cfg.MaxPackBytes, e.JobBytes()) }
+
+// JobBytes is how large, now, the old segments of a job should be at most: more would not pass the limit within
+// chain.CommitWithin.
+func (e *Engine) JobBytes() int64 {
 	if e.cfg.Limit == nil || e.cfg.Limit.Limit() == rate.Inf {
-		return e.cfg.MaxPackBytes
+		return math.MaxInt64
 	}
 	const share = 4 // of the time; and each byte is read and written
-	inTime := float64(e.cfg.Limit.Limit()) * chain.CommitWithin.Seconds() / share / 2
-	return min(e.cfg.MaxPackBytes, int64(inTime))
+	return int64(float64(e.cfg.Limit.Limit()) * chain.CommitWithin.Seconds() / share / 2)
 }
 
 // Wait waits until n bytes more may be read or written.
