@@ -91,8 +91,8 @@ type Change struct {
 // Idempotent gives the change an idempotency key and the digest of what is asked for, whose
 // JSON tells requests apart. Of changes with one key the first is made; it is remembered for
 // metalog.KeysKept, and the others find its outcome in Repeated or, if they ask for something
-// else, fail with ErrKeyUsed. The changes of one request need keys of their own. It fails with
-// ErrKeyUsed for a key that is empty or too long.
+// else, fail with ErrKeyUsed. The changes of one request need keys of their own. It fails for a key that
+// is empty or too long.
 func (ch *Change) Idempotent(key string, request any) error {
 	if key == "" || len(key) > MaxKey {
 		return fmt.Errorf("idempotency key of %d bytes: must be of 1 to %d", len(key), MaxKey)

@@ -230,6 +230,7 @@ func TestDecisions(t *testing.T) {
 		"too many partitions":  {s.CreateTopic(admin.NewTopic{Name: "x", Replicas: 1, Partitions: 10_001}), kerr.PolicyViolation},
 		"too many replicas":    {s.CreateTopic(admin.NewTopic{Name: "x", Replicas: 4, Partitions: 1}), kerr.InvalidReplicationFactor},
 		"unknown config":       {s.CreateTopic(admin.NewTopic{Name: "x", Replicas: 1, Partitions: 1, Configs: map[string]string{"no": ""}}), kerr.InvalidConfig},
+		"value too long":       {s.CreateTopic(admin.NewTopic{Name: "x", Replicas: 1, Partitions: 1, Configs: map[string]string{"leader.replication.throttled.replicas": strings.Repeat("1:1,", 10_000) + "1:1"}}), kerr.InvalidConfig},
 		"class not served":     {s.CreateTopic(admin.NewTopic{Name: "x", Replicas: 1, Partitions: 1, Configs: map[string]string{admin.DurabilityConfig: "local"}}), kerr.InvalidConfig},
 		"assigned and counted": {s.CreateTopic(admin.NewTopic{Name: "x", Replicas: 1, Partitions: 1, Assignments: [][]int32{{1}}}), kerr.InvalidRequest},
 		"dead replicas":        {s.CreateTopic(admin.NewTopic{Name: "x", Replicas: -1, Partitions: -1, Assignments: [][]int32{{3}}}), kerr.InvalidReplicaAssignment},
