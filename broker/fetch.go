@@ -278,7 +278,7 @@ func (f *fetch) tellLeaders(resp *fetchResponse, results []fetched) {
 	if f.req.Version < fetchLeaderVersion {
 		return
 	}
-	hints := leaderHints{img: f.b.meta.Image(), listener: f.c.listener().Name}
+	hints := leaderHints{img: f.b.told(), listener: f.c.listener().Name}
 	for i := range results {
 		r := &results[i]
 		if leader, ok := hints.of(r.code, id.Partition{Topic: r.want.id, Index: r.want.index}); ok {

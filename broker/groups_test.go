@@ -94,7 +94,7 @@ func (h *groupBench) open(cfg group.Config) {
 			}
 			return h.verify(ctx, v)
 		},
-		Refresh: func(context.Context) error { return nil }, Now: time.Now, Logger: slog.New(slog.DiscardHandler), Metrics: metrics,
+		Refresh: func(context.Context) error { return nil }, ProducerExpiry: time.Hour, Now: time.Now, Logger: slog.New(slog.DiscardHandler), Metrics: metrics,
 	})
 	require.NoError(h.t, metrics.watch(h.reg, h.m))
 }
