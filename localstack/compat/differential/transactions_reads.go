@@ -108,6 +108,7 @@ func txnProducers(s *session) {
 	t.ended(4, true)
 	look(topic, 0)
 	id, epoch := s.producerID()
+	s.fill(topic, 1, newBatch("begun")) // see idempotenceEmpty
 	s.fill(topic, 1, producerBatch(id, epoch, 5, "v"))
 	look(topic, 1)
 }
