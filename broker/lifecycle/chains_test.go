@@ -12,8 +12,8 @@ import (
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/chain"
-	"github.com/forebaylog/forebay/tiering/rewrite"
 	"github.com/forebaylog/forebay/tiering/producers"
+	"github.com/forebaylog/forebay/tiering/rewrite"
 )
 
 // told is what Chains has told of partitions that were compacted.
