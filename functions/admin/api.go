@@ -141,7 +141,31 @@ func (a *API) register() {
 }
 
 // ServeHTTP implements http.Handler. Whoever gets here may do everything: see Guard.
-func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h, pattern := a.mux.Handler(r)
+	if pattern != "" {
+		a.mux.ServeHTTP(w, r)
+		return
+	}
+	none := noOperation{header: http.Header{}} // the mux answers in plain text
+	if h.ServeHTTP(&none, r); none.status == http.StatusMethodNotAllowed {
+		allow := none.header.Get("Allow")
+		w.Header().Set("Allow", allow)
+		writeProblem(w, problem(none.status, r.URL.Path+" takes no "+r.Method+": use "+allow))
+		return
+	}
+	writeProblem(w, problem(http.StatusNotFound, "there is nothing at "+r.URL.Path+": GET /v1/openapi.yaml describes what there is"))
+}
+
+// noOperation takes what the mux says of a request that is for no operation.
+type noOperation struct {
+	header http.Header
+	status int
+}
+
+func (n *noOperation) Header() http.Header         { return n.header }
+func (n *noOperation) WriteHeader(status int)      { n.status = status }
+func (n *noOperation) Write(b []byte) (int, error) { return len(b), nil }
 
 // OpenAPI describes the API, in YAML.
 func (a *API) OpenAPI() ([]byte, error) { return a.huma.OpenAPI().YAML() }

@@ -169,6 +169,20 @@ func TestBrokerChanges(t *testing.T) {
 	require.Len(t, ask[Brokers](r, "GET", "/v1/brokers", "").Brokers, 2)
 }
 
+// TestNoOperation: that there is none is a problem, too.
+func TestNoOperation(t *testing.T) {
+	r := newRig(t, topic("t", 1))
+	for _, path := range []string{"/", "/v1", "/v1/nothing", "/v2/topics"} {
+		require.Contains(t, r.refused(http.StatusNotFound, "", "GET", path, "").Detail, path)
+	}
+	r.refused(http.StatusMethodNotAllowed, "", "PUT", "/v1/topics", "")
+	require.Equal(t, "GET, HEAD, POST", r.send("PUT", "/v1/topics", "").Header().Get("Allow"))
+	require.Equal(t, http.StatusOK, r.send("HEAD", "/v1/topics/t", "").Code)
+	require.Equal(t, http.StatusTemporaryRedirect, r.send("GET", "/v1//topics", "").Code)
+	r.refused(http.StatusUnsupportedMediaType, "", "POST", "/v1/topics", "{}", "Content-Type: text/plain")
+	r.refused(http.StatusRequestEntityTooLarge, "", "POST", "/v1/topics", `{"name": "`+strings.Repeat("x", 1<<20)+`"}`)
+}
+
 func TestGuard(t *testing.T) {
 	r := newRig(t, topic("t", 1))
 	r.caller.Writes = false

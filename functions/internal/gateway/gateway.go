@@ -40,6 +40,9 @@ func Serve(h http.Handler) func(context.Context, Request) (Response, error) {
 		}
 		w := &recorder{header: http.Header{}, status: http.StatusOK}
 		h.ServeHTTP(w, r)
+		if r.Method == http.MethodHead {
+			w.body.Reset()
+		}
 		return w.response(), nil
 	}
 }

@@ -84,6 +84,13 @@ func TestResponseOfBytes(t *testing.T) {
 	require.Equal(t, http.StatusOK, out.StatusCode)
 }
 
+// TestHead: an answer to HEAD has no body, as of a server.
+func TestHead(t *testing.T) {
+	out := serve(t, `{"rawPath": "/", "requestContext": {"http": {"method": "HEAD"}}}`, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("x")) })
+	require.Equal(t, http.StatusOK, out.StatusCode)
+	require.Empty(t, out.Body)
+}
+
 func TestBadEvents(t *testing.T) {
 	for _, text := range []string{
 		`{"rawPath": "/", "body": "%", "isBase64Encoded": true}`, `{"rawPath": "/", "requestContext": {"http": {"method": "NO WAY"}}}`, `{}`,

@@ -9,6 +9,8 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -28,6 +30,8 @@ const (
 func modeOf(h http.Header) (mode, error) {
 	media, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 	switch {
+	case encoded(h):
+		return "", newProblem(http.StatusUnsupportedMediaType, "", fmt.Sprintf("Content-Encoding %q is not supported: send the body as it is", h.Get("Content-Encoding")))
 	case h.Get("Content-Type") != "" && err != nil:
 		return "", newProblem(http.StatusUnsupportedMediaType, "", fmt.Sprintf("Content-Type %q is no media type: %v", h.Get("Content-Type"), err))
 	case media == event.ApplicationCloudEventsJSON:
@@ -40,6 +44,11 @@ func modeOf(h http.Header) (mode, error) {
 		return "", invalidEvents([]invalid{{Attribute: "specversion", Detail: "missing: send the headers ce-specversion: 1.0, ce-id, ce-source and ce-type, or the media type application/cloudevents+json"}})
 	}
 	return modeBinary, nil
+}
+
+// encoded reports whether the body is encoded, which would be taken for the data.
+func encoded(h http.Header) bool {
+	return slices.ContainsFunc(h.Values("Content-Encoding"), func(coding string) bool { return !strings.EqualFold(coding, "identity") })
 }
 
 // decode reads the events of a request, at most so many. Its error is a problem: none of the events is valid
@@ -125,12 +134,12 @@ func (i invalid) text() string {
 	return "attribute " + i.Attribute + ": " + i.Detail
 }
 
-// badNames lists the attributes whose names are not of letters and digits.
+// badNames lists the attributes whose names are not of lower-case letters and digits. Names of headers are given in lower case.
 func badNames[V any](attributes map[string]V) (wrong []invalid) {
 	for _, name := range sortedKeys(attributes) {
-		bad := func(r rune) bool { return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') }
+		bad := func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }
 		if name != "data_base64" && (name == "" || strings.ContainsFunc(name, bad)) {
-			wrong = append(wrong, invalid{Attribute: name, Detail: "names of attributes consist of letters and digits"})
+			wrong = append(wrong, invalid{Attribute: name, Detail: "names of attributes consist of lower-case letters and digits"})
 		}
 	}
 	return wrong
@@ -142,8 +151,9 @@ func decodeBinary(h http.Header, body []byte) (event.Event, []invalid) {
 	attributes := map[string]string{}
 	for name, values := range h {
 		attribute, ok := strings.CutPrefix(name, "Ce-")
-		if name == "Content-Type" {
-			attribute, ok = "datacontenttype", true
+		decode := unescape
+		if name == "Content-Type" { // a header of HTTP's own, which is no text in percent-encoding
+			attribute, ok, decode = "datacontenttype", true, strings.TrimSpace
 		}
 		if !ok {
 			continue
@@ -155,7 +165,7 @@ func decodeBinary(h http.Header, body []byte) (event.Event, []invalid) {
 		case attribute == memberData:
 			return e, []invalid{{Attribute: attribute, Detail: "the data is the body, and no header"}}
 		}
-		attributes[attribute] = unescape(values[0])
+		attributes[attribute] = decode(values[0])
 	}
 	if wrong := badNames(attributes); wrong != nil {
 		return e, wrong
@@ -175,14 +185,21 @@ func decodeBinary(h http.Header, body []byte) (event.Event, []invalid) {
 	return e, validate(e)
 }
 
-// unescape reverses the percent-encoding of the HTTP binding. A value that is not encoded as
+// unescape reverses what the HTTP binding encodes: first the double quotes around a value, which older versions of it
+// want, with backslashes in it, and then the percent-encoding. A value that is not encoded as
 // the binding wants, such as one with a bare "%", is taken as it is.
 func unescape(value string) string {
+	if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
+		value = reQuoted.ReplaceAllString(value[1:n-1], "$1")
+	}
 	if plain, err := url.PathUnescape(value); err == nil {
 		return plain
 	}
 	return value
 }
+
+// reQuoted is a character with a backslash before it.
+var reQuoted = regexp.MustCompile(`\\(.)`)
 
 // validate checks what the specification asks for, beyond what can be decoded.
 func validate(e event.Event) []invalid {

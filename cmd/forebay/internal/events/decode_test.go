@@ -30,6 +30,45 @@ func TestBatchOfMillions(t *testing.T) {
 	require.Empty(t, events)
 }
 
+// TestHeadersOfTheBinding: quotes and percent-encoding are taken off attributes, once, and not off the media type.
+func TestHeadersOfTheBinding(t *testing.T) {
+	header := func(subject, media string) http.Header {
+		return http.Header{"Content-Type": {media}, "Ce-Specversion": {"1.0"}, "Ce-Id": {"a"}, "Ce-Source": {"/s"}, "Ce-Type": {"t"}, "Ce-Subject": {subject}}
+	}
+	for sent, want := range map[string]string{
+		"plain": "plain", "Euro%20%E2%82%AC": "Euro €", "100%": "100%", "a%2525": "a%25", `"quoted"`: "quoted", `"a \"b\" \\%20c"`: `a "b" \ c`,
+		`say "x"`: `say "x"`, "€": "€",
+	} {
+		events, err := decode(modeBinary, header(sent, `text/plain; x="a%20b"`), []byte("x"), 1)
+		require.NoError(t, err, sent)
+		require.Equal(t, want, events[0].Subject())
+		require.Equal(t, `text/plain; x="a%20b"`, events[0].DataContentType())
+	}
+	for _, sent := range []string{"a%0Ab", "%00", "%ff", "\xff", "%C2%85"} {
+		_, err := decode(modeBinary, header(sent, "text/plain"), []byte("x"), 1)
+		var p *problem
+		require.ErrorAs(t, err, &p, sent)
+		require.Equal(t, "subject", p.Invalid[0].Attribute)
+	}
+	encoded := header("x", "application/json")
+	encoded.Set("Content-Encoding", "gzip")
+	_, err := modeOf(encoded)
+	var p *problem
+	require.ErrorAs(t, err, &p)
+	require.Equal(t, http.StatusUnsupportedMediaType, p.Status)
+	encoded.Set("Content-Encoding", "Identity")
+	_, err = modeOf(encoded)
+	require.NoError(t, err)
+}
+
+// TestNamesOfMembers: ID is no id, and beside one it would be a second header of that name to whoever reads without regard to case.
+func TestNamesOfMembers(t *testing.T) {
+	_, wrong := decodeJSON([]byte(`{"specversion": "1.0", "id": "a", "ID": "b", "source": "/s", "type": "t", "aB": 1}`))
+	require.Equal(t, []string{"ID", "aB"}, []string{wrong[0].Attribute, wrong[1].Attribute})
+	_, wrong = decodeJSON([]byte(`{"specversion": "1.0", "id": "a\u0000", "source": "/s", "type": "t"}`))
+	require.Equal(t, "id", wrong[0].Attribute)
+}
+
 // Whatever is sent, it is refused with a problem or becomes a record whose headers are text
 // and whose key is the partitionkey.
 func FuzzDecode(f *testing.F) {

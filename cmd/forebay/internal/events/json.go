@@ -8,6 +8,8 @@ import (
 	"mime"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 )
@@ -84,6 +86,9 @@ func isAttribute(name string) bool {
 
 // setAttribute sets an attribute or an extension to a text.
 func setAttribute(e *event.Event, name, text string) error {
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+		return errors.New("must be text in UTF-8 without control characters")
+	}
 	c := e.Context
 	switch name {
 	case "specversion":

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -42,6 +43,8 @@ func fromHeaders(e *event.Event, r *kgo.Record) bool {
 		name, isAttribute := strings.CutPrefix(strings.ToLower(h.Key), "ce_")
 		value := string(h.Value)
 		switch {
+		case strings.EqualFold(h.Key, "content-type") && !printable(value):
+			return false
 		case strings.EqualFold(h.Key, "content-type"):
 			e.SetDataContentType(value)
 		case !isAttribute:
@@ -53,6 +56,10 @@ func fromHeaders(e *event.Event, r *kgo.Record) bool {
 	}
 	return found && e.Validate() == nil
 }
+
+// printable reports whether a text may be the value of a header of HTTP, which has no control characters. A media type may
+// have some at its end and be one all the same.
+func printable(text string) bool { return !strings.ContainsFunc(text, unicode.IsControl) }
 
 func setAttribute(e *event.Event, name, value string) bool {
 	switch name {
@@ -100,7 +107,7 @@ func wrap(r *kgo.Record) event.Event {
 		media = "text/plain; charset=utf-8"
 	}
 	for _, h := range r.Headers {
-		if strings.EqualFold(h.Key, "content-type") && len(h.Value) > 0 {
+		if strings.EqualFold(h.Key, "content-type") && len(h.Value) > 0 && printable(string(h.Value)) {
 			media = string(h.Value)
 		}
 	}

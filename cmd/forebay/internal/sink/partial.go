@@ -23,7 +23,7 @@ type itemFailure struct {
 // partial reads a partial batch response, {"batchItemFailures":[{"itemIdentifier":
 // {"topic-partition":"orders-0","offset":17}}]}, and returns which records failed. An answer
 // that is none, or names nothing, is about all of them. As with Lambda, a name that is no record of the
-// batch makes all of it failed, which the error says.
+// batch, or a list that cannot be read to its end, makes all of it failed, which the error says.
 func partial(answer []byte, records []*kgo.Record) ([]int, error) {
 	answer = bytes.TrimSpace(answer)
 	if len(answer) == 0 || answer[0] != '{' {
@@ -32,7 +32,9 @@ func partial(answer []byte, records []*kgo.Record) ([]int, error) {
 	var head struct {
 		Failures json.RawMessage `json:"batchItemFailures"`
 	}
-	if json.Unmarshal(answer, &head) != nil || head.Failures == nil {
+	if err := json.Unmarshal(answer, &head); err != nil && bytes.Contains(answer, []byte(`"batchItemFailures"`)) {
+		return nil, fmt.Errorf("batchItemFailures cannot be read in the %d bytes that are read of an answer at most: %w", maxAnswer, err)
+	} else if err != nil || head.Failures == nil {
 		return nil, nil
 	}
 	var failures []itemFailure

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -156,6 +158,9 @@ func TestWebhookVerdicts(t *testing.T) {
 		{200, `{"batchItemFailures":[` + item("orders-0", 7) + `]}`, "", Failed, nil, 0},
 		{200, `{"batchItemFailures":[{"itemIdentifier":{}}]}`, "", Failed, nil, 0},
 		{200, `{"batchItemFailures":[{"itemIdentifier":"x"}]}`, "", Failed, nil, 0},
+		{200, `{"batchItemFailures":[` + item("orders-0", 2) + "," + strings.Repeat(" ", maxAnswer) + item("orders-1", 2) + `]}`, "", Failed, nil, 0},
+		{200, `{"batchItemFailures":[` + item("orders-0", 2), "", Failed, nil, 0},
+		{200, `{oops`, "", Delivered, nil, 0},
 		{301, "", "", Unavailable, nil, 0},
 		{400, "no", "", Refused, nil, 0},
 		{401, "", "", Unavailable, nil, 0},
@@ -177,7 +182,7 @@ func TestWebhookVerdicts(t *testing.T) {
 			_, _ = io.WriteString(w, tt.body)
 		})
 		got := w.Deliver(t.Context(), records)
-		require.Equal(t, tt.want, got.Verdict, "%d %s: %s", tt.status, tt.body, got.Reason)
+		require.Equal(t, tt.want, got.Verdict, "%d %.100s: %s", tt.status, tt.body, got.Reason)
 		require.Equal(t, tt.items, got.Items)
 		require.Equal(t, tt.pause, got.RetryAfter)
 	}
@@ -203,9 +208,38 @@ func TestWebhookWithoutAnswer(t *testing.T) {
 	w, err := NewWebhook(WebhookConfig{URL: gone.URL, Format: FormatJSON})
 	require.NoError(t, err)
 	require.Equal(t, Unavailable, w.Deliver(t.Context(), records).Verdict)
+
+	secret := httptest.NewUnstartedServer(nil)
+	secret.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secret.StartTLS()
+	t.Cleanup(secret.Close)
+	for url, why := range map[string]string{secret.URL: "its certificate is nobody's", strings.Replace(hangs.cfg.URL, "http:", "https:", 1): "it speaks no TLS"} {
+		w, err := NewWebhook(WebhookConfig{URL: url, Format: FormatJSON})
+		require.NoError(t, err)
+		got := w.Deliver(t.Context(), records)
+		require.Equal(t, []any{Unavailable, "connect"}, []any{got.Verdict, got.Kind}, "no record is to blame: %s: %s", why, got.Reason)
+	}
 	for _, url := range []string{"", "orders", "ftp://x/", "lambda:f"} {
 		_, err := NewWebhook(WebhookConfig{URL: url, Format: FormatJSON})
 		require.ErrorContains(t, err, "no http:// or https:// URL")
+	}
+}
+
+// TestWebhookOfAnyMediaType: none keeps a record from being sent, nor adds a header.
+func TestWebhookOfAnyMediaType(t *testing.T) {
+	var media string
+	w := receiver(t, WebhookConfig{}, func(_ http.ResponseWriter, r *http.Request) { media = r.Header.Get("Content-Type") })
+	for _, event := range []bool{true, false} {
+		for _, sent := range []string{"text/plain; a=b\r\n", "text/plain; a=b\r\nX-Admin: yes", "text/plain\x00"} {
+			r := orderPlaced()
+			if !event {
+				r.Headers = nil
+			}
+			r.Headers = append(r.Headers, kgo.RecordHeader{Key: "Content-Type", Value: []byte(sent)})
+			got := w.Deliver(t.Context(), []*kgo.Record{r})
+			require.Equal(t, Delivered, got.Verdict, "%q: %s", sent, got.Reason)
+			require.Equal(t, "application/json", media, "%q: it is JSON by its looks", sent)
+		}
 	}
 }
 
@@ -296,7 +330,7 @@ func FuzzToEvent(f *testing.F) {
 		h := http.Header{}
 		setHeaders(h, e)
 		for name, values := range h {
-			require.NotContains(t, values[0], "\n", name)
+			require.True(t, printable(values[0]), name)
 		}
 	})
 }

@@ -9,8 +9,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -74,18 +76,22 @@ func (w *Webhook) Close() { w.client.CloseIdleConnections() }
 
 // Deliver implements Target.
 func (w *Webhook) Deliver(ctx context.Context, records []*kgo.Record) Result {
-	req, err := w.request(ctx, records)
+	var connected atomic.Bool
+	req, err := w.request(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}), records)
 	if err != nil {
 		return Result{Verdict: Refused, Kind: "encoding", Reason: err.Error()}
 	}
 	resp, err := w.client.Do(req)
-	if err != nil {
-		return w.unanswered(ctx, err)
+	switch {
+	case err != nil && !connected.Load(): // no name, no route, no TLS: nothing was sent
+		return Result{Verdict: Unavailable, Kind: "connect", Reason: err.Error()}
+	case err != nil:
+		return unanswered(ctx, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil && resp.StatusCode/100 == 2 {
-		return w.unanswered(ctx, err)
+		return unanswered(ctx, err)
 	}
 	if resp.StatusCode/100 == 2 {
 		return answered(body, records)
@@ -98,13 +104,8 @@ func (w *Webhook) Deliver(ctx context.Context, records []*kgo.Record) Result {
 	return result
 }
 
-// unanswered tells a receiver that is away from one that has taken the request and not answered it.
-func (w *Webhook) unanswered(ctx context.Context, err error) Result {
-	var dial *net.OpError
-	var unknown *net.DNSError
-	if errors.As(err, &unknown) || errors.As(err, &dial) && dial.Op == "dial" {
-		return Result{Verdict: Unavailable, Kind: "connect", Reason: err.Error()}
-	}
+// unanswered is of a request that the receiver may have taken.
+func unanswered(ctx context.Context, err error) Result {
 	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
 		return Result{Verdict: Failed, Kind: "timeout", Reason: fmt.Sprintf("no answer in time: %v", err)}
 	}
