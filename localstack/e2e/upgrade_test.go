@@ -32,7 +32,7 @@ func startMixed(t *testing.T, brokers int) *mixed {
 	launch := func(ctx context.Context, at rig.Place, env []string) (*rig.Node, error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		base := rig.ForebayConfig{Binary: old}
+		base := rig.ForebayConfig{Binary: old, Args: []string{"--session-ttl", "10s"}}
 		if b, chosen := m.binaries[at.ID]; chosen {
 			base.Binary = b
 		}
@@ -80,9 +80,8 @@ func (m *mixed) described() string {
 	out, ok := m.features("describe")
 	require.True(m.t, ok, out)
 	for line := range strings.Lines(out) {
-		if strings.HasPrefix(line, "Feature: forebay.metadata.version\t") {
-			fields := strings.Split(strings.TrimSpace(line), "\t")
-			return strings.Join(fields[1:4], " ")
+		if fields := strings.Fields(line); len(fields) >= 8 && fields[1] == "forebay.metadata.version" {
+			return strings.Join(fields[2:8], " ")
 		}
 	}
 	m.t.Fatalf("no level of the metadata in:\n%s", out)
