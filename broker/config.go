@@ -120,6 +120,9 @@ type Config struct {
 	FS                   vfs.FS // below DataDir
 	DataDir              string // hot segments and index; "" keeps them in memory
 
+	// MaxLevel is the highest level of the metadata to support: metalog.LatestLevel. Tests stand for older releases with it.
+	MaxLevel int16
+
 	Cluster *Cluster // nil: this node alone, its hot segments the only copy until they are sealed
 
 	Storage   Storage

@@ -18,6 +18,8 @@ module "functions" {
   collect_grace        = lookup(var.broker_settings, "FOREBAY_COLLECT_GRACE", null)
   session_ttl          = lookup(var.broker_settings, "FOREBAY_SESSION_TTL", null) # the same for all
   new_topics           = var.new_topics
+  api_endpoint         = var.api_endpoint
+  api_throttle         = var.api_throttle
   admin_readers        = var.admin_readers
   admin_writers        = var.admin_writers
   reserve_concurrency  = var.reserve_concurrency

@@ -24,13 +24,18 @@ output "metadata" {
 }
 
 output "api_url" {
-  description = "URL of the admin API; null if there are no functions."
+  description = "URL of the admin API without a slash at its end; null if there are no functions."
   value       = one(module.functions[*].api_url)
 }
 
 output "api_arn" {
-  description = "ARN of the function of the admin API, on which callers need lambda:InvokeFunctionUrl and lambda:InvokeFunction; null if there are no functions."
+  description = "ARN of the function of the admin API; null if there are no functions."
   value       = one(module.functions[*].api_arn)
+}
+
+output "api_caller_policy" {
+  description = "IAM policy of those who call the admin API, as JSON; null if there are no functions."
+  value       = one(module.functions[*].api_caller_policy)
 }
 
 output "policies" {

@@ -280,6 +280,33 @@ variable "function_overrides" {
   nullable = false
 }
 
+variable "api_endpoint" {
+  description = "Where the admin API is called: function_url, which costs nothing, or http_api, which throttles, logs each request, and takes a domain of one's own."
+  type        = string
+  default     = "function_url"
+  nullable    = false
+
+  validation {
+    condition     = contains(["function_url", "http_api"], var.api_endpoint)
+    error_message = "function_url or http_api."
+  }
+}
+
+variable "api_throttle" {
+  description = "How many requests a second an HTTP API in front of the admin API takes, and how many at once beyond that."
+  type = object({
+    rate  = optional(number, 20)
+    burst = optional(number, 40)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.api_throttle.rate > 0 && var.api_throttle.burst >= 1 && floor(var.api_throttle.burst) == var.api_throttle.burst
+    error_message = "A rate above zero, and a whole number of requests at once: with less the API refuses everything."
+  }
+}
+
 variable "admin_readers" {
   description = "ARN patterns of IAM principals that may read through the admin API. With neither readers nor writers all that IAM lets call it may do everything."
   type        = list(string)

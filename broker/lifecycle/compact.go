@@ -25,9 +25,9 @@ type dirty struct {
 	chain    Chain
 }
 
-// Compact cleans those of ps whose topics have cleanup.policy compact and of which enough is dirty, one after the other, as
-// Kafka's cleaner does: those first that are overdue, then the dirtiest. One that fails does not hold up the
-// others.
+// Compact cleans those of ps whose topics have cleanup.policy compact and of which enough is dirty, in the order in which
+// Kafka's cleaner does: those first that are overdue, then the dirtiest. Small ones share packs. One that fails does not
+// hold up the others.
 //
 // Commit points: those of compact.Run.
 func (k *Keeper) Compact(ctx context.Context, ps []id.Partition) error {
@@ -52,14 +52,22 @@ func (k *Keeper) Compact(ctx context.Context, ps []id.Partition) error {
 		}
 		return cmp.Compare(b.ratio, a.ratio)
 	})
-	errs := []error{err}
-	for _, d := range todo {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		errs = append(errs, k.compact(ctx, d))
-	}
-	return errors.Join(errs...)
+	return errors.Join(err, k.compact(ctx, todo))
+}
+
+// After a failure a partition is left alone for so long: as long again each time, for a pass may read gigabytes before it fails.
+const (
+	minRetry = time.Minute
+	maxRetry = 15 * time.Minute
+)
+
+// retryLater takes note of a failure.
+func (d *dirty) retryLater(now time.Time) {
+	notes := d.chain.notes
+	notes.mu.Lock()
+	defer notes.mu.Unlock()
+	notes.retryAfter = min(max(2*notes.retryAfter, minRetry), maxRetry)
+	notes.retryFrom = now.Add(notes.retryAfter)
 }
 
 // dirty looks at p; nil if it is not to be compacted.
@@ -98,7 +106,7 @@ func (d *dirty) plan(now time.Time) compact.Decision {
 		s.FirstDirty = notes.firstDirty
 		plan = compact.Plan(s, d.settings, now)
 	}
-	d.ratio, d.due = plan.Ratio, plan.CleanableBytes > 0 && (plan.Clean || d.settings.MaxLag > 0 && !lagKnown)
+	d.ratio, d.due = plan.Ratio, plan.CleanableBytes > 0 && (plan.Clean || d.settings.MaxLag > 0 && !lagKnown) && !now.Before(notes.retryFrom)
 	return plan
 }
 
@@ -135,22 +143,34 @@ func cleanSettings(cfg *config.Effective) compact.Settings {
 	return s
 }
 
-// compact cleans one partition, as often as the memory for keys asks for.
-func (k *Keeper) compact(ctx context.Context, d *dirty) error {
-	stats, err := compact.Run(ctx, compact.Config{
+// compact cleans partitions, each once, as far as there is memory for its keys.
+func (k *Keeper) compact(ctx context.Context, todo []*dirty) error {
+	works := make([]compact.Work, len(todo))
+	for i, d := range todo {
+		works[i] = compact.Work{Partition: d.p, Start: d.start, Settings: d.settings}
+	}
+	errs := make([]error, len(todo))
+	for i, r := range compact.Run(ctx, compact.Config{
 		Chain: k.cfg.Chains.store, Cold: k.cfg.Bulk, Rewriter: k.cfg.Rewriter, Keys: k.cfg.Keys(), Now: k.cfg.Now,
 		Valid: k.cfg.Valid, Alone: k.cfg.Alone, Logger: k.cfg.Logger,
-	}, d.p, d.start, d.settings)
+	}, works) {
+		k.compacted(todo[i], r)
+		if r.Err != nil && ctx.Err() == nil && !errors.Is(r.Err, chain.ErrChanged) {
+			errs[i] = r.Err
+			todo[i].retryLater(k.cfg.Now())
+		}
+	}
+	return errors.Join(summary("compact", errs), context.Cause(ctx))
+}
+
+// compacted takes note of what has become of a pass.
+func (k *Keeper) compacted(d *dirty, r compact.Result) {
 	switch {
-	case stats.Rewritten > 0:
-		k.cfg.Chains.Cleaned(d.p, stats.End)
+	case r.Rewritten > 0:
+		k.cfg.Chains.Cleaned(d.p, r.End)
 		k.count(func(s *Stats) { s.Compacted++ })
-	case err == nil && !stats.Clean && d.idle(stats, k.cfg.Now()):
+	case r.Err == nil && !r.Clean && d.idle(r.Stats, k.cfg.Now()):
 	default:
 		k.cfg.Chains.Forget(d.p)
 	}
-	if errors.Is(err, chain.ErrChanged) {
-		return nil
-	}
-	return err
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/seeded"
 	"github.com/forebaylog/forebay/tiering/chain"
 )
 
@@ -52,6 +53,9 @@ func bySize(segments []chain.Segment, limit, unsealed int64) (gone int) {
 func byTime(segments []chain.Segment, limit time.Duration, now time.Time) (gone int) {
 	if limit == config.Unlimited {
 		return 0
+	}
+	if seeded.Enabled(seeded.Retention) {
+		limit /= 2
 	}
 	for i, s := range segments {
 		switch t, known := timeOf(s); {

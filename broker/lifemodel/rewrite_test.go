@@ -150,13 +150,16 @@ func (l *life) compact(ctx context.Context, p *part) error {
 	if !p.topic.compact {
 		return nil
 	}
-	stats, err := compact.Run(ctx, compact.Config{Chain: l.w.chains, Cold: l.w.rewritten, Rewriter: l.w.engine, Now: l.w.clock}, p.id, p.start, compact.Settings{
-		DeleteRetention: time.Duration(p.topic.tombstones) * time.Millisecond, SegmentBytes: 16 << 10,
-	})
-	if stats.Rewritten > 0 {
-		l.w.set.Cleaned(p.id, stats.End)
+	cfg := compact.Config{Chain: l.w.chains, Cold: l.w.rewritten, Rewriter: l.w.engine, Now: l.w.clock}
+	set := compact.Settings{DeleteRetention: time.Duration(p.topic.tombstones) * time.Millisecond, SegmentBytes: 16 << 10}
+	var errs []error
+	for _, r := range compact.Run(ctx, cfg, []compact.Work{{Partition: p.id, Start: p.start, Settings: set}}) {
+		if r.Rewritten > 0 {
+			l.w.set.Cleaned(p.id, r.End)
+		}
+		errs = append(errs, r.Err)
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // Collect has the collector look once.

@@ -1,17 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -20,13 +13,10 @@ import (
 	"github.com/forebaylog/forebay/infra/metalog"
 )
 
-// openAPI adds the admin API on the stores of the node. tokens is the file of those who may use it, "" if there
-// is none. The API is to be closed once the server is.
-func (a *adminServer) openAPI(parts nodeParts, tokens string, log *slog.Logger) (closeAPI func() error, err error) {
-	if tokens != "" {
-		if _, err := readTokens(tokens); err != nil {
-			return nil, err
-		}
+// openAPI adds the admin API on the stores of the node. tokens are those who may use it. The API is to be closed once the server is.
+func (a *adminServer) openAPI(parts nodeParts, tokens tokenFile, log *slog.Logger) (closeAPI func() error, err error) {
+	if err := tokens.check(); err != nil {
+		return nil, err
 	}
 	cfg := admin.Config{Metadata: parts.control, Offsets: parts.offsets, Objects: parts.objects, Log: a.metadata, End: a.end, Settings: a.settings, Logger: log}
 	if parts.cluster != nil {
@@ -65,14 +55,14 @@ func (a *adminServer) settings() admin.Settings {
 	return admin.Settings{}
 }
 
-// whoAsks finds out who sends a request: who has a token of the file, which is read for each request, so that it may
-// change; or, without a file, nobody in particular, who may change things from this machine only.
-func whoAsks(r *http.Request, tokens string) (admin.Caller, error) {
+// whoAsks finds out who sends a request: who has a token of the file or, without a file, nobody in
+// particular, who may change things from this machine only.
+func whoAsks(r *http.Request, tokens tokenFile) (admin.Caller, error) {
 	c := admin.Caller{Principal: "User:ANONYMOUS", Address: r.RemoteAddr}
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		c.Address = host
 	}
-	if tokens == "" {
+	if tokens.path == "" {
 		c.Writes = local(r, c.Address)
 		if !c.Writes && r.Method != http.MethodGet && r.Method != http.MethodHead {
 			return c, &admin.Refusal{Status: http.StatusForbidden, Detail: "without --admin-token-file only requests from this machine, to its loopback address and by no proxy, may change things"}
@@ -82,22 +72,12 @@ func whoAsks(r *http.Request, tokens string) (admin.Caller, error) {
 		}
 		return c, nil
 	}
-	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
-		return c, &admin.Refusal{Status: http.StatusUnauthorized, Detail: "send a token of the broker's --admin-token-file, as Authorization: Bearer TOKEN"}
-	}
-	known, err := readTokens(tokens)
+	t, err := tokens.bearer(r)
 	if err != nil {
 		return c, err
 	}
-	want := sha256.Sum256([]byte(given))
-	for _, t := range known {
-		if subtle.ConstantTimeCompare(t.sum[:], want[:]) == 1 {
-			c.Principal, c.Writes = "User:"+t.name, t.writes
-			return c, nil
-		}
-	}
-	return c, &admin.Refusal{Status: http.StatusUnauthorized, Detail: "the token is not one of the broker's --admin-token-file"}
+	c.Principal, c.Writes = "User:"+t.name, t.writes
+	return c, nil
 }
 
 // local reports whether a request comes from this machine and was meant for it: a browser that is told a
@@ -123,41 +103,4 @@ func namesLoopback(host string) bool {
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return ip != nil && ip.IsLoopback()
-}
-
-// token is a line of a token file.
-type token struct {
-	name   string
-	sum    [sha256.Size]byte
-	writes bool
-}
-
-// readTokens reads a token file; empty lines and those that begin with # do not count.
-func readTokens(path string) ([]token, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open --admin-token-file: %w", err)
-	}
-	defer f.Close()
-	return parseTokens(f)
-}
-
-var errTokens = errors.New("want a name, a token of 16 characters or more and perhaps the word read")
-
-func parseTokens(r io.Reader) (all []token, err error) {
-	lines := bufio.NewScanner(r)
-	for n := 1; lines.Scan(); n++ {
-		fields := strings.Fields(lines.Text())
-		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
-			continue
-		}
-		if len(fields) < 2 || len(fields) > 3 || len(fields[1]) < 16 || len(fields) == 3 && fields[2] != "read" {
-			return nil, fmt.Errorf("read --admin-token-file, line %d: %w", n, errTokens)
-		}
-		all = append(all, token{fields[0], sha256.Sum256([]byte(fields[1])), len(fields) == 2})
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("read --admin-token-file: %w", err)
-	}
-	return all, nil
 }

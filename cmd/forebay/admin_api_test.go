@@ -45,7 +45,7 @@ func TestWhoAsks(t *testing.T) {
 					r.Header.Set(name, value)
 				}
 			}
-			c, err := whoAsks(r, tc.tokens)
+			c, err := whoAsks(r, tokenFile{"--admin-token-file", tc.tokens})
 			if tc.status != 0 {
 				var refusal *admin.Refusal
 				require.ErrorAs(t, err, &refusal)

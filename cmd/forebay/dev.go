@@ -87,7 +87,11 @@ func welcome(w io.Writer, f devFlags, addr net.Addr, r *nodeRun) {
 	fmt.Fprintf(&b, "  echo hello | %s produce events%s\n", self, server)
 	fmt.Fprintf(&b, "  %s consume events --from-beginning%s\n", self, server)
 	if url := r.events.url(); url != "" {
-		fmt.Fprintf(&b, "  curl %s/topics/events/events -H 'ce-specversion: 1.0' -H 'ce-id: 1' -H 'ce-source: /me' -H 'ce-type: greeting' -d hello\n", url)
+		token := ""
+		if r.flags.httpTokens.path != "" {
+			token = ` -H "Authorization: Bearer $TOKEN"`
+		}
+		fmt.Fprintf(&b, "  curl %s/topics/events/events%s -H 'ce-specversion: 1.0' -H 'ce-id: 1' -H 'ce-source: /me' -H 'ce-type: greeting' -d hello\n", url, token)
 	}
 	b.WriteByte('\n')
 	_, _ = b.WriteTo(w)

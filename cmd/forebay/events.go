@@ -15,6 +15,7 @@ import (
 
 	"github.com/forebaylog/forebay/broker"
 	"github.com/forebaylog/forebay/cmd/forebay/internal/events"
+	"github.com/forebaylog/forebay/functions/admin"
 )
 
 // defaultHTTP is where forebay dev takes events over HTTP.
@@ -33,23 +34,30 @@ const (
 // eventServer takes events over HTTP for as long as the process runs, and hands them to the
 // broker that is open. Without an address it does nothing.
 type eventServer struct {
+	tokens   tokenFile
 	listener net.Listener
 	server   *http.Server
 	current  atomic.Pointer[events.Server] // of the broker that is open, nil if none is
 	done     chan struct{}
 }
 
-// listenEvents binds the address, so that a port that is taken is known at the start.
-func listenEvents(ctx context.Context, addr string) (*eventServer, error) {
-	e := &eventServer{done: make(chan struct{})}
+// listenEvents binds the address, so that a port that is taken is known at the start, and so is a token file that cannot be read.
+func listenEvents(ctx context.Context, addr string, tokens tokenFile, log *slog.Logger) (*eventServer, error) {
+	e := &eventServer{tokens: tokens, done: make(chan struct{})}
 	if addr == "" {
 		close(e.done)
 		return e, nil
+	}
+	if err := tokens.check(); err != nil {
+		return nil, err
 	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("open the address for events over HTTP: %w; choose another --http-addr, or an empty one for none", err)
+	}
+	if tokens.path == "" && !isLoopback(l.Addr().String()) {
+		log.Warn("events over HTTP are taken from whoever reaches the address: give a --http-token-file, or see to it that only those do who may", "addr", l.Addr().String())
 	}
 	e.listener = l
 	e.server = &http.Server{
@@ -64,10 +72,14 @@ func listenEvents(ctx context.Context, addr string) (*eventServer, error) {
 }
 
 // ServeHTTP implements http.Handler. On a loopback address it takes no requests to names of others, which is
-// how a web page would have a browser send some.
+// how a web page would have a browser send some; with a token file, only those of a token that may write.
 func (e *eventServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if isLoopback(e.listener.Addr().String()) && !isLoopback(r.Host) {
 		events.Misdirected(w, r.Host)
+		return
+	}
+	if err := e.admits(r); err != nil {
+		admin.Refuse(w, err)
 		return
 	}
 	s := e.current.Load()
@@ -76,6 +88,18 @@ func (e *eventServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.ServeHTTP(w, r)
+}
+
+// admits fails if a request is of nobody who may send events.
+func (e *eventServer) admits(r *http.Request) error {
+	if e.tokens.path == "" {
+		return nil
+	}
+	t, err := e.tokens.bearer(r)
+	if err == nil && !t.writes {
+		err = &admin.Refusal{Status: http.StatusForbidden, Detail: "User:" + t.name + " may read, and send no events"}
+	}
+	return err
 }
 
 // serve hands events to a node until the function it returns is called, which waits a while for the

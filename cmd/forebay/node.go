@@ -21,6 +21,7 @@ import (
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
+	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/infra/session"
 	"github.com/forebaylog/forebay/infra/vfs"
@@ -30,8 +31,9 @@ import (
 type nodeFlags struct {
 	kafkaAddr           string
 	adminAddr           string
-	adminTokens         string
+	adminTokens         tokenFile
 	httpAddr            string
+	httpTokens          tokenFile
 	listeners           []string
 	advertisedListeners []string
 	nodeID              int32
@@ -49,8 +51,10 @@ func (f *nodeFlags) register(flags *pflag.FlagSet, httpAddr string) {
 	flags.StringVar(&f.kafkaAddr, "kafka-addr", "127.0.0.1:9092", "address for Kafka clients, unless --listeners is given")
 	flags.StringVar(&f.adminAddr, "admin-addr", defaultAdmin, "address of the admin API, /healthz, /readyz, /metrics and /metrics/detailed; empty for none")
 	flags.IntVar(&f.metricsLimit, "metrics-limit", 0, "how many partitions, topics, groups and offsets of groups, each, /metrics/detailed tells of (default 10000)")
-	flags.StringVar(&f.adminTokens, "admin-token-file", "", "file of who may use the admin API: a line of name, token and, for who may only read, the word read; without it everybody reads, and who is on this machine changes things")
+	f.adminTokens.flag, f.httpTokens.flag = "--admin-token-file", "--http-token-file"
+	flags.StringVar(&f.adminTokens.path, "admin-token-file", "", "file of who may use the admin API: a line of name, token and, for who may only read, the word read; without it everybody reads, and who is on this machine changes things")
 	flags.StringVar(&f.httpAddr, "http-addr", httpAddr, "address for events over HTTP, POST /topics/TOPIC/events; empty for none")
+	flags.StringVar(&f.httpTokens.path, "http-token-file", "", "file of who may send events over HTTP, as --admin-token-file has them; without it whoever reaches the address")
 	flags.StringVar(&f.otlpEndpoint, "otlp-endpoint", "", "where spans go, an OTLP receiver over HTTP such as http://127.0.0.1:4318; empty for nowhere")
 	flags.Float64Var(&f.otlpSample, "otlp-sample", 0.01, "share of the requests whose spans are sent")
 	flags.StringSliceVar(&f.listeners, "listeners", nil, "listeners as NAME://host:port, as Kafka's listeners")
@@ -126,7 +130,7 @@ func (r *nodeRun) run(open func(context.Context, *slog.Logger, prometheus.Regist
 		return err
 	}
 	defer func() { err = errors.Join(err, r.admin.close()) }()
-	if r.events, err = listenEvents(ctx, r.flags.httpAddr); err != nil {
+	if r.events, err = listenEvents(ctx, r.flags.httpAddr, r.flags.httpTokens, log); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.events.close()) }()
@@ -180,7 +184,7 @@ const reopenPause = time.Second
 // reopens reports whether a broker that has served before may open later all the same: what
 // ended its session, such as a table that is away, may last longer than the session.
 func reopens(failed error) bool {
-	return !errors.Is(failed, session.ErrInUse) && !errors.Is(failed, broker.ErrForeign)
+	return !errors.Is(failed, session.ErrInUse) && !errors.Is(failed, broker.ErrForeign) && !errors.Is(failed, metalog.ErrNewer)
 }
 
 // serve runs one broker. It reports whether the broker got as far as to serve.

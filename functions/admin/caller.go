@@ -37,7 +37,7 @@ func keyOf(key string, i int) string {
 
 // Refusal is why a request is not served.
 type Refusal struct {
-	Status int // 401 or 403
+	Status int // 400, 401 or 403
 	Detail string
 }
 
@@ -53,7 +53,7 @@ func Guard(h http.Handler, who func(*http.Request) (Caller, error)) http.Handler
 			err = &Refusal{http.StatusForbidden, caller.Principal + " may read and change nothing"}
 		}
 		if err != nil {
-			refuse(w, err)
+			Refuse(w, err)
 			return
 		}
 		caller.Client, caller.Request = r.UserAgent(), r.Method+" "+r.URL.Path
@@ -61,8 +61,8 @@ func Guard(h http.Handler, who func(*http.Request) (Caller, error)) http.Handler
 	})
 }
 
-// refuse answers with a problem.
-func refuse(w http.ResponseWriter, err error) {
+// Refuse answers with a problem: that of a *Refusal, or one of 403.
+func Refuse(w http.ResponseWriter, err error) {
 	status := http.StatusForbidden
 	if r, ok := err.(*Refusal); ok { //nolint:errorlint // who returns it as it is
 		status = r.Status

@@ -147,5 +147,8 @@ func (a *API) patchConfigs(ctx context.Context, in *patchConfigsInput) (ConfigsC
 		return ConfigsChanged{}, err
 	}
 	now, err := a.configsOf(img, r, true)
+	if done.Repeat && err != nil { // it is gone
+		return ConfigsChanged{Changed: done, Configs: []ConfigValue{}}, nil
+	}
 	return ConfigsChanged{Changed: done, Configs: now.Configs}, err
 }

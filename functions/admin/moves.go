@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	core "github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/infra/id"
@@ -159,7 +160,10 @@ func (a *API) elect(ctx context.Context, in *electInput) (PartitionsChanged, err
 		if err != nil {
 			return PartitionsChanged{}, err
 		}
-		all = electable(img, unclean)
+		if all, err = a.made(ctx, img, in.Key); err != nil {
+			return PartitionsChanged{}, err
+		}
+		all = append(all, electable(img, unclean, all)...)
 	}
 	done, _, err := a.apply(ctx, in.ChangeInput, in.Body, core.Elect(all, unclean)...)
 	if err != nil {
@@ -172,9 +176,12 @@ func (a *API) elect(ctx context.Context, in *electInput) (PartitionsChanged, err
 	return settle(done, outcomes, errs)
 }
 
-// electable lists the partitions that need an election.
-func electable(img *metalog.Image, unclean bool) (all []*core.Election) {
+// electable lists the partitions that need an election, without the topics of elections that were held before.
+func electable(img *metalog.Image, unclean bool, before []*core.Election) (all []*core.Election) {
 	for _, t := range img.Topics() {
+		if slices.ContainsFunc(before, func(e *core.Election) bool { return e.Topic == t.Name }) {
+			continue
+		}
 		for i := range t.Partitions {
 			p := &t.Partitions[i]
 			needed := len(p.Replicas) > 0 && p.Leader != p.Replicas[0]

@@ -49,7 +49,7 @@ func write(id, method, path, tag, summary string, errors ...int) operation {
 
 // ChangeInput is what every change takes.
 type ChangeInput struct {
-	Key    string `header:"Idempotency-Key" maxLength:"200" doc:"Of requests with the same key within a day the first is carried out, and the others are told so"`
+	Key    string `header:"Idempotency-Key" maxLength:"200" doc:"Of requests with the same key within a day the first is carried out, and the others are told so. They are answered as the first was, also when what it changed is gone; but configs, and offsets of groups, are those of now"`
 	DryRun bool   `query:"dry_run" doc:"Checks and answers as if, and changes nothing"`
 }
 
@@ -91,7 +91,7 @@ func (a *API) apply(ctx context.Context, in ChangeInput, request any, changes ..
 		core.Apply(ctx, meta, a.actor(ctx), changes...)
 	}
 	img := meta.Image()
-	done := Changed{DryRun: in.DryRun, Repeat: len(changes) > 0, Version: img.Version()}
+	done := Changed{DryRun: in.DryRun, Repeat: len(changes) > 0, Version: versionOf(img, changes...)}
 	for _, ch := range changes {
 		if ch.Err != nil {
 			return Changed{}, nil, ch.Err

@@ -3,9 +3,6 @@ package admin
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -45,15 +42,15 @@ type resetInput struct {
 type ResetPartition struct {
 	Topic     string     `json:"topic"`
 	Partition int32      `json:"partition"`
-	Committed *id.Offset `json:"committed" doc:"null: nothing was committed"`
-	New       id.Offset  `json:"new"`
+	Committed *id.Offset `json:"committed" doc:"Before the reset; null: nothing was committed. In a repeat the same as new"`
+	New       id.Offset  `json:"new" doc:"In a repeat what is committed now: what the reset has set, unless the group has gone on since"`
 }
 
 // ResetDone is what became of a reset.
 type ResetDone struct {
 	Changed
 	Group      string           `json:"group"`
-	Partitions []ResetPartition `json:"partitions" doc:"In order of topic and partition"`
+	Partitions []ResetPartition `json:"partitions" doc:"In order of topic and partition. In a repeat those that have a committed offset now"`
 }
 
 // GroupDeletion says how a group is deleted.
@@ -77,53 +74,28 @@ func (a *API) registerGroupChanges() {
 	handle(a, write("delete-group", http.MethodDelete, "/groups/{group}", tag, "Deletes a group without members", http.StatusNotFound, http.StatusServiceUnavailable), a.deleteGroup)
 }
 
-// changeGroup makes a change of a group.
-func (a *API) changeGroup(ctx context.Context, in ChangeInput, name string, expel bool, request any, change func(core.Groups, core.GroupRequest) (*core.Change, error)) (Changed, error) {
-	meta, err := a.open(ctx)
+func (a *API) reset(ctx context.Context, in *resetInput) (ResetDone, error) {
+	out := ResetDone{Group: in.Group}
+	c, err := in.groupChange(core.ActionResetOffsets, in.Group, in.Body.Expel, in.Body)
 	if err != nil {
-		return Changed{}, err
+		return out, err
 	}
-	req := core.GroupRequest{Who: a.actor(ctx), Group: name, Expel: expel, Key: in.Key}
-	if in.Key != "" {
-		if req.Digest, err = digest(request); err != nil {
+	out.Changed, err = a.once(ctx, c, func(img *metalog.Image) (_ Changed, err error) {
+		if out.Partitions, err = a.planReset(ctx, img, in.Group, in.Body); err != nil {
 			return Changed{}, err
 		}
-	}
-	ch, err := change(core.Groups{Log: meta, Offsets: a.cfg.Offsets}, req)
-	if err != nil {
-		return Changed{}, err
-	}
-	return Changed{Repeat: ch.Repeated != nil, Version: meta.Image().Version()}, nil
-}
-
-// digest tells requests with one key apart.
-func digest(request any) (string, error) {
-	b, err := json.Marshal(request)
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:16]), err
-}
-
-func (a *API) reset(ctx context.Context, in *resetInput) (ResetDone, error) {
-	img, err := a.image(ctx)
-	if err != nil {
-		return ResetDone{}, err
-	}
-	plan, err := a.planReset(ctx, img, in.Group, in.Body)
-	if err != nil {
-		return ResetDone{}, err
-	}
-	out := ResetDone{Group: in.Group, Partitions: plan}
-	if in.DryRun {
-		out.Changed = Changed{DryRun: true, Version: img.Version()}
-		return out, a.empty(ctx, in.Group, in.Body.Expel)
-	}
-	to := make([]core.OffsetReset, len(plan))
-	for i, p := range plan {
-		to[i] = core.OffsetReset{Topic: p.Topic, Partition: p.Partition, Offset: p.New, LeaderEpoch: -1}
-	}
-	out.Changed, err = a.changeGroup(ctx, in.ChangeInput, in.Group, in.Body.Expel, in.Body, func(g core.Groups, req core.GroupRequest) (*core.Change, error) {
-		return g.ResetOffsets(ctx, req, to)
+		if in.DryRun {
+			return Changed{DryRun: true, Version: img.Version()}, a.empty(ctx, in.Group, in.Body.Expel)
+		}
+		to := make([]core.OffsetReset, len(out.Partitions))
+		for i, p := range out.Partitions {
+			to[i] = core.OffsetReset{Topic: p.Topic, Partition: p.Partition, Offset: p.New, LeaderEpoch: -1}
+		}
+		return a.changeGroup(ctx, c, func(g core.Groups, req core.GroupRequest) (*core.Change, error) { return g.ResetOffsets(ctx, req, to) })
 	})
+	if err == nil && out.Repeat {
+		out.Partitions, err = a.resetBefore(ctx, in)
+	}
 	return out, err
 }
 
@@ -168,10 +140,14 @@ func (a *API) planReset(ctx context.Context, img *metalog.Image, name string, r 
 			return nil, fmt.Errorf("reset partition %d of topic %q: %w", p.Index, t.Name, err)
 		}
 	}
-	slices.SortFunc(plan, func(a, b ResetPartition) int {
+	sortReset(plan)
+	return plan, nil
+}
+
+func sortReset(list []ResetPartition) {
+	slices.SortFunc(list, func(a, b ResetPartition) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 	})
-	return plan, nil
 }
 
 // selected are the partitions that a request names, or those with an offset.
@@ -249,48 +225,47 @@ func (r Reset) place(ctx context.Context, view *survey.View, p id.Partition, com
 }
 
 func (a *API) deleteOffsets(ctx context.Context, in *OffsetDeletion) (Changed, error) {
-	img, err := a.image(ctx)
+	c, err := in.groupChange(core.ActionDeleteOffsets, in.Group, in.Expel, []any{in.Group, in.Topic, in.Partition})
 	if err != nil {
 		return Changed{}, err
 	}
-	some := SomePartitions{Topic: in.Topic}
-	if in.Partition >= 0 {
-		some.Partitions = []int32{in.Partition}
-	}
-	ps, err := selected(img, []SomePartitions{some}, nil)
-	if err != nil {
-		return Changed{}, err
-	}
-	if err := a.known(ctx, in.Group); err != nil {
-		return Changed{}, err
-	}
-	if in.DryRun {
-		return Changed{DryRun: true, Version: img.Version()}, a.empty(ctx, in.Group, in.Expel)
-	}
-	from := make([]core.TopicPartition, len(ps))
-	for i, p := range ps {
-		from[i] = core.TopicPartition{Topic: in.Topic, Partition: p.Index}
-	}
-	return a.changeGroup(ctx, in.ChangeInput, in.Group, in.Expel, []any{in.Group, in.Topic, in.Partition}, func(g core.Groups, req core.GroupRequest) (*core.Change, error) {
-		return g.DeleteOffsets(ctx, req, from)
+	return a.once(ctx, c, func(img *metalog.Image) (Changed, error) {
+		some := SomePartitions{Topic: in.Topic}
+		if in.Partition >= 0 {
+			some.Partitions = []int32{in.Partition}
+		}
+		ps, err := selected(img, []SomePartitions{some}, nil)
+		if err != nil {
+			return Changed{}, err
+		}
+		if err := a.known(ctx, in.Group); err != nil {
+			return Changed{}, err
+		}
+		if in.DryRun {
+			return Changed{DryRun: true, Version: img.Version()}, a.empty(ctx, in.Group, in.Expel)
+		}
+		from := make([]core.TopicPartition, len(ps))
+		for i, p := range ps {
+			from[i] = core.TopicPartition{Topic: in.Topic, Partition: p.Index}
+		}
+		return a.changeGroup(ctx, c, func(g core.Groups, req core.GroupRequest) (*core.Change, error) {
+			return g.DeleteOffsets(ctx, req, from)
+		})
 	})
 }
 
 func (a *API) deleteGroup(ctx context.Context, in *GroupDeletion) (Changed, error) {
-	if in.DryRun {
-		img, err := a.image(ctx)
-		if err == nil {
-			err = a.known(ctx, in.Group)
+	c, err := in.groupChange(core.ActionDeleteGroup, in.Group, in.Expel, in.Group)
+	if err != nil {
+		return Changed{}, err
+	}
+	return a.once(ctx, c, func(img *metalog.Image) (Changed, error) {
+		if !in.DryRun {
+			return a.changeGroup(ctx, c, func(g core.Groups, req core.GroupRequest) (*core.Change, error) { return g.DeleteGroup(ctx, req) })
 		}
-		if err == nil {
-			err = a.empty(ctx, in.Group, in.Expel)
-		}
-		if err != nil {
+		if err := a.known(ctx, in.Group); err != nil {
 			return Changed{}, err
 		}
-		return Changed{DryRun: true, Version: img.Version()}, nil
-	}
-	return a.changeGroup(ctx, in.ChangeInput, in.Group, in.Expel, in.Group, func(g core.Groups, req core.GroupRequest) (*core.Change, error) {
-		return g.DeleteGroup(ctx, req)
+		return Changed{DryRun: true, Version: img.Version()}, a.empty(ctx, in.Group, in.Expel)
 	})
 }

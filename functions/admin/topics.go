@@ -137,11 +137,16 @@ func (a *API) createTopic(ctx context.Context, in *createTopicInput) (TopicChang
 		t.Replicas = b.Replicas
 	}
 	ch := a.cfg.Settings().CreateTopic(t)
-	done, img, err := a.apply(ctx, in.ChangeInput, b, ch)
+	done, _, err := a.apply(ctx, in.ChangeInput, b, ch)
 	if err != nil {
 		return TopicChanged{}, err
 	}
-	out := TopicChanged{Changed: done}
+	if ch.Repeated != nil {
+		if ch.Records, err = a.recorded(ctx, *ch.Repeated); err != nil {
+			return TopicChanged{}, err
+		}
+	}
+	out := TopicChanged{Changed: done, Topic: Topic{Name: b.Name, Configs: map[string]string{}}}
 	if made, ok := core.Made[metalog.TopicCreated](ch); ok {
 		out.Topic = Topic{
 			Name: made.Name, ID: made.ID.String(), Partitions: len(made.Partitions), Replicas: made.ReplicationFactor,
@@ -151,8 +156,6 @@ func (a *API) createTopic(ctx context.Context, in *createTopicInput) (TopicChang
 		if done.DryRun {
 			out.Topic.ID = ""
 		}
-	} else if now, ok := img.Topic(b.Name); ok {
-		out.Topic = topicOf(now)
 	}
 	return out, nil
 }
@@ -196,12 +199,12 @@ func (a *API) addPartitions(ctx context.Context, in *addPartitionsInput) (TopicC
 	if err != nil {
 		return TopicChanged{}, err
 	}
-	out := TopicChanged{Changed: done}
+	out := TopicChanged{Changed: done, Topic: Topic{Name: in.Topic, Configs: map[string]string{}}}
 	if now, ok := img.Topic(in.Topic); ok {
 		out.Topic = topicOf(now)
-		if done.DryRun {
-			out.Topic.Partitions = int(in.Body.Count)
-		}
+	}
+	if done.DryRun || done.Repeat {
+		out.Topic.Partitions = int(in.Body.Count)
 	}
 	return out, nil
 }

@@ -3,21 +3,8 @@
 package main
 
 import (
-	"context"
-	"log/slog"
-	"os"
-
-	"github.com/aws/aws-lambda-go/lambda"
-
+	"github.com/forebaylog/forebay/functions/internal/function"
 	"github.com/forebaylog/forebay/functions/maintenance"
 )
 
-func main() {
-	log := slog.New(slog.NewJSONHandler(os.Stdout, nil))
-	h, err := maintenance.Open(context.Background(), maintenance.Compaction, os.Getenv, log)
-	if err != nil {
-		log.Error("cannot start", "err", err)
-		os.Exit(1)
-	}
-	lambda.Start(h.Handle)
-}
+func main() { function.Main(maintenance.Compaction.Open) }

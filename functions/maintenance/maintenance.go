@@ -45,6 +45,7 @@ type Config struct {
 	Metadata kv.Store       // the control table
 	Objects  objstore.Store // packs
 	WAL      objstore.Store // of WAL objects; nil: Objects
+	Cluster  string         // as metrics have it
 
 	// Group is how many partitions are worked on between two looks at the clock: 100.
 	Group int
@@ -181,7 +182,7 @@ func (h *Handler) log(ctx context.Context, r Report, err error) {
 	if m, ok := r.Result.(measured); ok {
 		metrics = append(metrics, m.metrics()...)
 	}
-	h.cfg.Logger.LogAttrs(ctx, level, message, append(attrs, emf.Attrs(h.cfg.Now(), r.Task, metrics...)...)...)
+	h.cfg.Logger.LogAttrs(ctx, level, message, append(attrs, emf.Origin{Cluster: h.cfg.Cluster, Function: r.Task}.Attrs(h.cfg.Now(), metrics...)...)...)
 }
 
 // measured is a result that has metrics of its own.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/forebaylog/forebay/functions/internal/function"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/infra/metalog"
@@ -175,12 +176,10 @@ func TestOpen(t *testing.T) {
 		EnvGrace:              {EnvGrace: "soon"},
 		"open " + EnvMetadata: {EnvObjects: "mem://", EnvMetadata: "bolt:///x"},
 	} {
-		_, err := Open(t.Context(), Retention, func(name string) string { return env[name] }, slog.New(slog.DiscardHandler))
+		_, err := Retention.Open(t.Context(), function.NewEnv(func(name string) string { return env[name] }), slog.New(slog.DiscardHandler))
 		require.ErrorContains(t, err, want)
 	}
 	for want, env := range map[int64]map[string]string{0: {}, 1 << 30: {envLambda: "2048"}, 77: {EnvMemory: "77", envLambda: "2048"}} {
-		got, err := memory(func(name string) string { return env[name] })
-		require.NoError(t, err)
-		require.Equal(t, want, got, fmt.Sprint(env))
+		require.Equal(t, want, memory(function.NewEnv(func(name string) string { return env[name] })), fmt.Sprint(env))
 	}
 }

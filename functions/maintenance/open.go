@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
-	"time"
 
+	"github.com/forebaylog/forebay/functions/internal/function"
 	"github.com/forebaylog/forebay/functions/internal/stores"
 	"github.com/forebaylog/forebay/infra/id"
 )
@@ -30,50 +30,27 @@ const (
 // 512 MiB that Lambda gives.
 const scratchBytes = 200 << 20
 
-// Open opens the stores that the environment names, and returns a Handler on them for as long as the
-// process lives. getenv returns "" for what is not set. The URL of a WAL store may be left out.
-func Open(ctx context.Context, task Task, getenv func(string) string, log *slog.Logger) (_ *Handler, err error) {
-	cfg := Config{Logger: log, Scratch: cmp.Or(getenv(EnvScratch), "/tmp"), ScratchBytes: scratchBytes}
-	if cfg.MemoryBytes, err = memory(getenv); err != nil {
+// Open opens the stores that the environment names, for as long as the process lives, and returns what does the task
+// on them. The URL of a WAL store may be left out.
+func (t Task) Open(ctx context.Context, env *function.Env, log *slog.Logger) (func(context.Context, Request) (Report, error), error) {
+	cfg := Config{
+		Logger: log, Scratch: cmp.Or(env.Text(EnvScratch), "/tmp"), ScratchBytes: scratchBytes, MemoryBytes: memory(env),
+		Grace: env.Duration(EnvGrace), Alone: env.Bool(EnvAlone), SessionTTL: env.Duration(EnvTTL),
+	}
+	if err := env.Err(); err != nil {
 		return nil, err
 	}
-	if text := getenv(EnvGrace); text != "" {
-		if cfg.Grace, err = time.ParseDuration(text); err != nil {
-			return nil, fmt.Errorf("read %s: %w", EnvGrace, err)
-		}
-	}
-	if text := getenv(EnvTTL); text != "" {
-		if cfg.SessionTTL, err = time.ParseDuration(text); err != nil {
-			return nil, fmt.Errorf("read %s: %w", EnvTTL, err)
-		}
-	}
-	if text := getenv(EnvAlone); text != "" {
-		if cfg.Alone, err = strconv.ParseBool(text); err != nil {
-			return nil, fmt.Errorf("read %s: %w", EnvAlone, err)
-		}
-	}
-	open, err := stores.OpenWithoutOffsets(ctx, getenv, log)
+	open, err := stores.OpenWithoutOffsets(ctx, env.Text, log)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Metadata, cfg.Objects, cfg.WAL = open.Control, open.Objects, open.WAL
-	return New(cfg, task), nil
+	cfg.Metadata, cfg.Objects, cfg.WAL, cfg.Cluster = open.Control, open.Objects, open.WAL, open.Cluster
+	return New(cfg, t).Handle, nil
 }
 
 // memory is how much a function may hold, in bytes; 0 for the default.
-func memory(getenv func(string) string) (int64, error) {
-	name, scale := EnvMemory, int64(1)
-	if getenv(name) == "" {
-		name, scale = envLambda, 1<<19
-	}
-	if getenv(name) == "" {
-		return 0, nil
-	}
-	n, err := strconv.ParseInt(getenv(name), 10, 64)
-	if err != nil || n <= 0 {
-		return 0, fmt.Errorf("read %s %q: want a number above zero", name, getenv(name))
-	}
-	return n * scale, nil
+func memory(env *function.Env) int64 {
+	return cmp.Or(env.Positive(EnvMemory, 64), env.Positive(envLambda, 32)<<19)
 }
 
 // parsePartition reads what id.Partition's String writes.

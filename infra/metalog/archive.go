@@ -185,7 +185,7 @@ func History(ctx context.Context, store kv.Store, objects objstore.Store, from u
 			if s.Seq < next || full() {
 				continue
 			}
-			slot, err := decodeRaw(s)
+			slot, err := decodeRaw(s, LatestLevel)
 			if err != nil {
 				return err
 			}
@@ -283,7 +283,7 @@ func CheckArchived(ctx context.Context, objects objstore.Store, info objstore.In
 		return err
 	}
 	for _, s := range slots {
-		if _, err := decodeRaw(s); err != nil {
+		if _, err := decodeRaw(s, LatestLevel); err != nil {
 			return fmt.Errorf("read %s: %w", info.Key, err)
 		}
 	}

@@ -23,7 +23,7 @@ var (
 // A slot and a snapshot are a header and a body of JSON:
 //
 //	offset  0  4 bytes  magic: "FBMS" slot, "FBMI" snapshot (image)
-//	offset  4  1 byte   version of the frame and of the body's outer form: slot 1, snapshot 4
+//	offset  4  1 byte   version of the frame and of the body's outer form: slot 1, snapshot by level
 //	offset  5  1 byte   encoding of the body: 0 plain, 1 DEFLATE
 //	offset  6  2 bytes  zero
 //	offset  8  4 bytes  length of the JSON, little endian
@@ -33,7 +33,9 @@ var (
 // The JSON of a slot is an array of {"t": kind, "v": version, "d": record}. A record
 // whose meaning changes takes the next version; a reader takes the current version
 // and the one before, and refuses what is newer (ErrNewer) rather than fold it wrong.
-// Fields may only be added when ignoring them is harmless.
+// Fields may only be added when ignoring them is harmless. What the release before cannot read
+// is written from a level of LevelFeature on, and a reader that does not support the level of a slot
+// says so before it looks at the other records.
 //
 // Version 1 was that of a single broker. Version 2 of broker-registered opens a stream, that of
 // leaders-changed and leadership-taken may have a tail, and a snapshot of version 2 has
@@ -53,13 +55,13 @@ const (
 	deflateBest     = 1032    // no stream of DEFLATE grows more than so many times
 )
 
-// frameVersions has the version that is written for each magic; it is read, and so is each before it.
+// frameVersions has the newest version for each magic; it is read, and so is each before it.
 var frameVersions = map[string]byte{slotMagic: 1, imageMagic: 4}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // appendFrame appends header and body.
-func appendFrame(to []byte, magic string, body []byte) ([]byte, error) {
+func appendFrame(to []byte, magic string, version byte, body []byte) ([]byte, error) {
 	encoding, stored := byte(encodingPlain), body
 	if len(body) >= plainBelow {
 		var b bytes.Buffer
@@ -77,7 +79,7 @@ func appendFrame(to []byte, magic string, body []byte) ([]byte, error) {
 	}
 	start := len(to)
 	to = append(to, magic...)
-	to = append(to, frameVersions[magic], encoding, 0, 0)
+	to = append(to, version, encoding, 0, 0)
 	to = binary.LittleEndian.AppendUint32(to, uint32(len(body)))
 	to = binary.LittleEndian.AppendUint32(to, frameCRC(to[start:], stored))
 	return append(to, stored...), nil
@@ -180,11 +182,14 @@ func EncodeSlot(records []Record) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode slot: %w", err)
 	}
-	return appendFrame(nil, slotMagic, body)
+	return appendFrame(nil, slotMagic, frameVersions[slotMagic], body)
 }
 
 // DecodeSlot reads what EncodeSlot writes. It fails with ErrCorrupt or ErrNewer.
-func DecodeSlot(payload []byte) ([]Record, error) {
+func DecodeSlot(payload []byte) ([]Record, error) { return decodeSlot(payload, LatestLevel) }
+
+// decodeSlot is DecodeSlot for a process that supports levels up to most.
+func decodeSlot(payload []byte, most int16) ([]Record, error) {
 	body, err := decodeFrame(slotMagic, payload)
 	if err != nil {
 		return nil, err
@@ -193,6 +198,11 @@ func DecodeSlot(payload []byte) ([]Record, error) {
 	if err := json.Unmarshal(body, &envelopes); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
+	for _, e := range envelopes {
+		if err := e.supported(most); err != nil {
+			return nil, err
+		}
+	}
 	records := make([]Record, len(envelopes))
 	for i, e := range envelopes {
 		if records[i], err = e.decode(); err != nil {
@@ -200,6 +210,15 @@ func DecodeSlot(payload []byte) ([]Record, error) {
 		}
 	}
 	return records, nil
+}
+
+// supported fails with ErrNewer if the record sets a level above most.
+func (e envelope) supported(most int16) error {
+	var f FeatureFinalized
+	if e.Kind != f.kind().name || json.Unmarshal(e.Data, &f) != nil || f.Name != LevelFeature {
+		return nil
+	}
+	return supported(f.Level, f.Since, most)
 }
 
 func (e envelope) decode() (Record, error) {

@@ -56,6 +56,7 @@ func everyRecord() []Record {
 			{Partition: id.Partition{Topic: topicID(1), Index: 2}, Epoch: 9, Start: 6},
 		}},
 		FeatureFinalized{Name: "transaction.version", Level: 1},
+		FinalizeLevel(2),
 		ProducerIDsAllocated{Broker: 1, First: 0, Count: 1000},
 		Audited{
 			At: 1700000000000, By: "User:alice", Via: Via{API: "CreateTopics", Client: "admin-1", Address: "10.0.0.1"},
@@ -111,8 +112,8 @@ func TestGolden(t *testing.T) {
 	records := everyRecord()
 	image, err := json.Marshal(NewImage("cluster", records...))
 	require.NoError(t, err)
-	golden(t, "image-v4.json", image)
-	golden(t, "slot-v4.json", []byte(slotJSON(t, records)))
+	golden(t, "image-v4-level.json", image)
+	golden(t, "slot-v4-level.json", []byte(slotJSON(t, records)))
 	slot, err := EncodeSlot([]Record{LeadershipTaken{From: 1, To: 2}})
 	require.NoError(t, err)
 	golden(t, "slot-v2.bin", slot)
@@ -140,7 +141,7 @@ func TestGoldenV1(t *testing.T) {
 		require.NoError(t, err)
 		return b
 	}
-	framed, err := appendFrame(nil, slotMagic, read("slot-v1.json"))
+	framed, err := appendFrame(nil, slotMagic, 1, read("slot-v1.json"))
 	require.NoError(t, err)
 	records, err := DecodeSlot(framed)
 	require.NoError(t, err)
@@ -149,10 +150,8 @@ func TestGoldenV1(t *testing.T) {
 	folded := NewImage("cluster", records[1:]...)
 	require.Empty(t, folded.Streams())
 
-	framed, err = appendFrame(nil, imageMagic, read("image-v1.json"))
+	framed, err = appendFrame(nil, imageMagic, 1, read("image-v1.json"))
 	require.NoError(t, err)
-	framed[4] = 1
-	binary.LittleEndian.PutUint32(framed[crcAt:], frameCRC(framed, framed[headerSize:]))
 	image, err := decodeImage(framed)
 	require.NoError(t, err)
 	require.Equal(t, folded.topics, image.topics)
@@ -171,10 +170,8 @@ func TestGoldenV1(t *testing.T) {
 func TestGoldenV2(t *testing.T) {
 	body, err := os.ReadFile(filepath.Join("testdata", "image-v2.json"))
 	require.NoError(t, err)
-	framed, err := appendFrame(nil, imageMagic, body)
+	framed, err := appendFrame(nil, imageMagic, 2, body)
 	require.NoError(t, err)
-	framed[4] = 2
-	binary.LittleEndian.PutUint32(framed[crcAt:], frameCRC(framed, framed[headerSize:]))
 	image, err := decodeImage(framed)
 	require.NoError(t, err)
 	require.NotEmpty(t, image.topics)
@@ -182,7 +179,7 @@ func TestGoldenV2(t *testing.T) {
 
 	body, err = os.ReadFile(filepath.Join("testdata", "slot-v2.json"))
 	require.NoError(t, err)
-	framed, err = appendFrame(nil, slotMagic, body)
+	framed, err = appendFrame(nil, slotMagic, 1, body)
 	require.NoError(t, err)
 	records, err := DecodeSlot(framed)
 	require.NoError(t, err)
@@ -193,10 +190,8 @@ func TestGoldenV2(t *testing.T) {
 func TestGoldenV3(t *testing.T) {
 	body, err := os.ReadFile(filepath.Join("testdata", "image-v3.json"))
 	require.NoError(t, err)
-	framed, err := appendFrame(nil, imageMagic, body)
+	framed, err := appendFrame(nil, imageMagic, 3, body)
 	require.NoError(t, err)
-	framed[4] = 3
-	binary.LittleEndian.PutUint32(framed[crcAt:], frameCRC(framed, framed[headerSize:]))
 	image, err := decodeImage(framed)
 	require.NoError(t, err)
 	require.Empty(t, image.keys)
@@ -206,7 +201,7 @@ func TestGoldenV3(t *testing.T) {
 
 	body, err = os.ReadFile(filepath.Join("testdata", "slot-v3.json"))
 	require.NoError(t, err)
-	framed, err = appendFrame(nil, slotMagic, body)
+	framed, err = appendFrame(nil, slotMagic, 1, body)
 	require.NoError(t, err)
 	records, err := DecodeSlot(framed)
 	require.NoError(t, err)
@@ -256,7 +251,7 @@ func TestDecodeOtherVersions(t *testing.T) {
 		`[`:                                                              ErrCorrupt,
 		`[{"t":"leadership-taken","v":1,"d":{"from":1,"to":2,"new":3}}]`: nil,
 	} {
-		payload, err := appendFrame(nil, slotMagic, []byte(body))
+		payload, err := appendFrame(nil, slotMagic, 1, []byte(body))
 		require.NoError(t, err)
 		_, err = DecodeSlot(payload)
 		require.ErrorIs(t, err, want, body)
@@ -291,7 +286,7 @@ func TestDecodeBadImage(t *testing.T) {
 		`{"configs":[{"resource":{"type":"group","name":"a"},"set":{}}]}`,
 		`{"configs":[{"resource":{"type":"group","name":"b"},"set":{"a":"1"}},{"resource":{"type":"group","name":"a"},"set":{"a":"1"}}]}`,
 	} {
-		b, err := appendFrame(nil, imageMagic, []byte(body))
+		b, err := appendFrame(nil, imageMagic, 4, []byte(body))
 		require.NoError(t, err)
 		_, err = decodeImage(b)
 		require.ErrorIs(t, err, ErrCorrupt, body)
@@ -300,7 +295,7 @@ func TestDecodeBadImage(t *testing.T) {
 
 // TestBomb: a small payload that claims to be large is refused before memory is taken for it.
 func TestBomb(t *testing.T) {
-	payload, err := appendFrame(nil, slotMagic, []byte(strings.Repeat(" ", 1<<20)))
+	payload, err := appendFrame(nil, slotMagic, 1, []byte(strings.Repeat(" ", 1<<20)))
 	require.NoError(t, err)
 	binary.LittleEndian.PutUint32(payload[8:], 1<<31)
 	binary.LittleEndian.PutUint32(payload[crcAt:], frameCRC(payload, payload[headerSize:]))
@@ -354,7 +349,7 @@ func FuzzDecodeSlot(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, framed bool) {
 		if !framed { // gets the fuzzer past the checksum
 			var err error
-			b, err = appendFrame(nil, slotMagic, b)
+			b, err = appendFrame(nil, slotMagic, 1, b)
 			require.NoError(t, err)
 		}
 		records, err := DecodeSlot(b)
@@ -394,7 +389,7 @@ func FuzzDecodeImage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, framed bool) {
 		if !framed {
 			var err error
-			b, err = appendFrame(nil, imageMagic, b)
+			b, err = appendFrame(nil, imageMagic, 4, b)
 			require.NoError(t, err)
 		}
 		m, err := decodeImage(b)

@@ -39,6 +39,7 @@ func fold(m *Image, slots []Slot) *Image {
 			if !f.apply(r) {
 				next.ignored++
 			}
+			next.raise(levelOf(r)) // written before there were levels
 		}
 	}
 	next.topics = f.sortedTopics()

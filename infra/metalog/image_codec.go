@@ -99,7 +99,7 @@ func encodeImage(m *Image) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode snapshot: %w", err)
 	}
-	return appendFrame(nil, imageMagic, body)
+	return appendFrame(nil, imageMagic, snapshotVersion(m.Level()), body)
 }
 
 // decodeImage reads what encodeImage writes. It fails with ErrCorrupt or ErrNewer.
@@ -112,7 +112,12 @@ func decodeImage(b []byte) (*Image, error) {
 	if err := json.Unmarshal(body, &j); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	return j.image()
+	m, err := j.image()
+	if err != nil {
+		return nil, err
+	}
+	m.raise(levelOfSnapshot(b[4]))
+	return m, nil
 }
 
 func (j *jsonImage) image() (*Image, error) {

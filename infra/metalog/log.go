@@ -31,6 +31,7 @@ type Options struct {
 	Objects       objstore.Store // where the snapshots are
 	SnapshotEvery uint64         // slots from one snapshot to the next; default 1000
 	KeepSlots     uint64         // slots that a snapshot leaves, for brokers that lag a little; default 128
+	MaxLevel      int16          // the highest level of LevelFeature to support; default LatestLevel
 	Logger        *slog.Logger   // default: discards
 }
 
@@ -40,6 +41,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.KeepSlots == 0 {
 		o.KeepSlots = 128
+	}
+	if o.MaxLevel == 0 {
+		o.MaxLevel = LatestLevel
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -67,12 +71,13 @@ type Log struct {
 
 type subscription struct{ f func(old, new *Image) }
 
-// Open folds the log up to its end and, if it is empty, makes the cluster's id. The
+// Open folds the log up to its end and, if it is empty, makes the cluster's id and has it begin at the
+// highest level. It fails with ErrNewer if the log is at a level that is not supported. The
 // Log must be closed.
 func Open(ctx context.Context, opts Options) (*Log, error) {
 	opts = opts.withDefaults()
 	l := &Log{
-		opts: opts, reader: newReader(opts.Store, opts.Objects),
+		opts: opts, reader: newReader(opts.Store, opts.Objects, opts.MaxLevel),
 		turn: make(chan struct{}, 1), snapshotTurn: make(chan struct{}, 1),
 		due: make(chan struct{}, 1), done: make(chan struct{}),
 	}
@@ -83,7 +88,7 @@ func Open(ctx context.Context, opts Options) (*Log, error) {
 	l.image.Store(m)
 	l.snapshotted.Store(m.version)
 	l.life, l.end = context.WithCancel(context.Background())
-	if _, err := l.Update(ctx, nameCluster); err != nil {
+	if _, err := l.Update(ctx, l.found); err != nil {
 		l.end()
 		return nil, fmt.Errorf("open metadata log: %w", err)
 	}
@@ -91,12 +96,16 @@ func Open(ctx context.Context, opts Options) (*Log, error) {
 	return l, nil
 }
 
-func nameCluster(m *Image) ([]Record, error) {
+// found makes a cluster if there is none.
+func (l *Log) found(m *Image) ([]Record, error) {
 	if m.ClusterID() != "" {
 		return nil, nil
 	}
-	return []Record{ClusterCreated{ID: id.NewTopic().String()}}, nil
+	return []Record{ClusterCreated{ID: id.NewTopic().String()}, FinalizeLevel(l.opts.MaxLevel)}, nil
 }
+
+// MaxLevel is the highest level of LevelFeature that this Log supports.
+func (l *Log) MaxLevel() int16 { return l.opts.MaxLevel }
 
 // Image returns the newest Image that this Log has folded. It never blocks.
 func (l *Log) Image() *Image { return l.image.Load() }
@@ -108,8 +117,8 @@ func (l *Log) Image() *Image { return l.image.Load() }
 //
 // Commit point: the slot. The records are durable when Update returns. With
 // kv.ErrUnknown, when ctx ends at a bad moment, they may have been appended and a later
-// Refresh will tell; with kv.ErrTooLarge there are too many for a slot, and nothing
-// was appended; with any other error nothing was appended. decide must not use the Log.
+// Refresh will tell; with kv.ErrTooLarge there are too many for a slot, with ErrLevel there is one that
+// takes a higher level, and nothing was appended; with any other error nothing was appended. decide must not use the Log.
 func (l *Log) Update(ctx context.Context, decide func(*Image) ([]Record, error)) (*Image, error) {
 	if err := l.take(ctx, l.turn); err != nil {
 		return nil, fmt.Errorf("update metadata: %w", err)
@@ -140,6 +149,9 @@ func (l *Log) Update(ctx context.Context, decide func(*Image) ([]Record, error))
 
 // append takes the slot behind m. It folds what readers will decode, not what it was given.
 func (l *Log) append(ctx context.Context, m *Image, records []Record) (*Image, error) {
+	if err := m.allow(records); err != nil {
+		return nil, err
+	}
 	payload, err := EncodeSlot(records)
 	if err != nil {
 		return nil, err
@@ -147,7 +159,7 @@ func (l *Log) append(ctx context.Context, m *Image, records []Record) (*Image, e
 	if len(payload) > kv.MaxValue {
 		return nil, fmt.Errorf("%d records: %w: %d bytes in one slot, at most %d: split the change", len(records), kv.ErrTooLarge, len(payload), kv.MaxValue)
 	}
-	next, err := decodeRaw(slotlog.Slot{Seq: m.version + 1, Payload: payload})
+	next, err := decodeRaw(slotlog.Slot{Seq: m.version + 1, Payload: payload}, l.opts.MaxLevel)
 	if err != nil {
 		return nil, err
 	}

@@ -396,7 +396,7 @@ func TestDamagedLog(t *testing.T) {
 	t.Run("newer", func(t *testing.T) {
 		c := newCluster()
 		l := c.open(t, 0, 0)
-		payload, err := appendFrame(nil, slotMagic, []byte(`[{"t":"acl-created","v":1,"d":{}}]`))
+		payload, err := appendFrame(nil, slotMagic, 1, []byte(`[{"t":"acl-created","v":1,"d":{}}]`))
 		require.NoError(t, err)
 		require.NoError(t, slotlog.Open(c.store, stream).Append(ctx, 2, payload))
 		_, err = l.Update(ctx, func(*Image) ([]Record, error) { return []Record{created("a", 1, 1)}, nil })
@@ -448,7 +448,7 @@ func TestClosed(t *testing.T) {
 	require.NoError(t, l.Close(ctx))
 	require.ErrorIs(t, l.Refresh(ctx), ErrClosed)
 	require.ErrorIs(t, l.Snapshot(ctx), ErrClosed)
-	_, err := l.Update(ctx, nameCluster)
+	_, err := l.Update(ctx, l.found)
 	require.ErrorIs(t, err, ErrClosed)
 	require.Same(t, m, l.Image())
 }
@@ -458,7 +458,7 @@ func TestCancelled(t *testing.T) {
 	cancelled, cancel := context.WithCancel(ctx)
 	_, err := l.Update(ctx, func(*Image) ([]Record, error) {
 		cancel()
-		_, err := l.Update(cancelled, nameCluster) // its turn does not come
+		_, err := l.Update(cancelled, l.found) // its turn does not come
 		return nil, err
 	})
 	require.ErrorIs(t, err, context.Canceled)

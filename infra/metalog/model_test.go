@@ -40,7 +40,7 @@ func TestModel(t *testing.T) {
 			require.NoError(rt, err)
 			model = fold(model, []Slot{{model.version + 1, decoded}})
 		}
-		fold1(ClusterCreated{ID: logs[0].Image().ClusterID()})
+		fold1(ClusterCreated{ID: logs[0].Image().ClusterID()}, FinalizeLevel(LatestLevel))
 
 		any := rapid.IntRange(0, brokers-1)
 		rt.Repeat(map[string]func(*rapid.T){

@@ -20,16 +20,17 @@ const readBatch = 64
 type reader struct {
 	slots     *slotlog.Log
 	snapshots snapshots
+	most      int16 // the highest level that is supported
 }
 
-func newReader(store kv.Store, objects objstore.Store) reader {
-	return reader{slots: slotlog.Open(store, stream), snapshots: snapshots{store: store, objects: objects}}
+func newReader(store kv.Store, objects objstore.Store, most int16) reader {
+	return reader{slots: slotlog.Open(store, stream), snapshots: snapshots{store: store, objects: objects, most: most}, most: most}
 }
 
 // Load folds the log up to its end and writes nothing, for tools. It returns an
 // Image of version 0 when the log is empty.
 func Load(ctx context.Context, store kv.Store, objects objstore.Store) (*Image, error) {
-	r := newReader(store, objects)
+	r := newReader(store, objects, LatestLevel)
 	m, err := r.start(ctx)
 	if err != nil {
 		return nil, err
@@ -51,15 +52,15 @@ func Slots(ctx context.Context, store kv.Store, from uint64, limit int) ([]Slot,
 	}
 	slots := make([]Slot, len(raw))
 	for i, s := range raw {
-		if slots[i], err = decodeRaw(s); err != nil {
+		if slots[i], err = decodeRaw(s, LatestLevel); err != nil {
 			return slots[:i], err
 		}
 	}
 	return slots, nil
 }
 
-func decodeRaw(s slotlog.Slot) (Slot, error) {
-	records, err := DecodeSlot(s.Payload)
+func decodeRaw(s slotlog.Slot, most int16) (Slot, error) {
+	records, err := decodeSlot(s.Payload, most)
 	if err != nil {
 		return Slot{}, fmt.Errorf("decode metadata slot %d: %w", s.Seq, err)
 	}
@@ -91,7 +92,7 @@ func (r *reader) catchUp(ctx context.Context, m *Image, publish func(*Image)) (*
 		if err != nil {
 			return m, err
 		}
-		slots, err := contiguous(raw, m.version+1)
+		slots, err := r.contiguous(raw, m.version+1)
 		if len(slots) > 0 {
 			m = fold(m, slots)
 			publish(m)
@@ -111,13 +112,13 @@ func (r *reader) catchUp(ctx context.Context, m *Image, publish func(*Image)) (*
 }
 
 // contiguous decodes the slots from next on up to the first that is missing.
-func contiguous(raw []slotlog.Slot, next uint64) ([]Slot, error) {
+func (r *reader) contiguous(raw []slotlog.Slot, next uint64) ([]Slot, error) {
 	slots := make([]Slot, 0, len(raw))
 	for _, s := range raw {
 		if s.Seq != next {
 			break
 		}
-		slot, err := decodeRaw(s)
+		slot, err := decodeRaw(s, r.most)
 		if err != nil {
 			return slots, err
 		}

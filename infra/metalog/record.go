@@ -202,6 +202,7 @@ type LogStartsMoved struct {
 type FeatureFinalized struct {
 	Name  string `json:"name"`
 	Level int16  `json:"level"`
+	Since string `json:"since,omitempty"` // of LevelFeature: the first release that supports the level
 }
 
 // ProducerIDsAllocated hands Count producer ids from First on to a broker. It does

@@ -23,6 +23,7 @@ import (
 type snapshots struct {
 	store   kv.Store
 	objects objstore.Store
+	most    int16 // the highest level that is supported
 }
 
 // objectPrefix is followed by the version in 20 digits, "-" and a random part.
@@ -37,6 +38,8 @@ type pointer struct {
 	Format   int         `json:"v"`
 	Current  snapshotRef `json:"current"`
 	Previous snapshotRef `json:"previous"`
+	Level    int16       `json:"level,omitempty"` // of Current, so that nobody tries to read it who cannot; 0: not told
+	Since    string      `json:"since,omitempty"` // as FeatureFinalized has it
 }
 
 type snapshotRef struct {
@@ -79,6 +82,9 @@ func (s *snapshots) load(ctx context.Context) (*Image, error) {
 		if err != nil || p.Current.Version == 0 {
 			return nil, err
 		}
+		if err := supported(p.Level, p.Since, s.most); err != nil {
+			return nil, fmt.Errorf("read metadata snapshot %s: %w", p.Current.Object, err)
+		}
 		m, err := s.read(ctx, p.Current)
 		if err == nil {
 			return m, nil
@@ -106,6 +112,9 @@ func (s *snapshots) read(ctx context.Context, ref snapshotRef) (*Image, error) {
 	if m.version != ref.Version {
 		return nil, fmt.Errorf("read metadata snapshot %s: %w: version %d, want %d", ref.Object, ErrCorrupt, m.version, ref.Version)
 	}
+	if err := supported(m.Level(), since(m.Level()), s.most); err != nil {
+		return nil, fmt.Errorf("read metadata snapshot %s: %w", ref.Object, err)
+	}
 	return m, nil
 }
 
@@ -125,7 +134,10 @@ func (s *snapshots) save(ctx context.Context, m *Image) (pointer, error) {
 		return p, fmt.Errorf("store metadata snapshot: %w", err)
 	}
 	for {
-		next := pointer{Format: pointerVersion, Current: snapshotRef{m.version, object}, Previous: p.Current}
+		next := pointer{
+			Format: pointerVersion, Current: snapshotRef{m.version, object}, Previous: p.Current,
+			Level: m.Level(), Since: since(m.Level()),
+		}
 		value, err := json.Marshal(next)
 		if err != nil {
 			return p, fmt.Errorf("encode snapshot pointer: %w", err)

@@ -74,23 +74,3 @@ func TestWALStoreOfItsOwn(t *testing.T) {
 	_, err = Policy("cook", at)
 	require.ErrorContains(t, err, "broker")
 }
-
-func TestLike(t *testing.T) {
-	for _, c := range []struct {
-		pattern, s string
-		want       bool
-	}{
-		{"a", "a", true},
-		{"a", "ab", false},
-		{"a*", "ab", true},
-		{"*", "", true},
-		{"a*c", "abc", true},
-		{"a*c", "abd", false},
-		{"a*b*c", "axbyc", true},
-		{"a*b*c", "axyc", false},
-		{"x*", "ab", false},
-		{"ab*ba", "aba", false},
-	} {
-		require.Equal(t, c.want, like(c.pattern, c.s), c)
-	}
-}

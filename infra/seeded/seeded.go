@@ -30,9 +30,13 @@ const (
 	AbortOnInit = "abort-on-init"
 	// CollectorGrace: the collector removes what a single look found superfluous.
 	CollectorGrace = "collector-grace"
+	// Retention: records go when they have half the age that retention.ms wants.
+	Retention = "retention"
+	// Tombstones: tombstones go in the first pass over them.
+	Tombstones = "tombstones"
 )
 
 // Bugs returns all of them.
 func Bugs() []string {
-	return []string{Fencing, CRC, Fsync, Dedup, GCGrace, AckBeforeCommit, LastStable, AbortedList, UnpreparedEnd, AbortOnInit, CollectorGrace}
+	return []string{Fencing, CRC, Fsync, Dedup, GCGrace, AckBeforeCommit, LastStable, AbortedList, UnpreparedEnd, AbortOnInit, CollectorGrace, Retention, Tombstones}
 }

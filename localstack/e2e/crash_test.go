@@ -91,7 +91,7 @@ func TestKilledWhileConsolesProduce(t *testing.T) {
 
 // awaitRecords waits until a topic holds n records.
 func awaitRecords(ctx context.Context, addr, topic string, n int64) error {
-	return await(ctx, func(ctx context.Context) error {
+	return rig.Await(ctx, func(ctx context.Context) error {
 		_, total, err := endOffsets(ctx, addr, topic)
 		if err == nil && total < n {
 			err = fmt.Errorf("%s holds %d records, not %d", topic, total, n)

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"strings"
@@ -20,12 +21,14 @@ func TestDescribedWithFullISR(t *testing.T) {
 		t.Run(fmt.Sprint(partitions), func(t *testing.T) {
 			ctx := timeout(t, stepLimit)
 			topic := fmt.Sprintf("described-%d", partitions)
-			kafkaTopics := func(args ...string) string {
-				out, err := output(tools.Tool(ctx, rig.TopicCommand, append(args, "--bootstrap-server", shared.Addr)...))
-				require.NoError(t, err)
-				return out
+			kafkaTopics := func(args ...string) (said string) {
+				require.NoError(t, settled(ctx, func(ctx context.Context) (err error) { // a broker may know a topic a while after the answer
+					said, err = output(tools.Tool(ctx, rig.TopicCommand, append(args, "--bootstrap-server", shared.Addr)...))
+					return err
+				}))
+				return said
 			}
-			kafkaTopics("--create", "--topic", topic, "--partitions", fmt.Sprint(partitions), "--replication-factor", fmt.Sprint(replicas()))
+			kafkaTopics("--create", "--if-not-exists", "--topic", topic, "--partitions", fmt.Sprint(partitions), "--replication-factor", fmt.Sprint(replicas()))
 			said := kafkaTopics("--describe", "--topic", topic)
 			require.Contains(t, said, fmt.Sprintf("PartitionCount: %d\tReplicationFactor: %d\t", partitions, replicas()))
 			leaders := map[string]int{}

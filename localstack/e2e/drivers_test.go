@@ -64,7 +64,10 @@ func runConsole(ctx context.Context, c console, addr, topic, codec string, event
 	return nil
 }
 
-var errDropped = errors.New("it gave up records")
+var (
+	errDropped = errors.New("it gave up records")
+	errSkipped = errors.New("it could not ask about a partition")
+)
 
 // output returns what a command prints; its error holds what it said beside that.
 func output(cmd *exec.Cmd) (string, error) {
@@ -123,7 +126,11 @@ func (kcat) offsetsForTime(ctx context.Context, addr, topic string, partitions i
 	for line := range strings.Lines(out) {
 		var p int32
 		var offset int64
-		if _, err := fmt.Sscanf(line, topic+" [%d] offset %d", &p, &offset); err != nil {
+		_, err := fmt.Sscanf(line, topic+" [%d] offset %d", &p, &offset)
+		if err == nil && strings.Contains(line, ": ") { // and what went wrong
+			err = errSkipped
+		}
+		if err != nil {
 			return nil, fmt.Errorf("kcat printed %q: %w", line, err)
 		}
 		offsets[p] = offset
@@ -136,7 +143,7 @@ type java struct{}
 
 func (java) name() string { return "java" }
 
-func (java) dropped() string { return "ERROR" }
+func (java) dropped() string { return "Error when sending message" }
 
 func (java) command(ctx context.Context, addr, topic, codec string) *exec.Cmd {
 	// By itself it gives up after three tries or two minutes, says so, drops the records and ends well.
@@ -157,7 +164,7 @@ func (java) consumer(ctx context.Context, addr, topic string, args ...string) *e
 }
 
 func (j java) alone(ctx context.Context, addr, topic string, n int) *exec.Cmd {
-	return j.consumer(ctx, addr, topic, "--max-messages", strconv.Itoa(n), "--timeout-ms", "30000")
+	return j.consumer(ctx, addr, topic, "--max-messages", strconv.Itoa(n))
 }
 
 func (j java) member(ctx context.Context, addr, group, topic string) *exec.Cmd {
@@ -166,12 +173,17 @@ func (j java) member(ctx context.Context, addr, group, topic string) *exec.Cmd {
 		"--command-property", "heartbeat.interval.ms=500")
 }
 
-// offsetsForTime is kcat's, by Apache Kafka's own tool, which leaves out partitions that have none.
+// offsetsForTime is kcat's, by Apache Kafka's own tool, which leaves out partitions that have none, and, with a
+// word about each, those that it cannot ask.
 func (java) offsetsForTime(ctx context.Context, addr, topic string, partitions int, ms int64) (map[int32]int64, error) {
-	out, err := output(tools.Tool(ctx, rig.GetOffsets, "--bootstrap-server", addr, "--topic", topic,
-		"--time", strconv.FormatInt(ms, 10)))
+	said, err := tools.Tool(ctx, rig.GetOffsets, "--bootstrap-server", addr, "--topic", topic,
+		"--time", strconv.FormatInt(ms, 10)).CombinedOutput()
+	out := string(said)
+	if err == nil && strings.Contains(out, "Skip getting offsets") {
+		err = errSkipped
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("ask the offset tool: %w\n%s", err, out)
 	}
 	offsets := map[int32]int64{}
 	for p := range partitions {

@@ -195,6 +195,9 @@ func committed(ctx context.Context, addr, group, topic string) (map[int32]int64,
 				return err
 			}
 			for p, o := range fetched[topic] {
+				if o.Err != nil {
+					return o.Err
+				}
 				offsets[p] = o.At
 			}
 			return nil

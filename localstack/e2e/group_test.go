@@ -110,7 +110,7 @@ func leaveInPeace(ctx context.Context, t *testing.T, members []*member, addr, gr
 	got := func(last at) bool {
 		return !againstCluster() && slices.ContainsFunc(members, func(m *member) bool { return m.got.has(last) })
 	}
-	require.NoError(t, await(ctx, func(ctx context.Context) error {
+	require.NoError(t, rig.Await(ctx, func(ctx context.Context) error {
 		ends, _, err := endOffsets(ctx, addr, topic)
 		if err != nil {
 			return err
@@ -130,7 +130,7 @@ func leaveInPeace(ctx context.Context, t *testing.T, members []*member, addr, gr
 func leave(ctx context.Context, t *testing.T, members []*member) {
 	t.Helper()
 	for _, m := range members {
-		_, err := m.Stop(20 * time.Second)
+		_, err := m.Stop(time.Minute)
 		require.NoError(t, err, m.Output())
 		select {
 		case <-m.read:

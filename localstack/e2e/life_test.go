@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -38,7 +37,7 @@ func startLife(t *testing.T) *life {
 // tool runs one of Apache Kafka's and returns what it prints.
 func (l *life) tool(main string, args ...string) string {
 	l.t.Helper()
-	out, err := output(tools.Tool(timeout(l.t, 30*time.Second), main, append([]string{"--bootstrap-server", l.addr}, args...)...))
+	out, err := output(tools.Tool(timeout(l.t, stepLimit), main, append([]string{"--bootstrap-server", l.addr}, args...)...))
 	require.NoError(l.t, err)
 	return out
 }
@@ -63,14 +62,14 @@ func (l *life) write(topic string, partition int32, n int) int64 {
 		}
 		rs = append(rs, &kgo.Record{Topic: topic, Partition: partition, Value: value})
 	}
-	require.NoError(l.t, c.ProduceSync(timeout(l.t, 30*time.Second), rs...).FirstErr())
+	require.NoError(l.t, c.ProduceSync(timeout(l.t, stepLimit), rs...).FirstErr())
 	return rs[0].Offset
 }
 
 // awaitStart waits until the log of partition 0 starts at an offset that will do.
 func (l *life) awaitStart(topic string, will func(start int64) bool) {
 	l.t.Helper()
-	require.NoError(l.t, await(timeout(l.t, 30*time.Second), func(ctx context.Context) error {
+	require.NoError(l.t, rig.Await(timeout(l.t, stepLimit), func(ctx context.Context) error {
 		return admin(l.addr, func(a *kadm.Client) error {
 			starts, err := a.ListStartOffsets(ctx, topic)
 			if err != nil {
@@ -87,7 +86,7 @@ func (l *life) awaitStart(topic string, will func(start int64) bool) {
 // awaitSealed waits until all of partition 0 is in packs, so that what follows is in other segments.
 func (l *life) awaitSealed(topic string) {
 	l.t.Helper()
-	require.NoError(l.t, await(timeout(l.t, 30*time.Second), func(ctx context.Context) error {
+	require.NoError(l.t, rig.Await(timeout(l.t, stepLimit), func(ctx context.Context) error {
 		return admin(l.addr, func(a *kadm.Client) error {
 			dirs, err := a.DescribeAllLogDirs(ctx, kadm.TopicsSet{topic: {0: {}}})
 			if err != nil {
@@ -165,7 +164,7 @@ func TestDeletionByKafkasTools(t *testing.T) {
 // offsets are those of the first n records that kcat reads.
 func (l *life) offsets(topic string, n int) []string {
 	l.t.Helper()
-	cmd := kcat{}.alone(timeout(l.t, 30*time.Second), l.addr, topic, n)
+	cmd := kcat{}.alone(timeout(l.t, stepLimit), l.addr, topic, n)
 	cmd.Args = append(cmd.Args, "-f", "%o\n")
 	out, err := output(cmd)
 	require.NoError(l.t, err)

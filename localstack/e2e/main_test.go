@@ -85,7 +85,7 @@ var stopLimit = func() time.Duration {
 	if againstKafka() {
 		return time.Minute
 	}
-	return 2 * time.Second
+	return 10 * time.Second
 }()
 
 // start runs a broker on dir, ready when it returns. env is for Forebay only.
@@ -160,7 +160,7 @@ func newTopic(t *testing.T, addr string, partitions int) string {
 	ctx := timeout(t, stepLimit)
 	require.NoError(t, createTopic(ctx, addr, name, partitions))
 	for one := range strings.SplitSeq(addr, ",") { // a broker may know it a while after the answer
-		err := await(ctx, func(ctx context.Context) error {
+		err := rig.Await(ctx, func(ctx context.Context) error {
 			_, _, err := listEnds(ctx, one, name)
 			var dial *net.OpError
 			if againstCluster() && errors.As(err, &dial) { // it is being restarted, and will know when it is there
@@ -173,28 +173,11 @@ func newTopic(t *testing.T, addr string, partitions int) string {
 	return name
 }
 
-// await tries f until it returns nil.
-func await(ctx context.Context, f func(context.Context) error) error {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := f(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("%w; last: %w", context.Cause(ctx), err)
-		}
-	}
-}
-
 // settled is one try of f, and in a cluster, whose brokers come and go while the tests look at
 // it from outside, as many as it takes.
 func settled(ctx context.Context, f func(context.Context) error) error {
 	if againstCluster() {
-		return await(ctx, f)
+		return rig.Await(ctx, f)
 	}
 	return f(ctx)
 }

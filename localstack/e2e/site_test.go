@@ -201,14 +201,13 @@ func (s *site) roll(t *testing.T) {
 	var rolling sync.WaitGroup
 	var restarts int
 	rolling.Go(func() {
-		tick := time.NewTicker(rollPause)
-		defer tick.Stop()
-		for {
+		for rest := rollPause; ; {
 			select {
 			case <-ctx.Done():
 				return
-			case <-tick.C:
+			case <-time.After(rest):
 			}
+			began := time.Now()
 			if err := s.restartGently(context.WithoutCancel(ctx), restarts%brokersOfCluster); err != nil {
 				err = fmt.Errorf("%s: restart %d of a broker: %w", t.Name(), restarts+1, err)
 				t.Error(err)
@@ -216,6 +215,9 @@ func (s *site) roll(t *testing.T) {
 				return
 			}
 			restarts++
+			// Where restarts take long, so does what follows them: takeovers that came one upon the other have kept the
+			// table too busy to answer the next broker.
+			rest = max(rollPause, time.Since(began))
 		}
 	})
 	t.Cleanup(func() {
@@ -242,6 +244,6 @@ func (s *site) restartGently(ctx context.Context, broker int) error {
 	return b.Start(ctx)
 }
 
-// rollPause is from one restart to the next. The members of a group join it anew when its
+// rollPause is from the end of one restart to the next, at least. The members of a group join it anew when its
 // coordinator goes, and have to get somewhere in between.
 const rollPause = 6 * time.Second

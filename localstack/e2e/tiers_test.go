@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -142,7 +141,7 @@ func TestBothTiersMixed(t *testing.T) {
 // awaitSealed waits until all that the brokers took since their start is in packs.
 func awaitSealed(t *testing.T, s *site) {
 	t.Helper()
-	require.NoError(t, await(timeout(t, stepLimit), func(context.Context) error {
+	require.NoError(t, rig.Await(timeout(t, stepLimit), func(context.Context) error {
 		produced, sealed := s.metric(t, "forebay_produced_bytes_total"), s.metric(t, "forebay_sealed_bytes_total")
 		if sealed < produced {
 			return fmt.Errorf("%.0f of %.0f bytes are sealed", sealed, produced)
@@ -154,7 +153,7 @@ func awaitSealed(t *testing.T, s *site) {
 // metric returns a value from a broker's /metrics.
 func metric(t *testing.T, node *rig.Node, name string) float64 {
 	t.Helper()
-	text, err := node.Metrics(timeout(t, 10*time.Second))
+	text, err := node.Metrics(timeout(t, stepLimit))
 	require.NoError(t, err)
 	for line := range strings.Lines(text) {
 		var value float64

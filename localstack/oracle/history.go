@@ -149,7 +149,7 @@ type Read struct {
 	Name      string // which of the reads it is; those of one name are one pass over all partitions
 	Partition Partition
 	Start     int64    // log start offset before the read
-	EndStart  int64    `json:",omitempty"` // for CheckLife: log start offset after the read, which skips what is before it
+	EndStart  int64    `json:",omitempty"` // for CheckLife: log start offset after the read, which may miss what is before it
 	End       int64    // high watermark before the read; for CheckLife it may be the last stable offset
 	Records   []Record // in the order read
 	Control   []int64  // offsets that hold control records

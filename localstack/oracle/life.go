@@ -75,6 +75,9 @@ func (l *lifeRead) hidden(s *Send) bool {
 
 // checkLifeOf looks at one read by itself.
 func (c *checker) checkLifeOf(p Partition, r *Read, rules Rules) {
+	if r.EndStart < r.Start {
+		c.add(StartBack, p, "the log start was %d before the read %s, and %d after it", r.Start, r.Name, r.EndStart)
+	}
 	l := c.orderOf(p, r)
 	may := c.mayGo(p, r, rules)
 	hides := c.hiders(p, r, rules)
@@ -95,7 +98,8 @@ func (c *checker) checkLifeOf(p Partition, r *Read, rules Rules) {
 		case ok:
 		case s.Tombstone && l.hidden(s) && s.Offset >= r.EndStart:
 			c.add(OldValue, p, "the read %s has offset %d of key %s, and not the tombstone %s at offset %d that hides it", r.Name, l.newest[s.Key], s.Key, s.Value, s.Offset)
-		case may(s) || hides(s) || rules.Compacted && l.newest[s.Key] > s.Offset:
+		case s.Offset < r.EndStart && may(s): // such records go with all that is before them
+		case expired(s, r, rules) || hides(s) || rules.Compacted && l.newest[s.Key] > s.Offset:
 		default:
 			c.add(LostWrite, p, "%s of key %s was acknowledged at offset %d, at %s; the read %s from offset %d, ended at %s, does not have it, and it may not be gone",
 				s.Value, s.Key, s.Offset, s.Completed, r.Name, r.Start, r.Completed)
@@ -161,8 +165,7 @@ func (c *checker) checkMustGo(p Partition, r *Read, s *Send, rules Rules) {
 	}
 }
 
-// mayGo returns what tells whether retention or a deletion may have removed a record, or time a tombstone, before a
-// read was over.
+// mayGo returns what tells whether retention or a deletion may have removed a record before a read was over.
 func (c *checker) mayGo(p Partition, r *Read, rules Rules) func(*Send) bool {
 	first := int64(-1) // the first offset that must be there for its size
 	if rules.Bytes > 0 {
@@ -174,7 +177,7 @@ func (c *checker) mayGo(p Partition, r *Read, rules Rules) func(*Send) bool {
 		}
 	}
 	return func(s *Send) bool {
-		return rules.Age > 0 && s.Invoked+rules.Age <= r.Completed+timestampUnit || s.Offset < first || expired(s, r, rules)
+		return rules.Age > 0 && s.Invoked+rules.Age <= r.Completed+timestampUnit || s.Offset < first
 	}
 }
 

@@ -33,7 +33,7 @@ func whole(second int, offsets ...int64) Read {
 	r := Read{Span: Span{at, at}, Name: "r", End: 10, Drained: true}
 	for i, n := range offsets {
 		if i == 0 {
-			r.Start = n
+			r.Start, r.EndStart = n, n
 		}
 		r.Records = append(r.Records, Record{Offset: n, Value: Value{1, n}, Sum: uint64(n)})
 	}
@@ -45,7 +45,9 @@ func TestLife(t *testing.T) {
 	old.Records[1].Value, old.Records[1].Offset = Value{1, 0}, 10
 	other.Records[0].Sum++
 	back := whole(11, 8, 9)
-	back.Start = 7
+	back.Start, back.EndStart = 7, 7
+	moved := whole(10, 8, 9)
+	moved.EndStart = 7
 	undrained := whole(10, 8, 9)
 	undrained.Drained = false
 	unknown := whole(10, 8, 9)
@@ -59,6 +61,8 @@ func TestLife(t *testing.T) {
 		"nothing may go, nothing has":       {Rules{}, []Read{whole(10, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)}, nil},
 		"nothing may go":                    {Rules{}, []Read{whole(10, 1, 2, 3, 4, 5, 6, 7, 8, 9)}, []Kind{LostWrite}},
 		"old enough":                        {age, []Read{whole(10, 7, 8, 9)}, nil},
+		"old enough, and not the first":     {age, []Read{whole(10, 1, 3, 4, 5, 6, 7, 8, 9)}, []Kind{LostWrite}},
+		"the start goes back beside a read": {keys, []Read{moved}, []Kind{StartBack}},
 		"too young":                         {age, []Read{whole(10, 8, 9)}, []Kind{LostWrite}},
 		"not acknowledged before":           {age, []Read{whole(5, 2, 3, 4)}, nil},
 		"enough is left":                    {size, []Read{whole(10, 7, 8, 9)}, nil},

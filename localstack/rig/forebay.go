@@ -121,6 +121,8 @@ func started(ctx context.Context) func(*Node, error) (*Node, error) {
 }
 
 func (n *Node) readyz(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // it is asked again
+	defer cancel()
 	_, err := n.get(ctx, "/readyz")
 	return err
 }
@@ -129,8 +131,6 @@ func (n *Node) readyz(ctx context.Context) error {
 func (n *Node) Metrics(ctx context.Context) (string, error) { return n.get(ctx, "/metrics") }
 
 func (n *Node) get(ctx context.Context, path string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.Admin+path, nil)
 	if err != nil {
 		return "", fmt.Errorf("ask %s: %w", path, err)

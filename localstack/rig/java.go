@@ -63,7 +63,7 @@ const (
 	DeleteRecords       = "org.apache.kafka.tools.DeleteRecordsCommand"
 	LogDirs             = "org.apache.kafka.tools.LogDirsCommand"
 	ConfigCommand       = "kafka.admin.ConfigCommand"
-	GroupCommand        = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+	FeatureCommand      = "org.apache.kafka.tools.FeatureCommand"
 	ReassignCommand     = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"
 	ProducerPerformance = "org.apache.kafka.tools.ProducerPerformance"
 	ConsumerPerformance = "org.apache.kafka.tools.ConsumerPerformance"
@@ -78,7 +78,10 @@ const (
 
 // Tool returns the command for a console tool, on a JVM that is tuned to start fast.
 func (j *Java) Tool(ctx context.Context, main string, args ...string) *exec.Cmd {
-	return j.command(ctx, []string{"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"}, main, args)
+	return j.command(ctx, []string{
+		"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+		"-Xshare:auto", "-XX:SharedArchiveFile=" + filepath.Join(j.jars, "classes.jsa"), "-Xlog:disable", "-Xlog:all=error:stderr",
+	}, main, args)
 }
 
 // Perf returns the command for a performance tool, on a JVM with the options of Apache

@@ -1,8 +1,8 @@
 // Package rig starts, watches and ends the processes that the end-to-end tests and the
 // benchmark work with: the built Forebay binary, a MinIO server, Apache Kafka's server and its Java tools.
 //
-// It owns the processes it starts and no others, and ends them by their ids. It never keeps
-// state between runs: directories are handed in. Every type is safe for concurrent use.
+// It owns the processes it starts and no others, and ends them by their ids; on Linux they also end with
+// this process, however it ends. It never keeps state between runs: directories are handed in. Every type is safe for concurrent use.
 package rig
 
 import (
@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -60,19 +61,25 @@ func (a Attachment) start(name string, cmd *exec.Cmd) (*Process, error) {
 	if cmd.Stderr == nil {
 		cmd.Stderr = out
 	}
-	if a.Apart {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	}
-	p.started = time.Now()
-	if err := cmd.Start(); err != nil {
-		_ = file.Close()
+	cmd.WaitDelay = lateOutput
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: a.Apart}
+	endWithParent(cmd.SysProcAttr)
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // which has to live as long as the child: see endWithParent
+		defer runtime.UnlockOSThread()
+		p.started = time.Now()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = cmd.Wait()
+		}
+		_ = file.Close() // what was written is in the file
+		close(p.done)
+	}()
+	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	go func() {
-		defer close(p.done)
-		p.err = cmd.Wait()
-		_ = file.Close() // what was written is in the file
-	}()
 	return p, nil
 }
 
@@ -147,6 +154,9 @@ func (p *Process) Stop(limit time.Duration) (time.Duration, error) {
 	}
 }
 
+// lateOutput is how long after its end the output of a process is read on, which its children may still have open.
+const lateOutput = 5 * time.Second
+
 // traceTime is for a process that was asked for the traces of its threads to write them.
 const traceTime = 2 * time.Second
 
@@ -163,24 +173,21 @@ func (p *Process) signal(s syscall.Signal) error {
 	return nil
 }
 
-// Await tries ready every few milliseconds until it returns nil. It gives up when the
-// process or the context ends, and then says what the last try and the output said.
+// Await is the function of this name that also gives up when the process ends, and also says what the output said.
 func (p *Process) Await(ctx context.Context, ready func(context.Context) error) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := ready(ctx)
-		if err == nil {
-			return nil
-		}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	go func() {
 		select {
-		case <-tick.C:
 		case <-p.done:
-			return fmt.Errorf("await %s: it ended (%w); output:\n%s", p.name, p.err, p.Output())
+			end(fmt.Errorf("it ended (%w)", p.err))
 		case <-ctx.Done():
-			return fmt.Errorf("await %s: %w; last: %w; output:\n%s", p.name, context.Cause(ctx), err, p.Output())
 		}
+	}()
+	if err := await(ctx, 5*time.Millisecond, ready); err != nil {
+		return fmt.Errorf("await %s: %w; output:\n%s", p.name, err, p.Output())
 	}
+	return nil
 }
 
 // logLimit bounds the captured output of a process, in bytes.

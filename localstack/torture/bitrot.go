@@ -48,7 +48,9 @@ func (e *env) readRot(ctx context.Context, name string) error {
 	}
 	reading, cancel := context.WithTimeout(ctx, rotReads)
 	defer cancel()
-	return pollAll(reading, e.load, name)
+	n, err := pollAll(reading, e.load, name)
+	e.rec.struck("record read of rot", int64(n))
+	return err
 }
 
 // rotReplies makes the store's replies bad until heal is called. The disks are deleted, so

@@ -11,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/forebaylog/forebay/localstack/oracle"
 )
 
 // churned is the group whose members come and go.
@@ -95,7 +97,7 @@ func (e *env) commitAsDead(ctx context.Context, member string, generation int32)
 		return nil // nothing is known, and the load goes on
 	}
 	e.rec.struck("commit of a dead member", 1)
-	noteCommit(e.rec, churned, "dead-"+member, invoked, req, resp)
+	noteCommit(e.rec, churned, "dead-"+member, invoked, req, resp, oracle.Fail) // it was out before the first try
 	for _, t := range resp.Topics {
 		for _, p := range t.Partitions {
 			if err := kerr.ErrorForCode(p.ErrorCode); !staleMember(err) && !kerr.IsRetriable(err) {

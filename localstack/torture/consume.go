@@ -191,7 +191,7 @@ func (c *consumer) commit(ctx context.Context) {
 	invoked, offsets := c.rec.now(), c.client.UncommittedOffsets()
 	c.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
 		if err == nil {
-			noteCommit(c.rec, c.group, c.name, invoked, req, resp)
+			noteCommit(c.rec, c.group, c.name, invoked, req, resp, oracle.Info) // an earlier try may have counted
 			return
 		}
 		for topic, partitions := range offsets { // they may have been committed
@@ -205,8 +205,8 @@ func (c *consumer) commit(ctx context.Context) {
 	})
 }
 
-// noteCommit notes what was committed of a request.
-func noteCommit(rec *recorder, group, name string, invoked time.Duration, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse) {
+// noteCommit notes what was committed of a request; stale is the outcome of what was refused because the member is not up to date.
+func noteCommit(rec *recorder, group, name string, invoked time.Duration, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, stale oracle.Outcome) {
 	offsets := map[oracle.Partition]int64{}
 	for _, t := range req.Topics {
 		for _, p := range t.Partitions {
@@ -219,7 +219,10 @@ func noteCommit(rec *recorder, group, name string, invoked time.Duration, req *k
 			outcome := oracle.OK
 			if p.ErrorCode != 0 {
 				outcome = oracle.Info
-				if err := kerr.ErrorForCode(p.ErrorCode); !kerr.IsRetriable(err) && !staleMember(err) {
+				switch err := kerr.ErrorForCode(p.ErrorCode); {
+				case staleMember(err):
+					outcome = stale
+				case !kerr.IsRetriable(err):
 					rec.clientError("%s: commit %s: %v", name, part, err)
 				}
 			}

@@ -23,7 +23,8 @@ const nameTaken oracle.Kind = "name-taken"
 // It is used by one goroutine.
 type again struct {
 	l         *load
-	made      int // topics so far
+	made      int  // topics so far
+	there     bool // the last one may be there
 	id        id.Topic
 	anomalies []oracle.Anomaly
 }
@@ -42,20 +43,25 @@ func newAgain(l *load) *again { return &again{l: l} }
 // run goes on until ctx ends, and then leaves a topic. What fails for a fault that lasts is begun anew.
 func (a *again) run(ctx context.Context) {
 	for {
-		working, cancel := context.WithTimeout(context.WithoutCancel(ctx), lifeLimit)
-		err := a.round(working)
+		err := a.timed(ctx, a.round)
 		last := ctx.Err() != nil
 		if !last {
-			err = errors.Join(err, a.remove(working))
+			err = errors.Join(err, a.timed(ctx, a.remove))
 		}
-		cancel()
 		if err != nil {
 			a.l.rec.clientError("topic %s, made %d times: %v", againTopic, a.made, err)
 		}
-		if last {
+		if last || a.there { // nothing can be said of a topic of this name if the one before was not deleted
 			return
 		}
 	}
+}
+
+// timed calls f with a time of its own, beyond the end of ctx.
+func (a *again) timed(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lifeLimit)
+	defer cancel()
+	return f(ctx)
 }
 
 // name is what the history calls the topic of now.
@@ -82,14 +88,15 @@ func (a *again) round(ctx context.Context) error {
 	return err
 }
 
-// try calls f until it succeeds or ctx ends; again tells that an earlier call may have had its effect.
+// try calls f until it succeeds or ctx ends; again tells that an earlier call may have had its effect. The client does not
+// send anything again by itself.
 func try(ctx context.Context, l *load, f func(ctx context.Context, admin *kadm.Client, again bool) error) error {
 	for again := false; ; again = true {
 		err := l.admin(func(c *kadm.Client) error {
 			ctx, cancel := context.WithTimeout(ctx, againLimit)
 			defer cancel()
 			return f(ctx, c, again)
-		})
+		}, kgo.RequestRetries(0))
 		if err == nil {
 			return nil
 		}
@@ -104,6 +111,7 @@ func try(ctx context.Context, l *load, f func(ctx context.Context, admin *kadm.C
 // create makes the topic, whose name must be free at once, and waits until every broker knows it.
 func (a *again) create(ctx context.Context) error {
 	taken := false
+	a.there = true
 	err := try(ctx, a.l, func(ctx context.Context, c *kadm.Client, again bool) error {
 		_, err := c.CreateTopic(ctx, lifePartitions, int16(min(3, len(a.l.addrs))), nil, againTopic)
 		if errors.Is(err, kerr.TopicAlreadyExists) {
@@ -242,6 +250,7 @@ func (a *again) remove(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("delete it: %w", err)
 	}
+	a.there = false
 	return nil
 }
 

@@ -259,6 +259,9 @@ func (l *life) readAll(ctx context.Context, name string, beside bool) (reads []o
 	}
 	r.poll(ctx, func() bool { return r.reached(ends) })
 	after, err := r.offsets(ctx, r.admin().ListStartOffsets)
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range l.load.partitions {
 		read := oracle.Read{
 			Span: oracle.Span{Invoked: invoked, Completed: l.load.rec.now()}, Name: name, Partition: p, Start: starts[p], End: ends[p], EndStart: after[p],

@@ -191,8 +191,8 @@ func (l *load) knows(ctx context.Context, broker *kgo.Broker) bool {
 }
 
 // admin runs f with a fresh admin client.
-func (l *load) admin(f func(*kadm.Client) error) error {
-	client, err := kgo.NewClient(l.clientOpts("admin")...)
+func (l *load) admin(f func(*kadm.Client) error, opts ...kgo.Opt) error {
+	client, err := kgo.NewClient(append(l.clientOpts("admin"), opts...)...)
 	if err != nil {
 		return fmt.Errorf("start an admin client: %w", err)
 	}

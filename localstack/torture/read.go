@@ -147,11 +147,11 @@ func (r *reader) reached(ends map[oracle.Partition]int64) bool {
 }
 
 // pollAll reads what it can of every partition in its time and notes it as polls of a
-// consumer: what comes must be right, though not all need come.
-func pollAll(ctx context.Context, l *load, name string) error {
+// consumer: what comes must be right, though not all need come. It returns how many records came.
+func pollAll(ctx context.Context, l *load, name string) (n int, err error) {
 	r, err := newReader(l, name)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer r.client.Close()
 	invoked := l.rec.now()
@@ -161,6 +161,7 @@ func pollAll(ctx context.Context, l *load, name string) error {
 	}
 	for p, records := range r.records {
 		l.rec.polled("", oracle.Poll{Span: oracle.Span{Invoked: invoked}, Consumer: name, Assignment: 1, Partition: p, Records: records})
+		n += len(records)
 	}
-	return nil
+	return n, nil
 }

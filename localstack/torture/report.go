@@ -73,6 +73,11 @@ func (e *env) report(s scenario) report {
 	if e.life != nil {
 		e.life.judge(e, &rep)
 	}
+	for _, fault := range s.strikes {
+		if !rep.struck(fault) {
+			e.found(notAlive, "%q was never struck", fault)
+		}
+	}
 	rep.Anomalies = append(e.anomalies, oracle.Check(h)...)
 	rep.Passed = len(rep.Anomalies) == 0
 	rep.Seconds = time.Since(e.began).Seconds()
@@ -81,6 +86,11 @@ func (e *env) report(s scenario) report {
 	}
 	rep.Parts = strings.TrimSuffix(rep.Parts, ", ")
 	return rep
+}
+
+// struck reports whether a fault was injected, by the run or, if it is a rule of that name, by a proxy.
+func (r report) struck(fault string) bool {
+	return r.Faults[fault]+r.Faults["store: "+fault]+r.Faults["table: "+fault] > 0
 }
 
 // countFaults adds what the proxies did.

@@ -21,27 +21,28 @@ type scenario struct {
 	rounds  int           // how often it strikes in the long mix; 0: as often as fits
 	args    []string      // added to the brokers' command lines
 	rate    int           // of the ordinary producers; 0: as the command line says
+	strikes []string      // what must have been struck, or the run shows nothing
 	fault   func(context.Context, *env) error
 }
 
 // scenarios are all there are, in the order of -scenario all.
 var scenarios = []scenario{
-	{name: "kill9", about: "random brokers killed with SIGKILL", short: 12 * time.Second, rounds: 200, fault: kill9},
-	{name: "wipe", about: "random brokers killed and their disks deleted", cluster: true, short: 12 * time.Second, fault: wipe},
-	{name: "pause", about: "a leader stopped for three leases and woken under load", short: 12 * time.Second, fault: pause},
-	{name: "power-loss", about: "a machine whose disk forgets what was not synced", machine: true, short: 5 * time.Second, fault: powerLoss},
-	{name: "lost-ack", about: "clients lose the replies to what was done", short: 8 * time.Second, fault: lostAck},
-	{name: "bit-rot", about: "bits flipped in what comes from the object store", short: 8 * time.Second, fault: bitRot},
-	{name: "late-upload", about: "uploads that land after the takeover", cluster: true, short: 12 * time.Second, fault: lateUpload},
-	{name: "lost-reply", about: "commits that are applied and whose reply is lost", cluster: true, short: 8 * time.Second, fault: lostReply},
-	{name: "no-dynamodb", about: "no table service", cluster: true, short: 12 * time.Second, fault: noTable},
-	{name: "no-store", about: "no object store", cluster: true, short: 12 * time.Second, fault: noStore},
-	{name: "bad-answers", about: "a fifth of the store's answers bad", cluster: true, short: 10 * time.Second, fault: badAnswers},
-	{name: "throttling", about: "the table service is throttled", cluster: true, short: 8 * time.Second, fault: throttling},
-	{name: "rolling", about: "brokers restarted in turn, with no error that a client sees", short: 12 * time.Second, rounds: 50, fault: rolling},
-	{name: "churn", about: "members of groups join, leave and die all the while", short: 12 * time.Second, fault: churn},
-	{name: "coordinators", about: "coordinators of groups and transactions killed, while members come and go", cluster: true, short: 14 * time.Second, fault: coordinators},
-	{name: "life", about: "brokers killed, and outages, while retention, compaction, merging and the collector work at a high pace", cluster: true, short: 14 * time.Second, args: lifeArgs, rate: 40, fault: lifeOfData},
+	{name: "kill9", about: "random brokers killed with SIGKILL", short: 12 * time.Second, rounds: 200, strikes: []string{"kill -9"}, fault: kill9},
+	{name: "wipe", about: "random brokers killed and their disks deleted", cluster: true, short: 12 * time.Second, strikes: []string{"disk deleted"}, fault: wipe},
+	{name: "pause", about: "a leader stopped for three leases and woken under load", short: 12 * time.Second, strikes: []string{"SIGSTOP for 9s"}, fault: pause},
+	{name: "power-loss", about: "a machine whose disk forgets what was not synced", machine: true, short: 5 * time.Second, strikes: []string{"power cut"}, fault: powerLoss},
+	{name: "lost-ack", about: "clients lose the replies to what was done", short: 8 * time.Second, strikes: []string{"reply lost by a client"}, fault: lostAck},
+	{name: "bit-rot", about: "bits flipped in what comes from the object store", short: 8 * time.Second, strikes: []string{"bit flipped", "record read of rot"}, fault: bitRot},
+	{name: "late-upload", about: "uploads that land after the takeover", cluster: true, short: 12 * time.Second, strikes: []string{"upload held"}, fault: lateUpload},
+	{name: "lost-reply", about: "commits that are applied and whose reply is lost", cluster: true, short: 8 * time.Second, strikes: []string{"slot reply lost", "write reply lost"}, fault: lostReply},
+	{name: "no-dynamodb", about: "no table service", cluster: true, short: 12 * time.Second, strikes: []string{"table request lost"}, fault: noTable},
+	{name: "no-store", about: "no object store", cluster: true, short: 12 * time.Second, strikes: []string{"store request lost"}, fault: noStore},
+	{name: "bad-answers", about: "a fifth of the store's answers bad", cluster: true, short: 10 * time.Second, strikes: []string{"500", "503"}, fault: badAnswers},
+	{name: "throttling", about: "the table service is throttled", cluster: true, short: 8 * time.Second, strikes: []string{"throttled", "throttled altogether"}, fault: throttling},
+	{name: "rolling", about: "brokers restarted in turn, with no error that a client sees", short: 12 * time.Second, rounds: 50, strikes: []string{"restart"}, fault: rolling},
+	{name: "churn", about: "members of groups join, leave and die all the while", short: 12 * time.Second, strikes: []string{"member joined"}, fault: churn},
+	{name: "coordinators", about: "coordinators of groups and transactions killed, while members come and go", cluster: true, short: 14 * time.Second, strikes: []string{"coordinator killed"}, fault: coordinators},
+	{name: "life", about: "brokers killed, and outages, while retention, compaction, merging and the collector work at a high pace", cluster: true, short: 14 * time.Second, args: lifeArgs, rate: 40, strikes: []string{"kill -9", "table: outage", "store: outage", "life: whole reads", "life: deletions"}, fault: lifeOfData},
 }
 
 func findScenario(name string) (scenario, error) {

@@ -7,6 +7,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebaylog/forebay/infra/seeded"
 	"github.com/forebaylog/forebay/localstack/oracle"
@@ -85,6 +88,55 @@ func TestChoose(t *testing.T) {
 	require.Less(t, total, 3*time.Minute, "the short mix with all that is around its faults must end within eight minutes")
 }
 
+func TestABugIsLookedForInSeveralRuns(t *testing.T) {
+	dir := t.TempDir()
+	self := filepath.Join(dir, "torture") // finds it with seed 7 and later only
+	require.NoError(t, os.WriteFile(self, []byte(`#!/bin/sh
+while [ $# -gt 0 ]; do
+	case $1 in -json) json=$2 ;; -seed) seed=$2 ;; esac
+	shift
+done
+[ "$seed" -ge 7 ] || exit 0
+echo '[{"seed": '$seed', "anomalies": [{"Kind": "duplicate", "Partition": "t-0"}]}]' >"$json"
+exit 1
+`), 0o755))
+	f := finders[seeded.Dedup]
+	found, err := f.find(t.Context(), config{seed: 8 - seededRuns}, self, "", dir, seeded.Dedup)
+	require.NoError(t, err)
+	require.EqualValues(t, 7, found.Seed)
+	_, err = f.find(t.Context(), config{seed: 7 - seededRuns}, self, "", dir, seeded.Dedup)
+	require.ErrorContains(t, err, "exit code 0, want 1")
+	_, err = finders[seeded.LastStable].find(t.Context(), config{seed: 7}, self, "", dir, seeded.LastStable)
+	require.ErrorContains(t, err, "it found duplicate 1, and none of [beyond-stable]")
+}
+
+func TestAFaultThatNeverStruckIsTold(t *testing.T) {
+	for _, s := range scenarios {
+		require.NotEmpty(t, s.strikes, s.name)
+	}
+	e := &env{rec: newRecorder(), cfg: config{seed: 1}}
+	rep := e.report(scenario{strikes: []string{"kill -9"}})
+	require.False(t, rep.Passed)
+	require.Equal(t, notAlive, rep.Anomalies[0].Kind)
+
+	e = &env{rec: newRecorder()}
+	e.rec.struck("kill -9", 1)
+	e.rec.struck("table: outage", 1)
+	require.True(t, e.report(scenario{strikes: []string{"kill -9", "outage"}}).Passed)
+}
+
+func TestACommitOfADeadMemberThatWasRefusedMustNotCount(t *testing.T) {
+	rec, part := newRecorder(), oracle.Partition{Topic: "t"}
+	resp := kmsg.NewPtrOffsetCommitResponse()
+	p := kmsg.OffsetCommitResponseTopicPartition{ErrorCode: kerr.IllegalGeneration.Code}
+	resp.Topics = []kmsg.OffsetCommitResponseTopic{{Topic: part.Topic, Partitions: []kmsg.OffsetCommitResponseTopicPartition{p}}}
+	for _, stale := range []oracle.Outcome{oracle.Info, oracle.Fail} {
+		noteCommit(rec, "g", "m", 0, kmsg.NewPtrOffsetCommitRequest(), resp, stale)
+		require.Equal(t, stale, rec.history.Commits[len(rec.history.Commits)-1].Outcome)
+	}
+	require.Empty(t, rec.clients)
+}
+
 func TestMixes(t *testing.T) {
 	s, err := findScenario("kill9")
 	require.NoError(t, err)
@@ -143,7 +195,24 @@ func TestEverySeededBugHasAFinder(t *testing.T) {
 		s, err := findScenario(f.scenario)
 		require.NoError(t, err)
 		require.True(t, f.cluster || !s.cluster, bug)
+		require.NotEmpty(t, f.shows, bug)
+		for _, slow := range []oracle.Kind{oracle.NotDrained, oracle.Unseen, notResumed, notHealed} {
+			require.NotContains(t, f.shows, slow, "%s: slowness shows no bug", bug)
+		}
 	}
+}
+
+func TestABugIsShownByItsOwnAnomaly(t *testing.T) {
+	found := func(kinds ...oracle.Kind) (r report) {
+		for _, kind := range kinds {
+			r.Anomalies = append(r.Anomalies, oracle.Anomaly{Kind: kind})
+		}
+		return r
+	}
+	f := finders[seeded.Dedup]
+	require.True(t, f.shown(found(oracle.NotDrained, oracle.Duplicate)))
+	require.False(t, f.shown(found(oracle.NotDrained, notResumed)))
+	require.False(t, f.shown(found()))
 }
 
 func TestBadCommandLine(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -157,15 +158,16 @@ func TestFunctionEnvironment(t *testing.T) {
 	}
 }
 
-// TestAlarmsAreOnMetricsThatThereAre: functions log what alarms look for.
+// TestAlarmsAreOnMetricsThatThereAre: functions log what alarms look for, with the dimensions that they have.
 func TestAlarmsAreOnMetricsThatThereAre(t *testing.T) {
 	body, err := os.ReadFile("../modules/monitoring/main.tf")
 	require.NoError(t, err)
 	code := functionsCode(t)
-	own := regexp.MustCompile(`namespace +?= "Forebay"\n +metric_name +?= ("\w+")`).FindAllStringSubmatch(string(body), -1)
+	own := regexp.MustCompile(`namespace +?= "Forebay"\n +metric_name +?= ("\w+")\n +dimensions +?= { (\w+) = local.cluster, (\w+) = each.key }`).FindAllStringSubmatch(string(body), -1)
 	require.Len(t, own, 2)
 	for _, m := range own {
 		require.True(t, strings.Contains(code, m[1]), "no function has the metric %s", m[1])
+		require.True(t, strings.Contains(code, fmt.Sprintf(`[][]string{{%q, %q}}`, m[2], m[3])), "metrics of functions have not the dimensions %s and %s", m[2], m[3])
 	}
 	message := regexp.MustCompile(`msg = \\("[\w ]+)\\"`).FindStringSubmatch(string(body))
 	require.NotNil(t, message)

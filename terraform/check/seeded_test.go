@@ -27,7 +27,7 @@ func TestSeeded(t *testing.T) {
 			"modules/storage/main.tf", "block_public_acls       = true", "block_public_acl        = true", prove("modules/storage"), `"block_public_acl" is not expected`,
 		},
 		"argument that is missing": {
-			"modules/functions/main.tf", "  authorization_type = \"AWS_IAM\"\n", "", prove("modules/functions"), `"authorization_type" is required`,
+			"modules/functions/api.tf", "  authorization_type = \"AWS_IAM\"\n", "", prove("modules/functions"), `"authorization_type" is required`,
 		},
 		"resource that is not there": {
 			"modules/tables/main.tf", `"aws_dynamodb_table"`, `"aws_dynamo_table"`, func(ctx context.Context, t *testing.T, tr tree) error {
@@ -40,6 +40,9 @@ func TestSeeded(t *testing.T) {
 		},
 		"action that IAM does not know the form of": {
 			"modules/functions/main.tf", `"logs:PutLogEvents"`, `"logs.PutLogEvents"`, prove("modules/functions"), "no action of IAM",
+		},
+		"API that is open to all": {
+			"modules/functions/api.tf", "  authorization_type = \"AWS_IAM\"\n  target ", "  authorization_type = \"NONE\"\n  target ", prove("modules/functions"), "must not be open",
 		},
 		"bucket that may be public": {
 			"modules/storage/main.tf", "restrict_public_buckets = true", "restrict_public_buckets = false", prove("modules/storage"), "Nothing may be public",

@@ -37,6 +37,7 @@ run "brokers_maintain" {
     wal_zone_id   = "euc1-az1"
     object_prefix = "prod/"
     kms_key_arn   = "arn:aws:kms:eu-central-1:123456789012:key/1"
+    api_endpoint  = "http_api"
   }
 
   assert {
@@ -46,6 +47,10 @@ run "brokers_maintain" {
   assert {
     condition     = output.object_store == "s3://events-log-123456789012-eu-central-1/prod?region=eu-central-1" && output.wal_store == "s3://events-wal--euc1-az1--x-s3?region=eu-central-1"
     error_message = "Not URLs that brokers take: ${output.object_store}, ${output.wal_store}"
+  }
+  assert {
+    condition     = strcontains(output.api_url, ".execute-api.") && strcontains(output.api_caller_policy, "execute-api:Invoke")
+    error_message = "The API is not where it was asked for."
   }
   assert {
     condition     = local.brokers["4"].zone == "eu-central-1a"

@@ -60,12 +60,12 @@ func compactOnce(b *testing.B, budget int64) {
 	debug.FreeOSMemory()
 	before := resetPeak(b)
 	b.StartTimer()
-	stats, err := compact.Run(ctx, compact.Config{
+	stats := runOne(ctx, compact.Config{
 		Chain: c, Cold: reader, Keys: compact.MapConfig{Budget: budget, Dir: spill},
 		Rewriter: rewrite.New(rewrite.Config{Chain: c, Objects: objects, Cold: reader}),
-	}, p0, 0, compact.Settings{})
+	}, 0, compact.Settings{})
 	b.StopTimer()
-	require.NoError(b, err)
+	require.NoError(b, stats.Err)
 	require.EqualValues(b, benchRecords, stats.MessagesRead)
 	require.EqualValues(b, benchKeys, stats.MessagesRetained)
 	b.SetBytes(size)

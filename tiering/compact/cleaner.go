@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/seeded"
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/producers"
 )
@@ -83,7 +84,7 @@ func (c *Cleaner) clean(v batch.View) (batch.View, error) {
 	}
 	horizon, hasHorizon := v.DeleteHorizon()
 	hasHorizon = hasHorizon && v.LastOffset() < c.rules.Dirty
-	over := hasHorizon && horizon <= c.rules.Now.UnixMilli()
+	over := hasHorizon && horizon <= c.rules.Now.UnixMilli() || seeded.Enabled(seeded.Tombstones)
 	needHorizon := false
 	var s sifted
 	switch {

@@ -181,7 +181,7 @@ func (a *crosser) cleaner() {
 	within, cancel := context.WithTimeout(ctx, time.Duration(a.luck.Int64N(int64(3*time.Hour)))) // it may be stopped amid
 	defer cancel()
 	c := chain.Open(a.view)
-	_, _ = compact.Run(within, compact.Config{Chain: c, Cold: a.cold, Rewriter: a.engine(c), Alone: a.careless}, p0, a.logStart(),
+	_ = runOne(within, compact.Config{Chain: c, Cold: a.cold, Rewriter: a.engine(c), Alone: a.careless}, a.logStart(),
 		compact.Settings{DeleteRetention: time.Minute, SegmentBytes: int64(1 + a.luck.IntN(1000))}) // another was faster, perhaps
 }
 

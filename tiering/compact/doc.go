@@ -3,15 +3,17 @@
 // tombstones and transaction markers have delete horizons (KIP-534), aborted records go, lags
 // hold it back or hasten it (KIP-58, KIP-354), and the last record of all stays ([Cleaner.Clean]).
 //
-// [Plan] decides, [Run] does it for one partition in one pass, as Kafka: a map of the keys of the
+// [Plan] decides, [Run] does it for each partition in one pass, as Kafka: a map of the keys of the
 // dirty part, which may be cleaned, is built first, from one read of it. Then the segments from
 // the log start to the end of the map are rewritten, in groups of up to segment.bytes, without
 // the records that have a newer one in the map. Two things differ, of which a consumer sees
 // nothing: no empty batches stay for the sake of producers' sequence numbers, since footers hold
 // those, and a segment of the clean part that nothing would be taken from is left where it is.
 //
-// Memory. The map takes MapConfig.Budget bytes and no more: 24 for each key, held by a hash. Beyond that
-// sorted runs are written to a file, are merged when the map is complete, with buffers and a
+// Passes over small partitions are made beside each other, so that a pack has what is left of many.
+//
+// Memory. The map takes MapConfig.Budget bytes and no more, and so do, together, the maps of passes beside each other, with
+// what these hold of their chains: 24 for each key, held by a hash. Beyond that sorted runs are written to a file, are merged when the map is complete, with buffers and a
 // sparse index within the budget, and are looked up there; without a directory the map becomes full
 // instead, as Kafka's does, and what follows is cleaned by the next pass. Besides there is one batch,
 // decompressed and as rebuilt, the caches of the cold reader and of the rewriter, and 32 bytes for each aborted

@@ -14,34 +14,39 @@ import (
 // errSmall: not even one batch fits into the map.
 var errSmall = errors.New("the map of keys cannot hold those of one batch: raise log.cleaner.dedupe.buffer.size or give it a directory")
 
-// index makes the map of the dirty part's keys, and sets where it ends. The caller closes it.
-func (r *pass) index(ctx context.Context) (*KeyMap, error) {
-	var records int64
-	for _, item := range r.dirty() {
-		records += item.Records
+// index makes the map of the dirty part's keys, sets where it ends, and divides what lies below into groups.
+func (r *pass) index(ctx context.Context) {
+	if r.err != nil {
+		return
 	}
-	keys, err := NewKeyMap(r.cfg.Keys, records)
+	keys, err := NewKeyMap(r.cfg.Keys, r.records())
 	if err != nil {
-		return nil, err
+		r.fail(err)
+		return
 	}
+	r.keys = keys
 	err = r.indexInto(ctx, keys)
 	if err == nil {
 		err = keys.Seal()
 	}
-	if err == nil && r.end <= r.stats.Dirty {
+	if err == nil && r.to <= r.stats.Dirty {
 		err = errSmall
 	}
-	if err != nil {
-		return nil, errors.Join(err, keys.Close())
-	}
-	return keys, nil
+	r.fail(err)
+	r.cleaner = NewCleaner(Rules{
+		Keys: keys, Dirty: r.stats.Dirty, End: r.to, Last: r.items[len(r.items)-1].Next - 1, Aborted: r.aborted, Now: r.now, Horizon: r.horizon,
+	})
+	r.left = r.groups()
 }
 
 func (r *pass) indexInto(ctx context.Context, keys *KeyMap) error {
-	r.end = r.stats.Dirty
+	r.to = r.stats.Dirty
 	txns := newTransactions(slices.DeleteFunc(slices.Clone(r.aborted), func(a producers.AbortedTxn) bool { return a.Last < r.stats.Dirty }))
 	for _, item := range r.dirty() {
 		for v, err := range r.cfg.Cold.Batches(ctx, r.p, item.Segment, max(item.Base, r.stats.Dirty)) {
+			if err == nil {
+				err = r.cfg.Rewriter.Wait(ctx, v.Length())
+			}
 			if err != nil {
 				return err
 			}
@@ -54,10 +59,10 @@ func (r *pass) indexInto(ctx context.Context, keys *KeyMap) error {
 			if full {
 				return nil
 			}
-			r.end = v.NextOffset()
+			r.to = v.NextOffset()
 		}
 	}
-	r.end = r.stats.End
+	r.to = r.stats.End
 	return nil
 }
 

@@ -47,6 +47,15 @@ func (c MapConfig) Validate() error {
 	return nil
 }
 
+// slots is how many entries a map for at most keys different keys has in memory, 0 if that is not known.
+func (c MapConfig) slots(keys int64) int64 {
+	n := c.Budget / entrySize
+	if keys > 0 {
+		n = min(n, max(minSlots, int64(float64(keys)/c.Load)+1))
+	}
+	return n
+}
+
 const (
 	hashSize  = 16
 	entrySize = hashSize + 8
@@ -88,10 +97,7 @@ func NewKeyMap(cfg MapConfig, keys int64) (*KeyMap, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	n := cfg.Budget / entrySize
-	if keys > 0 {
-		n = min(n, max(minSlots, int64(float64(keys)/cfg.Load)+1))
-	}
+	n := cfg.slots(keys)
 	return &KeyMap{cfg: cfg, slots: make([]entry, n), most: min(int(cfg.Load*float64(n)), int(n)-1)}, nil // one slot stays free, for find to end
 }
 

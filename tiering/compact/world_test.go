@@ -140,10 +140,20 @@ func (w *world) seal() {
 func (w *world) runOn(table kv.Store) (compact.Stats, error) {
 	now := func() time.Time { return w.now }
 	c := chain.Open(table)
-	return compact.Run(ctx, compact.Config{
-		Chain: c, Cold: w.cold, Keys: w.keys, Now: now, Alone: true,
-		Rewriter: rewrite.New(rewrite.Config{Chain: c, Objects: w.objects, Cold: w.cold, Cluster: "test", Node: 3, Now: now}),
-	}, p0, 0, w.set)
+	r := runOne(ctx, compact.Config{Chain: c, Cold: w.cold, Keys: w.keys, Now: now, Alone: true, Rewriter: w.engine(c)}, 0, w.set)
+	return r.Stats, r.Err
+}
+
+func (w *world) engine(c *chain.Store) *rewrite.Engine {
+	return rewrite.New(rewrite.Config{Chain: c, Objects: w.objects, Cold: w.cold, Cluster: "test", Node: 3, Now: func() time.Time { return w.now }})
+}
+
+// runOne makes a pass over the partition alone.
+func runOne(ctx context.Context, cfg compact.Config, start id.Offset, set compact.Settings) (r compact.Result) {
+	for _, r = range compact.Run(ctx, cfg, []compact.Work{{Partition: p0, Start: start, Settings: set}}) {
+		continue
+	}
+	return r
 }
 
 func (w *world) run() compact.Stats {

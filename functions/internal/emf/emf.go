@@ -44,10 +44,17 @@ type definition struct {
 	Unit Unit   `json:"Unit"`
 }
 
-// Attrs are the attributes of a line with metrics, whose one dimension, function, has the value given.
-func Attrs(now time.Time, function string, metrics ...Metric) []slog.Attr {
-	s := set{Namespace: Namespace, Dimensions: [][]string{{"function"}}}
-	attrs := []slog.Attr{slog.String("function", function)}
+// Origin is where metrics come from: the values of their two dimensions. A line with an empty one is taken no
+// metrics from.
+type Origin struct {
+	Cluster  string // which no other cluster of the account and region has
+	Function string
+}
+
+// Attrs are the attributes of a line with metrics.
+func (o Origin) Attrs(now time.Time, metrics ...Metric) []slog.Attr {
+	s := set{Namespace: Namespace, Dimensions: [][]string{{"Cluster", "Function"}}}
+	attrs := []slog.Attr{slog.String("Cluster", o.Cluster), slog.String("Function", o.Function)}
 	for _, m := range metrics {
 		s.Metrics = append(s.Metrics, definition{m.Name, m.Unit})
 		attrs = append(attrs, slog.Float64(m.Name, m.Value))

@@ -19,12 +19,12 @@ func TestAttrs(t *testing.T) {
 		}
 		return a
 	}}))
-	log.LogAttrs(context.Background(), slog.LevelInfo, "request", Attrs(time.UnixMilli(1700000000123), "api",
+	log.LogAttrs(context.Background(), slog.LevelInfo, "request", Origin{"events", "api"}.Attrs(time.UnixMilli(1700000000123),
 		Metric{"Requests", Count, 1}, Metric{"Latency", Milliseconds, 12.5})...)
 	require.JSONEq(t, `{
-		"level": "INFO", "msg": "request", "function": "api", "Requests": 1, "Latency": 12.5,
+		"level": "INFO", "msg": "request", "Cluster": "events", "Function": "api", "Requests": 1, "Latency": 12.5,
 		"_aws": {"Timestamp": 1700000000123, "CloudWatchMetrics": [{
-			"Namespace": "Forebay", "Dimensions": [["function"]],
+			"Namespace": "Forebay", "Dimensions": [["Cluster", "Function"]],
 			"Metrics": [{"Name": "Requests", "Unit": "Count"}, {"Name": "Latency", "Unit": "Milliseconds"}]
 		}]}
 	}`, b.String())

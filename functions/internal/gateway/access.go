@@ -2,12 +2,12 @@ package gateway
 
 import (
 	"net/http"
-	"path"
 	"strings"
 
 	"github.com/aws/aws-lambda-go/events"
 
 	"github.com/forebaylog/forebay/functions/admin"
+	"github.com/forebaylog/forebay/infra/rights"
 )
 
 // Access is which of the callers that AWS lets through may do what. The zero value lets all of them do everything.
@@ -15,9 +15,8 @@ type Access struct {
 	readers, writers []string
 }
 
-// ParseAccess reads two lists of patterns of ARNs, separated by commas, in which * stands for any text and ? for any
-// character. If either list is given only callers that match one may do anything: readers read, and writers
-// read and change things.
+// ParseAccess reads two lists of patterns of ARNs, separated by commas, as IAM has them: see rights.Like. If either list
+// is given only callers that match one may do anything: readers read, and writers read and change things.
 func ParseAccess(readers, writers string) Access { return Access{patterns(readers), patterns(writers)} }
 
 func patterns(list string) (all []string) {
@@ -39,20 +38,9 @@ func (a Access) Who(r *http.Request) (admin.Caller, error) {
 	if len(a.readers)+len(a.writers) == 0 {
 		return c, nil
 	}
-	c.Writes = matches(a.writers, iam.UserARN)
-	if !c.Writes && !matches(a.readers, iam.UserARN) {
+	c.Writes = rights.AnyLike(a.writers, iam.UserARN)
+	if !c.Writes && !rights.AnyLike(a.readers, iam.UserARN) {
 		return admin.Caller{}, &admin.Refusal{Status: http.StatusForbidden, Detail: iam.UserARN + " may do nothing here: FOREBAY_ADMIN_READERS and FOREBAY_ADMIN_WRITERS do not name it"}
 	}
 	return c, nil
-}
-
-func matches(patterns []string, arn string) bool {
-	// In path.Match a * does not match a slash, which ARNs have and patterns may mean.
-	flat := strings.NewReplacer("/", "\x00", `\`, "\x01", "[", "\x02")
-	for _, p := range patterns {
-		if ok, err := path.Match(flat.Replace(p), flat.Replace(arn)); ok && err == nil {
-			return true
-		}
-	}
-	return false
 }

@@ -17,6 +17,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/events"
+
+	"github.com/forebaylog/forebay/functions/admin"
 )
 
 // Request is the event of payload format 2.0. Function URLs and HTTP APIs have the same.
@@ -34,12 +36,19 @@ func Serve(h http.Handler) func(context.Context, Request) (Response, error) {
 		defer cancel()
 		r, err := httpRequest(ctx, event)
 		if err != nil {
-			return Response{StatusCode: http.StatusBadRequest, Body: err.Error()}, nil
+			return refused(err), nil
 		}
 		w := &recorder{header: http.Header{}, status: http.StatusOK}
 		h.ServeHTTP(w, r)
 		return w.response(), nil
 	}
+}
+
+// refused is the answer to what is no request, a problem of RFC 9457 as those of the handler.
+func refused(err error) Response {
+	w := &recorder{header: http.Header{}, status: http.StatusOK}
+	admin.Refuse(w, &admin.Refusal{Status: http.StatusBadRequest, Detail: err.Error()})
+	return w.response()
 }
 
 // maxSpare is what is left of an invocation's time, at most, for a request to end what it has begun: when the time is over
@@ -72,8 +81,8 @@ func httpRequest(ctx context.Context, event Request) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.URL, err = url.ParseRequestURI(event.RawPath); err != nil {
-		r.URL = &url.URL{Path: event.RawPath} // an HTTP API's is decoded
+	if r.URL, err = pathOf(event.RawPath); err != nil {
+		return nil, err
 	}
 	r.URL.RawQuery = event.RawQueryString
 	for name, value := range event.Headers {
@@ -84,6 +93,17 @@ func httpRequest(ctx context.Context, event Request) (*http.Request, error) {
 	}
 	r.Host, r.RemoteAddr, r.RequestURI = event.RequestContext.DomainName, about.SourceIP, r.URL.RequestURI()
 	return r, nil
+}
+
+// pathOf reads the path of an event, which must be valid when it is decoded. A function URL hands on what the client has
+// sent. An HTTP API decodes it and cuts it off at a question mark, so that its clients encode twice what is not to
+// be taken for a part of the path; what they have forgotten to encode twice is refused where it shows.
+func pathOf(raw string) (*url.URL, error) {
+	u, err := url.ParseRequestURI(raw)
+	if err != nil || u.RawQuery != "" || u.ForceQuery || !strings.HasPrefix(raw, "/") || !utf8.ValidString(u.Path) {
+		return nil, fmt.Errorf("path %q is not encoded as it should be: through an HTTP API encode %%, / and ? in names twice", raw)
+	}
+	return u, nil
 }
 
 // recorder keeps a response.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"testing"
@@ -84,15 +85,52 @@ func TestResponseOfBytes(t *testing.T) {
 }
 
 func TestBadEvents(t *testing.T) {
-	for _, text := range []string{`{"body": "%", "isBase64Encoded": true}`, `{"requestContext": {"http": {"method": "NO WAY"}}}`} {
-		out := serve(t, text, func(http.ResponseWriter, *http.Request) { require.Fail(t, "served") })
-		require.Equal(t, http.StatusBadRequest, out.StatusCode)
+	for _, text := range []string{
+		`{"rawPath": "/", "body": "%", "isBase64Encoded": true}`, `{"rawPath": "/", "requestContext": {"http": {"method": "NO WAY"}}}`, `{}`,
+		`{"rawPath": "/v1/groups/100%"}`, `{"rawPath": "/v1/groups/what?dry_run=false"}`, `{"rawPath": "/v1/groups/what?"}`, `{"rawPath": "/v1/groups/%ff"}`, `{"rawPath": "http://x/v1"}`,
+	} {
+		out := serve(t, text, func(http.ResponseWriter, *http.Request) { require.Fail(t, "served", text) })
+		require.Equal(t, http.StatusBadRequest, out.StatusCode, text)
+		require.Equal(t, "application/problem+json", out.Headers["content-type"])
+		var p admin.Problem
+		require.NoError(t, json.Unmarshal([]byte(out.Body), &p))
+		require.Equal(t, http.StatusBadRequest, p.Status)
+		require.NotEmpty(t, p.Detail)
 	}
-	serve(t, `{"rawPath": "/v1/groups/a b%", "requestContext": {"http": {"method": "GET"}}}`, func(_ http.ResponseWriter, r *http.Request) {
-		require.Equal(t, "/v1/groups/a b%", r.URL.Path)
+	serve(t, `{"rawPath": "/v1/groups", "requestContext": {"http": {"method": "GET"}}}`, func(_ http.ResponseWriter, r *http.Request) {
 		_, err := Access{}.Who(r)
 		require.ErrorAs(t, err, new(*admin.Refusal), "AWS has checked nobody")
 	})
+}
+
+// TestHTTPAPI: the event of an HTTP API with IAM authorization, whose path it has decoded once.
+func TestHTTPAPI(t *testing.T) {
+	const event = `{
+		"version": "2.0", "routeKey": "$default", "rawPath": "/v1/groups/%s", "rawQueryString": "topic=a%%2Fb&expel=true",
+		"headers": {"accept": "*/*", "authorization": "AWS4-HMAC-SHA256 ...", "content-length": "0", "host": "a1b2.execute-api.eu-west-1.amazonaws.com", "x-forwarded-for": "192.0.2.7", "x-forwarded-port": "443"},
+		"queryStringParameters": {"topic": "a/b", "expel": "true"},
+		"requestContext": {
+			"accountId": "1", "apiId": "a1b2", "domainName": "a1b2.execute-api.eu-west-1.amazonaws.com", "domainPrefix": "a1b2",
+			"authorizer": {"iam": {"accessKey": "AK", "accountId": "1", "callerId": "AROA:ada", "cognitoIdentity": null, "principalOrgId": "o-1", "userArn": "arn:aws:sts::1:assumed-role/ops/ada", "userId": "AROA:ada"}},
+			"http": {"method": "DELETE", "path": "/v1/groups/%s", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.7", "userAgent": "curl/8"},
+			"requestId": "JKJaXmPLvHcESHA=", "routeKey": "$default", "stage": "$default", "time": "10/Mar/2026:05:16:23 +0000", "timeEpoch": 1773119783000
+		},
+		"isBase64Encoded": false
+	}`
+	for sent, group := range map[string]string{"billing": "billing", "a b": "a b", "ü": "ü", "a%2Fb": "a/b", "what%3F": "what?", "100%25": "100%", "a#b": "a#b", "a+b": "a+b"} {
+		mux := http.NewServeMux()
+		mux.HandleFunc("DELETE /v1/groups/{group}", func(w http.ResponseWriter, r *http.Request) {
+			require.Equal(t, group, r.PathValue("group"))
+			require.Equal(t, []string{"a/b"}, r.URL.Query()["topic"])
+			require.Equal(t, "a1b2.execute-api.eu-west-1.amazonaws.com", r.Host)
+			c, err := ParseAccess("", "arn:aws:sts::1:assumed-role/ops/*").Who(r)
+			require.NoError(t, err)
+			require.Equal(t, admin.Caller{Principal: "arn:aws:sts::1:assumed-role/ops/ada", Address: "192.0.2.7", Writes: true}, c)
+			w.WriteHeader(http.StatusNoContent)
+		})
+		out := serve(t, fmt.Sprintf(event, sent, sent), mux.ServeHTTP)
+		require.Equal(t, http.StatusNoContent, out.StatusCode, sent)
+	}
 }
 
 func TestAccess(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 )
 
 // Logged writes a line for each request of a function, with metrics.
-func Logged(h http.Handler, function string, log *slog.Logger) http.Handler {
+func Logged(h http.Handler, origin emf.Origin, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
@@ -23,7 +23,7 @@ func Logged(h http.Handler, function string, log *slog.Logger) http.Handler {
 			refused = 1
 		}
 		attrs := []slog.Attr{slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", seen.status)}
-		log.LogAttrs(r.Context(), slog.LevelInfo, "request", append(attrs, emf.Attrs(began, function,
+		log.LogAttrs(r.Context(), slog.LevelInfo, "request", append(attrs, origin.Attrs(began,
 			emf.Metric{Name: "Requests", Unit: emf.Count, Value: 1},
 			emf.Metric{Name: "RequestsFailed", Unit: emf.Count, Value: failed},
 			emf.Metric{Name: "RequestsRefused", Unit: emf.Count, Value: refused},

@@ -29,6 +29,7 @@ type Stores struct {
 	Offsets kv.Store // nil: not asked for
 	Objects objstore.Store
 	WAL     objstore.Store // nil: Objects
+	Cluster string         // what the names of the tables begin with, which tells clusters of an account and region apart
 }
 
 // Open opens the stores, at once, for as long as the process lives. getenv returns "" for what is not set.
@@ -57,7 +58,7 @@ func (s *Stores) open(ctx context.Context, getenv func(string) string, log *slog
 	g.Go(func() error {
 		cfg, err := kv.ParseDynamoURL(getenv(EnvMetadata))
 		if err == nil {
-			cfg.Logger = log
+			s.Cluster, cfg.Logger = cfg.Table, log
 			err = tables(cfg)
 		}
 		if err != nil {

@@ -74,13 +74,13 @@ func prepare(ctx context.Context, dir string, log io.Writer) error {
 // mains has the main class of each tool by the name of its script, without kafka-.
 var mains = map[string]string{
 	"topics":              rig.TopicCommand,
-	"configs":             "kafka.admin.ConfigCommand",
-	"consumer-groups":     "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-	"log-dirs":            "org.apache.kafka.tools.LogDirsCommand",
+	"configs":             rig.ConfigCommand,
+	"consumer-groups":     rig.ConsumerGroups,
+	"log-dirs":            rig.LogDirs,
 	"leader-election":     "org.apache.kafka.tools.LeaderElectionCommand",
-	"reassign-partitions": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
+	"reassign-partitions": rig.ReassignCommand,
 	"get-offsets":         rig.GetOffsets,
-	"delete-records":      "org.apache.kafka.tools.DeleteRecordsCommand",
+	"delete-records":      rig.DeleteRecords,
 	"transactions":        "org.apache.kafka.tools.TransactionsCommand",
 	"features":            "org.apache.kafka.tools.FeatureCommand",
 	"cluster":             "org.apache.kafka.tools.ClusterTool",
@@ -106,14 +106,13 @@ func mainsOf3() map[string]string {
 
 // all are the cases in groups that may run at the same time: each has topics of its own.
 func all() [][]transcript.Case {
-	return [][]transcript.Case{reassignments(), transactions(), groups(), records(), topics(), slices.Concat(configs(), groupConfigs()), cluster()}
+	return [][]transcript.Case{reassignments(), transactions(), groups(), records(), topics(), slices.Concat(configs(), groupConfigs()), slices.Concat(brokers(), cluster())}
 }
 
 // run runs groups of cases with the tools of some jars.
 func run(ctx context.Context, t *suite.Target, java *rig.Java, mains map[string]string, groups [][]transcript.Case) []suite.Case {
 	nodes := len(t.Brokers)
 	on := "--bootstrap-server " + strings.Join(t.Brokers, ",")
-	archive := archiveClasses(ctx, t, java, on)
 	r := transcript.Runner{
 		Command: func(ctx context.Context, words []string) (*exec.Cmd, error) {
 			main, ok := mains[words[0]]
@@ -124,7 +123,7 @@ func run(ctx context.Context, t *suite.Target, java *rig.Java, mains map[string]
 				words = append(words, "--timeout", "60000") // its own 5 s are short on a busy machine
 			}
 			tool := java.Tool(ctx, main, words[1:]...)
-			return suite.Command(ctx, tool.Path, append([]string{"-XX:SharedArchiveFile=" + archive}, tool.Args[1:]...)...), nil
+			return suite.Command(ctx, tool.Path, tool.Args[1:]...), nil
 		},
 		Vars: map[string]string{
 			"dir": t.Dir, "nodes": strconv.Itoa(nodes), "rf": strconv.Itoa(min(nodes, 3)), "broker": t.Brokers[0],
@@ -133,19 +132,6 @@ func run(ctx context.Context, t *suite.Target, java *rig.Java, mains map[string]
 		Nodes: nodes, Log: t.Log, Parallel: 3,
 	}
 	return r.Run(ctx, groups...)
-}
-
-// archiveClasses runs a tool and keeps the classes that it has loaded in the way that the JVM
-// maps them in: most of the time of a tool goes into loading them. Without the file, which it
-// names in any case, the tools only start more slowly.
-func archiveClasses(ctx context.Context, t *suite.Target, java *rig.Java, on string) string {
-	file := filepath.Join(t.Dir, "classes.jsa")
-	tool := java.Tool(ctx, mains["topics"], append(strings.Fields(on), "--list")...)
-	cmd := suite.Command(ctx, tool.Path, append([]string{"-XX:ArchiveClassesAtExit=" + file, "-Xlog:cds=off", "-Xlog:cds+dynamic=off"}, tool.Args[1:]...)...)
-	if err := suite.Run(cmd, t.Log); err != nil {
-		fmt.Fprintln(t.Log, "# the tools run without an archive of their classes:", err)
-	}
-	return file
 }
 
 // say is a step that succeeds and says what is wanted.

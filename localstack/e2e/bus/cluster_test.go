@@ -26,7 +26,7 @@ import (
 // Events come in at one broker of a cluster and go out through a sink while another broker, which leads a third
 // of the partitions and perhaps the group, is killed: whoever sends again after a 503 loses nothing.
 func TestBusOfAClusterLosesABroker(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*step)
 	defer cancel()
 	addr, err := rig.FreeAddr()
 	require.NoError(t, err)
@@ -82,8 +82,8 @@ func TestBusOfAClusterLosesABroker(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(got) == n
-	}, time.Minute, 50*time.Millisecond, "every event is delivered")
-	_, err = sink.Stop(20 * time.Second)
+	}, step, 50*time.Millisecond, "every event is delivered")
+	_, err = sink.Stop(time.Minute)
 	require.NoError(t, err)
 }
 

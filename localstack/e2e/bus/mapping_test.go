@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -30,7 +29,7 @@ func TestAsAnEventSourceMapping(t *testing.T) {
 	const uuid = "14e0db71-5d35-4eb5-b481-8945cf9d10c2"
 	mapping := func(group, reset string, records int, produce func()) (values []string) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), step)
 		defer cancel()
 		cmd := java.Tool(ctx, rig.VerifiableConsumer, "--bootstrap-server", b.Addr, "--topic", "orders", "--group-id", group,
 			"--reset-policy", reset, "--max-messages", fmt.Sprint(records), "--verbose", "--group-protocol", "classic")

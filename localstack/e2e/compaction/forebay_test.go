@@ -70,11 +70,15 @@ func (f *forebay) seal(vs []batch.View) {
 
 func (f *forebay) compact(retention time.Duration) compact.Stats {
 	f.t.Helper()
-	stats, err := compact.Run(f.t.Context(), compact.Config{
+	cfg := compact.Config{
 		Chain: f.chain, Cold: f.cold, Alone: true,
 		Rewriter: rewrite.New(rewrite.Config{Chain: f.chain, Objects: f.objects, Cold: f.cold, Cluster: "test", Node: 1}),
-	}, partition, 0, compact.Settings{DeleteRetention: retention})
-	require.NoError(f.t, err)
+	}
+	var stats compact.Stats
+	for _, r := range compact.Run(f.t.Context(), cfg, []compact.Work{{Partition: partition, Settings: compact.Settings{DeleteRetention: retention}}}) {
+		require.NoError(f.t, r.Err)
+		stats = r.Stats
+	}
 	require.True(f.t, stats.Clean)
 	return stats
 }

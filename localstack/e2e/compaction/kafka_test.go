@@ -24,7 +24,7 @@ import (
 	"github.com/forebaylog/forebay/tiering/batch"
 )
 
-const step = 30 * time.Second // for one step of a scenario
+const step = 2 * time.Minute // for one step of a scenario
 
 // kafka is Apache Kafka with a cleaner that does not wait.
 type kafka struct {

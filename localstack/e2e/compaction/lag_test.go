@@ -116,7 +116,7 @@ func (k *kafka) awaitLag(topic, group string, end, want int64) {
 		assert.True(c, ok && l.Err == nil)
 		assert.Equal(c, want, l.Lag)
 		assert.Equal(c, end-want, l.Commit.At)
-	}, 2*step, 100*time.Millisecond, "%s", group)
+	}, step, 100*time.Millisecond, "%s", group)
 }
 
 // write makes a topic that ends in e, and has it compacted. It returns where it ends.
@@ -167,7 +167,7 @@ func TestLagIsThatOnKafka(t *testing.T) {
 				want = append(want, fmt.Sprintf(`%s-%s +%s +0 +%d +%d +%d `, topic, name, topic, ends[topic]-lag, ends[topic], lag))
 			}
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 2*step)
+		ctx, cancel := context.WithTimeout(t.Context(), step)
 		defer cancel()
 		out, err := k.tools().Tool(ctx, rig.ConsumerGroups, "--bootstrap-server", k.node.Addr, "--describe", "--all-groups").Output()
 		require.NoError(t, err)

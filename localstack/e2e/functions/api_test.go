@@ -3,7 +3,6 @@
 package functions
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -39,7 +38,7 @@ func newAdmins(t *testing.T) *admins {
 	a := &admins{world: newWorld(t, 3)}
 	f := a.function("api", "FOREBAY_ADMIN_WRITERS=arn:aws:sts::*:assumed-role/ops/*", "FOREBAY_ADMIN_READERS="+eve.ARN)
 	var err error
-	a.url, err = rig.ServeURL(t.Context(), f, 30*time.Second, false, ada, eve, mallory)
+	a.url, err = rig.ServeURL(t.Context(), f, step, false, ada, eve, mallory)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, a.url.Close()) })
 	a.tools, err = rig.FindJava(os.Getenv("FOREBAY_JARS"))
@@ -83,9 +82,7 @@ func (a *admins) refused(kafka, method, path, body string) {
 // tool runs one of Kafka's tools, and returns what it says.
 func (a *admins) tool(main string, args ...string) string {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(a.t.Context(), time.Minute)
-	defer cancel()
-	out, err := a.tools.Tool(ctx, main, append(args, "--bootstrap-server", strings.Join(a.cluster.Addrs(), ","))...).CombinedOutput()
+	out, err := a.tools.Tool(a.within(), main, append(args, "--bootstrap-server", strings.Join(a.cluster.Addrs(), ","))...).CombinedOutput()
 	require.NoError(a.t, err, "%s", out)
 	return string(out)
 }
@@ -95,8 +92,7 @@ func (a *admins) consume(group, topic string, count int) *kgo.Client {
 	a.t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(a.cluster.Addrs()...), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	require.NoError(a.t, err)
-	ctx, cancel := context.WithTimeout(a.t.Context(), 30*time.Second)
-	defer cancel()
+	ctx := a.within()
 	for read := 0; read < count; {
 		fetches := cl.PollFetches(ctx)
 		require.NoError(a.t, fetches.Err())
@@ -175,7 +171,7 @@ func (a *admins) lists(topic string, want bool) {
 	require.Eventually(a.t, func() bool {
 		found, err := a.world.admin.ListTopics(a.t.Context())
 		return err == nil && found.Has(topic) == want
-	}, 10*time.Second, 20*time.Millisecond)
+	}, step, 20*time.Millisecond)
 }
 
 func (a *admins) configs() {
@@ -219,7 +215,7 @@ func (a *admins) groups() {
 	member.Close()
 	require.Eventually(t, func() bool {
 		return call[admin.GroupDetails](a, "GET", "/v1/groups/billing", "").State == "Empty"
-	}, 20*time.Second, 100*time.Millisecond)
+	}, step, 100*time.Millisecond)
 
 	require.Zero(t, call[admin.GroupOffsets](a, "GET", "/v1/groups/billing/offsets", "").Lag)
 	stamp := began.Add(-time.Second).UTC().Format(time.RFC3339Nano)
@@ -229,13 +225,13 @@ func (a *admins) groups() {
 		require.Equal(t, int64(count), int64(p.New), "the record that is not sealed")
 	}
 	call[admin.ResetDone](a, "POST", "/v1/groups/billing/offsets", `{"to": "offset", "offset": 7}`)
-	described := a.tool(rig.GroupCommand, "--describe", "--group", "billing")
+	described := a.tool(rig.ConsumerGroups, "--describe", "--group", "billing")
 	for line := range strings.Lines(described) {
 		if f := strings.Fields(line); len(f) > 5 && f[0] == "billing" {
 			require.Equal(t, []string{"7", "21", "14"}, f[3:6], "committed, end and lag: %s", line)
 		}
 	}
-	a.tool(rig.GroupCommand, "--reset-offsets", "--group", "billing", "--topic", "orders", "--shift-by", "3", "--execute")
+	a.tool(rig.ConsumerGroups, "--reset-offsets", "--group", "billing", "--topic", "orders", "--shift-by", "3", "--execute")
 	lag := call[admin.GroupOffsets](a, "GET", "/v1/groups/billing/offsets", "")
 	require.Len(t, lag.Offsets, 6)
 	for _, o := range lag.Offsets {
@@ -254,7 +250,7 @@ func (a *admins) moves() {
 	require.Eventually(t, func() bool {
 		found, err := a.world.admin.ListTopics(t.Context(), "orders")
 		return err == nil && fmt.Sprint(found["orders"].Partitions[0].Replicas) == "[3 1]"
-	}, 10*time.Second, 20*time.Millisecond)
+	}, step, 20*time.Millisecond)
 	file := filepath.Join(t.TempDir(), "plan.json")
 	require.NoError(t, os.WriteFile(file, []byte(`{"version": 1, "partitions": [{"topic": "orders", "partition": 0, "replicas": [2, 3]}]}`), 0o600))
 	a.tool(rig.ReassignCommand, "--execute", "--reassignment-json-file", file)
@@ -273,7 +269,7 @@ func (a *admins) awaitLeads(broker int, wanted func(int) bool) {
 	a.t.Helper()
 	require.Eventually(a.t, func() bool {
 		return wanted(call[admin.Broker](a, "GET", "/v1/brokers/"+strconv.Itoa(broker), "").Leads)
-	}, 30*time.Second, 200*time.Millisecond)
+	}, step, 200*time.Millisecond)
 }
 
 func (a *admins) history() {
@@ -305,7 +301,7 @@ func (a *admins) down() {
 		Result struct{ Alive, Dead int } `json:"result"`
 	}
 	sweep := a.function("sweep")
-	require.NoError(t, sweep.Invoke(t.Context(), time.Minute, map[string]string{}, &swept))
+	require.NoError(t, sweep.Invoke(t.Context(), step, map[string]string{}, &swept))
 	require.Equal(t, []int{0, 3}, []int{swept.Result.Alive, swept.Result.Dead})
 	require.Zero(t, call[admin.Cluster](a, "GET", "/v1/cluster", "").Alive)
 
@@ -316,7 +312,7 @@ func (a *admins) down() {
 	a.refused("INVALID_REPLICATION_FACTOR", "POST", "/v1/topics", `{"name": "nobody-to-lead-it"}`)
 
 	require.NoError(t, a.cluster.StartAll(t.Context()))
-	described := a.tool(rig.GroupCommand, "--describe", "--group", "billing")
+	described := a.tool(rig.ConsumerGroups, "--describe", "--group", "billing")
 	seen := 0
 	for line := range strings.Lines(described) {
 		if f := strings.Fields(line); len(f) > 5 && f[0] == "billing" && f[3] != "-" {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,10 +28,23 @@ type world struct {
 
 const prefix = "functions"
 
+var built string // directory of what the tests share, so that nothing is linked twice
+
+func TestMain(m *testing.M) {
+	var err error
+	if built, err = os.MkdirTemp("", "forebay-functions-"); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e cannot start:", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(built)
+	os.Exit(code)
+}
+
 func newWorld(t *testing.T, brokers int) *world {
 	t.Helper()
 	ctx, dir := t.Context(), t.TempDir()
-	binary, err := rig.BuildForebay(ctx, dir)
+	binary, err := rig.BuildForebay(ctx, built)
 	require.NoError(t, err)
 	minio := rig.MinIOConfig{Binary: os.Getenv("FOREBAY_MINIO")}
 	dynalite := rig.DynaliteConfig{Programs: os.Getenv("FOREBAY_NODE")}
@@ -54,7 +66,7 @@ func newWorld(t *testing.T, brokers int) *world {
 // function starts a function of this tree.
 func (w *world) function(name string, env ...string) *rig.Lambda {
 	w.t.Helper()
-	bootstrap, err := rig.BuildFunction(w.t.Context(), name, w.t.TempDir())
+	bootstrap, err := rig.BuildFunction(w.t.Context(), name, built)
 	require.NoError(w.t, err)
 	f, err := rig.StartLambda(w.t.Context(), bootstrap, append(w.env, env...)...)
 	require.NoError(w.t, err)
@@ -85,7 +97,7 @@ type answer struct {
 func (w *world) invoke(f *rig.Lambda) answer {
 	w.t.Helper()
 	var a answer
-	require.NoError(w.t, f.Invoke(w.t.Context(), time.Minute, map[string]string{}, &a))
+	require.NoError(w.t, f.Invoke(w.t.Context(), step, map[string]string{}, &a))
 	require.True(w.t, a.Complete)
 	return a
 }
@@ -112,27 +124,18 @@ func (w *world) produce(topic string, partitions int32, count int, at time.Time)
 			})
 		}
 	}
-	require.NoError(w.t, w.client.ProduceSync(w.t.Context(), records...).FirstErr())
-	w.seal(topic)
+	ctx := w.within()
+	require.NoError(w.t, w.client.ProduceSync(ctx, records...).FirstErr())
+	require.NoError(w.t, rig.Seal(ctx, w.admin, topic))
 }
 
-// seal forces a seal and waits for it, as an operator does with nothing but Kafka's API.
-func (w *world) seal(topic string) {
-	w.t.Helper()
-	ends, err := w.admin.ListEndOffsets(w.t.Context(), topic)
-	require.NoError(w.t, err)
-	now := strconv.FormatInt(time.Now().UnixMilli()+1, 10)
-	_, err = w.admin.AlterBrokerConfigs(w.t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "forebay.seal.before.ms", Value: &now}})
-	require.NoError(w.t, err)
-	require.Eventually(w.t, func() bool {
-		sealed, err := w.admin.ListOffsetsAfterMilli(w.t.Context(), -5, topic)
-		done := err == nil
-		ends.Each(func(e kadm.ListedOffset) {
-			at, ok := sealed.Lookup(e.Topic, e.Partition)
-			done = done && ok && at.Err == nil && at.Offset+1 >= e.Offset
-		})
-		return done
-	}, 30*time.Second, 50*time.Millisecond)
+// step is how long one step of a scenario may take; it tells what hangs from what waits for the processor.
+const step = 2 * time.Minute
+
+func (w *world) within() context.Context {
+	ctx, cancel := context.WithTimeout(w.t.Context(), step)
+	w.t.Cleanup(cancel)
+	return ctx
 }
 
 // starts awaits that the log of each partition starts at the offset.
@@ -143,14 +146,13 @@ func (w *world) starts(topic string, offset int64) {
 		same := err == nil
 		starts.Each(func(s kadm.ListedOffset) { same = same && s.Err == nil && s.Offset == offset })
 		return same
-	}, 20*time.Second, 50*time.Millisecond, "offset %d", offset)
+	}, step, 50*time.Millisecond, "offset %d", offset)
 }
 
 // read returns the records of a topic from its start to its end, by partition.
 func (w *world) read(topic string) map[int32][]*kgo.Record {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
-	defer cancel()
+	ctx := w.within()
 	ends, err := w.admin.ListEndOffsets(ctx, topic)
 	require.NoError(w.t, err)
 	require.NoError(w.t, ends.Error())

@@ -62,6 +62,9 @@ func (f composeFile) brokers() (names []string) {
 	return names
 }
 
+// graceOfDocker is what the compose file gives a broker to end, stop_grace_period.
+const graceOfDocker = 30 * time.Second
+
 func TestComposeHangsTogether(t *testing.T) {
 	file := loadCompose(t)
 	require.Equal(t, []string{"broker-1", "broker-2", "broker-3"}, file.brokers())
@@ -155,7 +158,7 @@ func TestComposeCluster(t *testing.T) {
 	requireHTTP(t, at, bootstrap)
 	requireRacks(t, bootstrap, "a", "b", "c")
 	for _, p := range started {
-		_, err := p.Stop(25 * time.Second)
+		_, err := p.Stop(graceOfDocker)
 		require.NoError(t, err, p.Output())
 	}
 }
@@ -183,7 +186,7 @@ func requireHTTP(t *testing.T, at addrs, bootstrap []string) {
 		"localhost:9092,localhost:9093,localhost:9094", strings.Join(bootstrap, ","))
 	commands := regexp.MustCompile(`(?m)^#   ((?:curl|kcat) (?:.*\\\n)*.*)$`).FindAllStringSubmatch(string(text), -1)
 	require.Len(t, commands, 3)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), step)
 	defer cancel()
 	var said []byte
 	for _, c := range commands {
@@ -197,7 +200,7 @@ func requireHTTP(t *testing.T, at addrs, bootstrap []string) {
 // awaitTCP waits until a broker answers clients.
 func awaitTCP(t *testing.T, p *rig.Process, addr string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), step)
 	defer cancel()
 	require.NoError(t, p.Await(ctx, func(ctx context.Context) error {
 		client, err := kgo.NewClient(kgo.SeedBrokers(addr))
@@ -212,7 +215,7 @@ func awaitTCP(t *testing.T, p *rig.Process, addr string) {
 // requireServes makes a topic with a replica on each broker, and produces and consumes in it.
 func requireServes(t *testing.T, bootstrap ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), step)
 	defer cancel()
 	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap...), kgo.ConsumeTopics("events"), kgo.DefaultProduceTopic("events"),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
@@ -255,7 +258,7 @@ func requireRacks(t *testing.T, bootstrap []string, racks ...string) {
 // requireHolds reads a topic from its beginning.
 func requireHolds(t *testing.T, bootstrap []string, topic string, records int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), step)
 	defer cancel()
 	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	require.NoError(t, err)

@@ -17,7 +17,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -147,12 +146,12 @@ func TestImageAlone(t *testing.T) {
 
 	_, health, ok := strings.Cut(instruction(t, "HEALTHCHECK"), "CMD ")
 	require.True(t, ok)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), step)
 	defer cancel()
 	require.NoError(t, p.Await(ctx, func(context.Context) error { return run(list(t, health)).Run() }))
 	require.DirExists(t, dir)
 	requireServes(t, "localhost:"+port)
-	_, err = p.Stop(10 * time.Second)
+	_, err = p.Stop(graceOfDocker)
 	require.NoError(t, err)
 	require.Error(t, run(list(t, health)).Run(), "nothing runs any more")
 }

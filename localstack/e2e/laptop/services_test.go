@@ -7,11 +7,15 @@ import (
 	"os/exec"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/forebaylog/forebay/localstack/rig"
 )
+
+// step is how long one step of a scenario may take; it tells what hangs from what waits for the processor.
+const step = 2 * time.Minute
 
 // startServices starts MinIO with the credentials of its service in the compose file, and a DynamoDB.
 func startServices(t *testing.T, env map[string]string) (*rig.MinIO, *rig.Dynalite) {

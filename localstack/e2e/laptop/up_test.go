@@ -49,7 +49,7 @@ func startUp(t *testing.T, line ...string) *laptop {
 	require.NoError(t, err)
 	l := &laptop{Process: p}
 	t.Cleanup(func() {
-		if _, err := p.Stop(time.Minute); err != nil {
+		if _, err := p.Stop(step); err != nil {
 			t.Error(err)
 		}
 		if t.Failed() {
@@ -107,7 +107,7 @@ func children(t *testing.T, pid int) (pids []int) {
 // exitCode waits for the end.
 func (l *laptop) exitCode(t *testing.T) int {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), step)
 	defer cancel()
 	err := l.Wait(ctx)
 	var exit *exec.ExitError
@@ -133,7 +133,7 @@ func TestUpAsTheREADMESays(t *testing.T) {
 	commands := regexp.MustCompile(`(?m)^  ((?:curl|kcat) (?:.*\\\n)*.*)$`).FindAllStringSubmatch(l.Output(), 3)
 	require.Len(t, commands, 3)
 	run := func(i int) string {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), step)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "sh", "-c", commands[i][1])
 		out, err := cmd.Output()

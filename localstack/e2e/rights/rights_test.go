@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +42,9 @@ func exempt(right string) bool {
 	}
 	return false
 }
+
+// step is how long one step of a scenario may take; it tells what hangs from what waits for the processor.
+const step = 2 * time.Minute
 
 // world is a cluster of two behind proxies that refuse what the policy of a client's job does not allow.
 type world struct {
@@ -98,7 +100,8 @@ func (w *world) serve() {
 
 // use has records produced, compacted by key and committed in a group, sealed, and read again.
 func (w *world) use() {
-	ctx := w.t.Context()
+	ctx, cancel := context.WithTimeout(w.t.Context(), step)
+	defer cancel()
 	compact, retention := "compact", "600000"
 	_, err := w.admin.CreateTopic(ctx, 2, 1, map[string]*string{"cleanup.policy": &compact}, "accounts")
 	require.NoError(w.t, err)
@@ -113,7 +116,7 @@ func (w *world) use() {
 			}
 		}
 		require.NoError(w.t, w.client.ProduceSync(ctx, records...).FirstErr())
-		w.seal()
+		require.NoError(w.t, rig.Seal(ctx, w.admin, "accounts", "aging"))
 	}
 	require.NoError(w.t, w.admin.CommitAllOffsets(ctx, "group", offsetsOf("accounts")))
 	_, err = w.admin.DeleteGroups(ctx, "group")
@@ -124,27 +127,6 @@ func offsetsOf(topic string) kadm.Offsets {
 	o := kadm.Offsets{}
 	o.AddOffset(topic, 0, 1, -1)
 	return o
-}
-
-// seal has everything sealed, and waits for it.
-func (w *world) seal() {
-	now := strconv.FormatInt(time.Now().UnixMilli()+1, 10)
-	_, err := w.admin.AlterBrokerConfigs(w.t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "forebay.seal.before.ms", Value: &now}})
-	require.NoError(w.t, err)
-	topics := []string{"accounts", "aging"}
-	require.Eventually(w.t, func() bool {
-		ends, err := w.admin.ListEndOffsets(w.t.Context(), topics...)
-		if err != nil {
-			return false
-		}
-		sealed, err := w.admin.ListOffsetsAfterMilli(w.t.Context(), -5, topics...)
-		done := err == nil
-		ends.Each(func(e kadm.ListedOffset) {
-			at, ok := sealed.Lookup(e.Topic, e.Partition)
-			done = done && ok && at.Err == nil && at.Offset+1 >= e.Offset
-		})
-		return done
-	}, 30*time.Second, 50*time.Millisecond)
 }
 
 // takeover kills a broker for good and waits until the other one leads everything, and gives what it takes of the
@@ -164,7 +146,7 @@ func (w *world) takeover() {
 			}
 		}
 		return true
-	}, 60*time.Second, 100*time.Millisecond)
+	}, step, 100*time.Millisecond)
 }
 
 // judge requires that nothing was refused, and that the rights of the jobs were made use of.
@@ -219,9 +201,9 @@ func TestBrokersAndFunctions(t *testing.T) {
 		// The collector removes what two looks have found; this store's times are whole seconds.
 		require.Eventually(t, func() bool {
 			var a answer
-			require.NoError(t, f.Invoke(t.Context(), time.Minute, map[string]string{}, &a), f.Output())
+			require.NoError(t, f.Invoke(t.Context(), step, map[string]string{}, &a), f.Output())
 			return a.Complete && (job != rights.Collector || a.Result.Packs.Removed.Objects > 0)
-		}, 30*time.Second, 1500*time.Millisecond, "%s", job)
+		}, step, 1500*time.Millisecond, "%s", job)
 		require.NoError(t, f.Close())
 	}
 	w.judge(append(functions, rights.Broker)...)

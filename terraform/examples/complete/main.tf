@@ -71,6 +71,7 @@ module "forebay" {
 
   package_dir        = "${path.module}/../../../bin/functions"
   function_overrides = { compaction = { memory_mb = 4096 } }
+  api_endpoint       = "http_api"
   admin_writers      = var.operators
   alarm_emails       = var.emails
 }

@@ -13,6 +13,11 @@ output "api_url" {
   value       = module.forebay.api_url
 }
 
+output "api_caller_policy" {
+  description = "IAM policy of those who call the admin API."
+  value       = module.forebay.api_caller_policy
+}
+
 output "doctor" {
   description = "A command that looks whether all is well."
   value = join(" ", concat(

@@ -1,4 +1,4 @@
-# The functions of a cluster: the admin API behind a function URL, and what is done for the life of data on schedules.
+# The functions of a cluster: the admin API (api.tf has where it is called), and what is done for the life of data on schedules.
 # Each has a role of its own with the rights of its job. A round that is missed or fails is made up for by the next
 # one, so nothing is tried again; what failed is told by an alarm and the dead-letter queue.
 
@@ -174,12 +174,4 @@ resource "aws_lambda_permission" "schedule" {
   function_name = aws_lambda_function.this[each.key].function_name
   principal     = "events.amazonaws.com"
   source_arn    = aws_cloudwatch_event_rule.this[each.key].arn
-}
-
-# Who may call is decided twice: by IAM, and by the function, which knows readers and writers.
-resource "aws_lambda_function_url" "api" {
-  count = contains(var.functions, "api") ? 1 : 0
-
-  function_name      = aws_lambda_function.this["api"].function_name
-  authorization_type = "AWS_IAM"
 }

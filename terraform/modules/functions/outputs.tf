@@ -14,13 +14,21 @@ output "schedules" {
 }
 
 output "api_url" {
-  description = "URL of the admin API, which asks for requests signed with Signature Version 4; null if there is none."
-  value       = one(aws_lambda_function_url.api[*].function_url)
+  description = "URL of the admin API without a slash at its end, which asks for requests signed with Signature Version 4, of the service lambda or execute-api; null if there is none."
+  value       = one([for url in concat(aws_lambda_function_url.api[*].function_url, aws_apigatewayv2_stage.api[*].invoke_url) : trimsuffix(url, "/")])
 }
 
 output "api_arn" {
-  description = "ARN of the function of the admin API, on which its callers need lambda:InvokeFunctionUrl and lambda:InvokeFunction; null if there is none."
+  description = "ARN of the function of the admin API; null if there is none."
   value       = one([for name, f in aws_lambda_function.this : f.arn if name == "api"])
+}
+
+output "api_caller_policy" {
+  description = "IAM policy of those who call the admin API, as JSON; null if there is none."
+  value = !local.api ? null : jsonencode({
+    Version   = "2012-10-17"
+    Statement = [for s in local.caller_statements : { for name, value in s : name => value if value != {} }]
+  })
 }
 
 output "dead_letter_queue" {

@@ -56,7 +56,7 @@ locals {
       title = "Brokers that sweep sees, and streams of dead ones"
       stat  = "Maximum"
       metrics = [
-        for m in ["BrokersAlive", "StreamsUnreleased"] : ["Forebay", m, "function", "sweep"] if contains(var.scheduled_functions, "sweep")
+        for m in ["BrokersAlive", "StreamsUnreleased"] : ["Forebay", m, "Cluster", local.cluster, "Function", "sweep"] if contains(var.scheduled_functions, "sweep")
       ]
     },
     {

@@ -6,6 +6,7 @@ data "aws_region" "current" {}
 locals {
   topics    = length(var.alarm_topic_arns) > 0 ? var.alarm_topic_arns : aws_sns_topic.this[*].arn
   namespace = "Forebay/${var.name}"
+  cluster   = trimsuffix(var.tables["control"], "-control") # as functions call it in their metrics
 
   # Rounds come at least this often when all is well, with room for some that fail.
   rounds = { for name, window in {
@@ -124,8 +125,7 @@ resource "aws_cloudwatch_metric_alarm" "api_throttled" {
   tags                = var.tags
 }
 
-# What functions measure themselves, in CloudWatch's embedded metric format. These metrics know the function and not
-# the cluster: with several clusters in an account and region they are about all of them.
+# What functions measure themselves, in CloudWatch's embedded metric format.
 
 resource "aws_cloudwatch_metric_alarm" "api_failed" {
   for_each = { for name, f in var.functions : name => f if name == "api" }
@@ -134,7 +134,7 @@ resource "aws_cloudwatch_metric_alarm" "api_failed" {
   alarm_description   = "The admin API of Forebay ${var.name} fails requests through no fault of theirs: its log says why."
   namespace           = "Forebay"
   metric_name         = "RequestsFailed"
-  dimensions          = { function = each.key }
+  dimensions          = { Cluster = local.cluster, Function = each.key }
   statistic           = "Sum"
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
@@ -154,7 +154,7 @@ resource "aws_cloudwatch_metric_alarm" "unreleased" {
   alarm_description   = "Records of brokers of Forebay ${var.name} that are gone have not been sealed by others for two hours: they are in the WAL only. Is sealing paused, or does it fail?"
   namespace           = "Forebay"
   metric_name         = "StreamsUnreleased"
-  dimensions          = { function = each.key }
+  dimensions          = { Cluster = local.cluster, Function = each.key }
   statistic           = "Minimum"
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0

@@ -133,6 +133,7 @@ func (f *faker) value(name string, t schema.Type) tftypes.Value {
 var formulas = map[string]map[string]string{
 	"aws_autoscaling_group":       {"id": "{name}", "arn": "arn:aws:autoscaling:{region}:{account}:autoScalingGroup:{#}:autoScalingGroupName/{name}"},
 	"aws_apigatewayv2_api":        {"id": "{#}", "api_endpoint": "https://{#}.execute-api.{region}.amazonaws.com", "execution_arn": "arn:aws:execute-api:{region}:{account}:{#}"},
+	"aws_apigatewayv2_stage":      {"id": "{name}", "invoke_url": "https://{api_id}.execute-api.{region}.amazonaws.com/"},
 	"aws_cloudwatch_event_rule":   {"id": "{name}", "arn": "arn:aws:events:{region}:{account}:rule/{name}"},
 	"aws_cloudwatch_log_group":    {"id": "{name}", "arn": "arn:aws:logs:{region}:{account}:log-group:{name}"},
 	"aws_cloudwatch_metric_alarm": {"id": "{alarm_name}", "arn": "arn:aws:cloudwatch:{region}:{account}:alarm:{alarm_name}"},

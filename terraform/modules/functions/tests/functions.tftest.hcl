@@ -51,8 +51,17 @@ run "all" {
     error_message = "The next round is the retry."
   }
   assert {
-    condition     = aws_lambda_function_url.api[0].authorization_type == "AWS_IAM"
-    error_message = "The API must not be open."
+    condition     = aws_lambda_function_url.api[0].authorization_type == "AWS_IAM" && length(aws_apigatewayv2_api.api) == 0
+    error_message = "The API has one entrance, which must not be open."
+  }
+  assert {
+    condition     = "${output.api_url}/" == aws_lambda_function_url.api[0].function_url
+    error_message = "Paths begin with a slash of their own."
+  }
+  assert {
+    condition = { for s in jsondecode(output.api_caller_policy).Statement : one(s.Action) => s.Resource } == {
+    "lambda:InvokeFunctionUrl" = [output.api_arn], "lambda:InvokeFunction" = [output.api_arn] }
+    error_message = "Callers of a function URL need two rights."
   }
   assert {
     condition     = alltrue([for name, f in aws_lambda_function.this : f.logging_config[0].log_group == "/aws/lambda/events-${name}"])
@@ -98,6 +107,59 @@ run "brokers_do_maintenance" {
   }
 }
 
+run "http_api" {
+  variables {
+    api_endpoint = "http_api"
+    api_throttle = { rate = 5 }
+    overrides    = { api = { timeout_seconds = 60 } }
+  }
+
+  assert {
+    condition     = length(aws_lambda_function_url.api) == 0 && aws_apigatewayv2_route.api[0].authorization_type == "AWS_IAM" && aws_apigatewayv2_route.api[0].route_key == "$default"
+    error_message = "The API has one entrance, which must not be open."
+  }
+  assert {
+    condition     = aws_apigatewayv2_route.api[0].target == "integrations/${aws_apigatewayv2_integration.api[0].id}" && aws_apigatewayv2_integration.api[0].integration_uri == aws_lambda_function.this["api"].invoke_arn
+    error_message = "Requests do not get to the function."
+  }
+  assert {
+    condition     = aws_apigatewayv2_integration.api[0].payload_format_version == "2.0" && aws_apigatewayv2_integration.api[0].timeout_milliseconds == 30000
+    error_message = "Not the events that the function takes, or a time that HTTP APIs do not have."
+  }
+  assert {
+    condition     = aws_apigatewayv2_stage.api[0].name == "$default" && aws_apigatewayv2_stage.api[0].auto_deploy && aws_apigatewayv2_stage.api[0].access_log_settings[0].destination_arn == aws_cloudwatch_log_group.access[0].arn
+    error_message = "Another stage has its name in the paths, and what nobody deploys or logs is not there."
+  }
+  assert {
+    condition     = aws_apigatewayv2_stage.api[0].default_route_settings[0].throttling_rate_limit == 5 && aws_apigatewayv2_stage.api[0].default_route_settings[0].throttling_burst_limit == 40
+    error_message = "The API does not throttle."
+  }
+  assert {
+    condition     = aws_lambda_permission.http_api[0].source_arn == "${aws_apigatewayv2_api.api[0].execution_arn}/*/$default"
+    error_message = "The HTTP API may not invoke the function, or any may."
+  }
+  assert {
+    condition     = jsondecode(output.api_caller_policy).Statement == [{ Sid = "HttpApi", Effect = "Allow", Action = ["execute-api:Invoke"], Resource = ["${aws_apigatewayv2_api.api[0].execution_arn}/*"] }]
+    error_message = "Callers need the right to invoke the API, and none on the function."
+  }
+  assert {
+    condition     = startswith(output.api_url, "https://") && !endswith(output.api_url, "/")
+    error_message = "Paths begin with a slash of their own."
+  }
+}
+
+run "no_api" {
+  variables {
+    functions    = ["retention"]
+    api_endpoint = "http_api"
+  }
+
+  assert {
+    condition     = output.api_url == null && output.api_caller_policy == null && length(aws_apigatewayv2_api.api) == 0
+    error_message = "There is nothing to call."
+  }
+}
+
 run "refuses_what_is_not_there" {
   command = plan
 
@@ -105,7 +167,9 @@ run "refuses_what_is_not_there" {
     functions    = ["cook"]
     object_store = "log"
     overrides    = { retention = { schedule = "hourly" } }
+    api_endpoint = "rest_api"
+    api_throttle = { rate = 0 }
   }
 
-  expect_failures = [var.functions, var.object_store, var.overrides]
+  expect_failures = [var.functions, var.object_store, var.overrides, var.api_endpoint, var.api_throttle]
 }

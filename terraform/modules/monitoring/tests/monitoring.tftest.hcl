@@ -5,7 +5,7 @@ provider "aws" {
 variables {
   name                      = "events"
   bucket                    = "log"
-  tables                    = { control = "events-control", offsets = "events-offsets" }
+  tables                    = { control = "log-events-control", offsets = "log-events-offsets" }
   functions                 = { api = "events-api", retention = "events-retention", collector = "events-collector", sweep = "events-sweep" }
   scheduled_functions       = ["retention", "collector", "sweep"]
   dead_letter_queue         = "events-functions-failed"
@@ -29,8 +29,8 @@ run "all" {
     error_message = "A table is not watched."
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.unreleased["sweep"].dimensions == tomap({ function = "sweep" }) && keys(aws_cloudwatch_metric_alarm.api_failed) == ["api"]
-    error_message = "What functions measure themselves is not watched."
+    condition     = aws_cloudwatch_metric_alarm.unreleased["sweep"].dimensions == tomap({ Cluster = "log-events", Function = "sweep" }) && aws_cloudwatch_metric_alarm.api_failed["api"].dimensions == tomap({ Cluster = "log-events", Function = "api" })
+    error_message = "What functions of this cluster measure themselves is not watched."
   }
   assert {
     condition     = keys(aws_cloudwatch_metric_alarm.broker_down) == ["1", "2"] && keys(aws_cloudwatch_metric_alarm.broker_busy) == ["1", "2"]

@@ -1,0 +1,134 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	core "github.com/forebaylog/forebay/broker/admin"
+	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/infra/kv"
+	"github.com/forebaylog/forebay/infra/metalog"
+	"github.com/forebaylog/forebay/infra/offsets"
+)
+
+// TestRepeatedReset: the answer is about what was done, and not about what would be done now.
+func TestRepeatedReset(t *testing.T) {
+	r, table, topic := newGroup(t)
+	const path, key = "/v1/groups/g/offsets", "Idempotency-Key: k"
+	for i, body := range []string{`{"to": "shift", "shift": 5}`, `{"to": "shift", "shift": 5, "topics": [{"topic": "log", "partitions": [0]}]}`} {
+		key, now := key+strconv.Itoa(i), id.Offset(25+5*i)
+		first := ask[ResetDone](r, "POST", path, body, key)
+		require.Equal(t, now, first.Partitions[0].New)
+		for _, dry := range []string{"", "?dry_run=true"} {
+			again := ask[ResetDone](r, "POST", path+dry, body, key)
+			require.Equal(t, Changed{DryRun: dry != "", Repeat: true, Version: first.Version}, again.Changed)
+			require.Equal(t, []ResetPartition{{Topic: "log", Committed: &now, New: now}}, again.Partitions)
+		}
+	}
+	_, state, ok := core.ShardOf(r.image(), core.OffsetsTopic, "g")
+	require.True(t, ok)
+	require.NoError(t, table.Commit(t.Context(), "g", state.Epoch, []offsets.Entry{{Topic: topic, TopicName: "log", Offset: 33, LeaderEpoch: -1, CommitTime: r.now}}))
+	require.Equal(t, id.Offset(33), ask[ResetDone](r, "POST", path, `{"to": "shift", "shift": 5}`, key+"0").Partitions[0].New, "the group has gone on")
+	r.refused(http.StatusUnprocessableEntity, "", "POST", path, `{"to": "latest"}`, key+"0")
+
+	ask[Changed](r, "DELETE", "/v1/topics/log", "")
+	require.True(t, ask[ResetDone](r, "POST", path, `{"to": "shift", "shift": 5}`, key+"0").Repeat, "though the topic is gone")
+	r.refused(http.StatusBadRequest, "", "POST", path, `{"to": "shift", "shift": 5}`, key+"9")
+}
+
+// TestRepeatedDeletion: what is asked for again is not there any more, and that is no error.
+func TestRepeatedDeletion(t *testing.T) {
+	r, _, _ := newGroup(t)
+	const path, key = "/v1/groups/g/offsets?topic=log&partition=0", "Idempotency-Key: k"
+	ask[ResetDone](r, "POST", "/v1/groups/g/offsets", `{"to": "latest", "topics": [{"topic": "log"}]}`)
+	first := ask[Changed](r, "DELETE", path, "", key)
+	require.False(t, first.Repeat)
+	again := func() {
+		t.Helper()
+		require.Equal(t, Changed{Repeat: true, Version: first.Version}, ask[Changed](r, "DELETE", path, "", key))
+		require.Equal(t, Changed{DryRun: true, Repeat: true, Version: first.Version}, ask[Changed](r, "DELETE", path+"&dry_run=true", "", key))
+	}
+	again()
+	ask[Changed](r, "DELETE", "/v1/groups/g", "", key+"g")
+	r.refused(http.StatusNotFound, "GROUP_ID_NOT_FOUND", "DELETE", path, "")
+	again()
+	require.True(t, ask[Changed](r, "DELETE", "/v1/groups/g", "", key+"g").Repeat)
+	ask[Changed](r, "DELETE", "/v1/topics/log", "")
+	r.refused(http.StatusNotFound, "UNKNOWN_TOPIC_OR_PARTITION", "DELETE", path, "")
+	again()
+	r.refused(http.StatusUnprocessableEntity, "", "DELETE", "/v1/groups/g/offsets?topic=log&partition=1", "", key)
+	r.refused(http.StatusUnprocessableEntity, "", "DELETE", "/v1/groups/h/offsets?topic=log&partition=0", "", key)
+}
+
+// TestRepeatedMeanwhile: a request that finds nothing left, since another with its key was carried out in between, is told so.
+func TestRepeatedMeanwhile(t *testing.T) {
+	r, _, _ := newGroup(t)
+	const path, key = "/v1/groups/g/offsets?topic=log&partition=0", "Idempotency-Key: k"
+	ask[ResetDone](r, "POST", "/v1/groups/g/offsets", `{"to": "latest", "topics": [{"topic": "log"}]}`)
+	other := New(r.cfg)
+	t.Cleanup(func() { require.NoError(t, other.Close(context.Background())) })
+	first := *r
+	first.handler = Guard(other, func(*http.Request) (Caller, error) { return r.caller, nil })
+	done := false
+	r.api.groups = offsets.Open(kv.Inject(r.cfg.Offsets, func(kv.Op) kv.Fault {
+		if !done {
+			done = true
+			ask[Changed](&first, "DELETE", path, "", key)
+			ask[Changed](&first, "DELETE", "/v1/groups/g", "")
+		}
+		return kv.FaultNone
+	}), offsets.Sole)
+	require.True(t, ask[Changed](r, "DELETE", path, "", key).Repeat)
+	require.True(t, done)
+}
+
+// TestRepeatedTopic: the topic of the answer is the one that was made, also when there is none or another of the name.
+func TestRepeatedTopic(t *testing.T) {
+	r := newRig(t)
+	const body, key = `{"name": "t", "partitions": 3, "configs": {"retention.ms": "1000"}}`, "Idempotency-Key: k"
+	first := ask[TopicChanged](r, "POST", "/v1/topics", body, key)
+	grown := ask[TopicChanged](r, "POST", "/v1/topics/t/partitions", `{"count": 5}`, key+"g")
+	patched := ask[ConfigsChanged](r, "PATCH", "/v1/configs/topics/t", `{"set": {"retention.ms": "5"}}`, key+"c")
+	repeats := func() {
+		t.Helper()
+		first.Repeat, grown.Repeat, patched.Repeat = true, true, true
+		require.Equal(t, first, ask[TopicChanged](r, "POST", "/v1/topics", body, key))
+		again := ask[TopicChanged](r, "POST", "/v1/topics/t/partitions", `{"count": 5}`, key+"g")
+		require.Equal(t, grown.Changed, again.Changed)
+		require.Equal(t, []any{"t", 5}, []any{again.Topic.Name, again.Topic.Partitions})
+		require.NotNil(t, again.Topic.Configs)
+		require.Equal(t, patched.Changed, ask[ConfigsChanged](r, "PATCH", "/v1/configs/topics/t", `{"set": {"retention.ms": "5"}}`, key+"c").Changed)
+	}
+	repeats()
+	ask[Changed](r, "DELETE", "/v1/topics/t", "")
+	repeats()
+	ask[TopicChanged](r, "POST", "/v1/topics", `{"name": "t"}`)
+	repeats()
+}
+
+// TestRepeatedElection: of all that needed one; they need none any more, or others do.
+func TestRepeatedElection(t *testing.T) {
+	r := newRig(t, topic("a", 1), topic("t", 2), topic("u", 2))
+	swap := func(name string, index int32) {
+		r.append(metalog.ReplicasChanged{Changes: []metalog.ReplicasChange{{Partition: r.partition(name, index), Replicas: []id.Broker{2, 1}}}})
+	}
+	swap("t", 1)
+	swap("u", 0)
+	const body, key = `{"type": "preferred"}`, "Idempotency-Key: k"
+	first := ask[PartitionsChanged](r, "POST", "/v1/elections", body, key)
+	require.Equal(t, []PartitionOutcome{{Topic: "t", Partition: 1}, {Topic: "u"}}, first.Partitions)
+	first.Repeat = true
+	require.Equal(t, first, ask[PartitionsChanged](r, "POST", "/v1/elections", body, key))
+	r.append(metalog.LeadersChanged{Changes: []metalog.LeaderChange{
+		{Partition: r.partition("t", 1), Leader: 2, Epoch: 1}, {Partition: r.partition("u", 0), Leader: 2, Epoch: 1},
+	}})
+	require.Equal(t, first, ask[PartitionsChanged](r, "POST", "/v1/elections", body, key))
+	swap("a", 0)
+	more := ask[PartitionsChanged](r, "POST", "/v1/elections", body, key)
+	require.Equal(t, append(first.Partitions, PartitionOutcome{Topic: "a"}), more.Partitions)
+	require.False(t, more.Repeat, "something is new")
+}
