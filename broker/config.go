@@ -82,7 +82,7 @@ type Limits struct {
 	MaxRequestBytes    int32         // socket.request.max.bytes, default 100 MiB
 	MaxConnections     int           // default 10,000
 	MaxInFlight        int           // requests of one connection that wait for their answer, default 64
-	MaxInFlightBytes   int64         // their frames in bytes, of one connection, default 32 MiB; one is always admitted
+	MaxInFlightBytes   int64         // their frames and the records of their answers in bytes, of one connection, default 32 MiB; one is always admitted
 	MaxQueuedBytes     int64         // frames of all connections above 64 KiB that wait, default 256 MiB
 	ConnectionIdle     time.Duration // connections.max.idle.ms, default 10 min
 	FrameTimeout       time.Duration // for a frame to arrive or leave, besides a second for each 32 KiB, default 30 s

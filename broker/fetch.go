@@ -77,6 +77,11 @@ func handleFetch(ctx context.Context, b *Broker, c *call) {
 	f := &fetch{b: b, c: c, req: req, context: context}
 	results, complete := f.read(ctx)
 	if complete {
+		held := 0
+		for i := range results {
+			held += results[i].bytes
+		}
+		c.holds(held)
 		c.reply(f.response(results))
 		return
 	}
