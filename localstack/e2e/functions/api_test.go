@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -249,7 +250,8 @@ func (a *admins) moves() {
 	call[admin.PartitionsChanged](a, "POST", "/v1/reassignments", `{"partitions": [{"topic": "orders", "partition": 0, "replicas": [3, 1]}]}`)
 	require.Eventually(t, func() bool {
 		found, err := a.world.admin.ListTopics(t.Context(), "orders")
-		return err == nil && fmt.Sprint(found["orders"].Partitions[0].Replicas) == "[3 1]"
+		p := found["orders"].Partitions[0]
+		return err == nil && fmt.Sprint(p.Replicas) == "[3 1]" && slices.Contains(p.Replicas, p.Leader) // else it is going on
 	}, step, 20*time.Millisecond)
 	file := filepath.Join(t.TempDir(), "plan.json")
 	require.NoError(t, os.WriteFile(file, []byte(`{"version": 1, "partitions": [{"topic": "orders", "partition": 0, "replicas": [2, 3]}]}`), 0o600))
