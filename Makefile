@@ -60,7 +60,7 @@ terraform: ## the modules of terraform/ without AWS: fmt, tflint, validate, thei
 # What the scenarios need, for a recipe that runs them.
 E2E_ENV = FOREBAY_JARS="$$(tools/install java)" FOREBAY_NODE="$$(tools/install node)" FOREBAY_MINIO="$$(tools/install minio)/minio" FOREBAY_PYTHON="$$(tools/install python)"
 # The scenarios that a cluster runs too; all others are about one node or about neither.
-E2E_CLUSTER = ^(TestDescribedWithFullISR|TestEveryClientReadsWhatEveryClientWrote|TestEarthquakes|TestTimesOfEarthquakes|TestGroupOfThreeWithOneKilled|TestKilledWhile.*|TestIndexDeleted|TestAllFromPacks|TestVerifyProvesACluster)$$
+E2E_CLUSTER = ^(TestDescribedWithFullISR|TestEveryClientReadsWhatEveryClientWrote|TestEarthquakes|TestTimesOfEarthquakes|TestGroupOfThreeWithOneKilled|TestKilledWhile.*|TestIndexDeleted|TestAllFromPacks|TestVerifyProvesACluster|TestKafkasTools)$$
 
 e2e: ## the built binary with kcat, franz-go and Apache Kafka's own tools, alone and as a cluster; drivers, image and laptop
 	@tools/install system

@@ -80,6 +80,7 @@ type call struct {
 	conn   *conn
 	frame  []byte // until it is decoded
 	weight int64  // what it holds of Broker.queued, until it is answered
+	held   int64  // bytes of memory that the answer refers to, until it is written
 	// Guarded by conn.mu: how the call was answered.
 	answered bool
 	answer   func() response // nil: no response
@@ -88,6 +89,15 @@ type call struct {
 // reply answers with r.
 func (c *call) reply(r response) {
 	c.conn.answer(c, func() response { return r })
+}
+
+// holds says how many bytes of memory the reply that follows refers to. Until it is written they count as the
+// frames of the connection's requests do, so that a client that does not read its answers gets no more of them.
+func (c *call) holds(bytes int) {
+	c.held = int64(bytes)
+	c.conn.mu.Lock()
+	defer c.conn.mu.Unlock()
+	c.conn.inBytes += c.held
 }
 
 // replyLater answers with what f returns. The connection's writer calls f when the

@@ -14,7 +14,8 @@ import (
 // A version that is not served is answered with a body of version 0 that holds
 // UNSUPPORTED_VERSION and the range of this key alone (KIP-511), before the rest of
 // the request is looked at. Versions 3 and later validate the client's software
-// name and version, and name the features (KIP-584), of which KRaft's metadata version is none.
+// name and version, and name the features (KIP-584), of which KRaft's metadata version is none: that
+// of Forebay's metadata has a name of its own.
 
 // handleAPIVersions answers with the ranges of all APIs that are served.
 func handleAPIVersions(_ context.Context, b *Broker, c *call) kmsg.Response {
@@ -26,7 +27,7 @@ func handleAPIVersions(_ context.Context, b *Broker, c *call) kmsg.Response {
 	}
 	resp.ApiKeys = b.versions
 	if c.version >= 3 {
-		nameFeatures(resp, b.meta.Image())
+		nameFeatures(resp, b.features(), b.meta.Image())
 	}
 	return resp
 }

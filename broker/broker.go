@@ -158,7 +158,8 @@ const closeSlack = 2 * time.Second
 
 // Close gives a cluster's partitions to the other brokers, stops accepting, answers what is
 // in flight, closes the connections, and then stops the parts. Requests that are not answered within ctx or
-// Limits.ShutdownGrace lose their connection. It returns at the latest a little after the end of ctx, with
+// Limits.ShutdownGrace lose their connection, and each part has Limits.CloseTime, so that one whose store or table is
+// away leaves the others some. It returns at the latest a little after the end of ctx, with
 // ErrNotClosed if it has to leave something behind that runs. It may be called more than once.
 func (b *Broker) Close(ctx context.Context) error {
 	b.closeOnce.Do(func() {
@@ -174,6 +175,9 @@ func (b *Broker) Close(ctx context.Context) error {
 	case <-b.closed:
 		return b.closeErr
 	case <-late:
+		if b.storage != nil && b.storage.wal != nil && b.storage.wal.Waiting() > 0 {
+			return fmt.Errorf("close broker: %w; %d bytes of records are not committed: %w", ErrNotClosed, b.storage.wal.Waiting(), context.Cause(ctx))
+		}
 		return fmt.Errorf("close broker: %w: %w", ErrNotClosed, context.Cause(ctx))
 	}
 }
@@ -199,15 +203,22 @@ func (b *Broker) close(ctx context.Context) error {
 	}
 	b.drainConns(ctx)
 	for i := len(b.closers) - 1; i >= 0; i-- {
-		errs = append(errs, b.closers[i].close(ctx))
+		errs = append(errs, b.within(ctx, b.closers[i].close))
 	}
 	if b.cluster != nil {
-		errs = append(errs, b.cluster.close(ctx))
+		errs = append(errs, b.within(ctx, b.cluster.close))
 	}
 	if b.meta != nil {
 		errs = append(errs, end(ctx, b.meta.Close))
 	}
 	return errors.Join(errs...)
+}
+
+// within closes a part in its share of the time.
+func (b *Broker) within(ctx context.Context, closePart func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.Limits.CloseTime)
+	defer cancel()
+	return closePart(ctx)
 }
 
 // drainConns ends every connection once its requests are answered, or at the end of

@@ -15,6 +15,7 @@ import (
 
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/infra/session"
 	"github.com/forebaylog/forebay/tiering/batch"
 )
 
@@ -70,7 +71,9 @@ func TestCloseWaitsForAnUploadThatDoesNotEnd(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	require.ErrorIs(t, b.Close(ctx), ErrNotClosed)
+	err = b.Close(ctx)
+	require.ErrorIs(t, err, ErrNotClosed)
+	require.ErrorContains(t, err, "bytes of records are not committed")
 	close(release)
 	if err := b.Close(t.Context()); err != nil {
 		require.NotErrorIs(t, err, ErrNotClosed)
@@ -160,4 +163,31 @@ func TestCloseEndsLoopsWhileTheStoreIsAway(t *testing.T) {
 			require.Less(t, time.Since(began), 30*time.Second, "something has waited for the end of the time")
 		})
 	}
+}
+
+// What waits for an object store that is away is given up in good time, and told of; the others need not wait for the
+// end of the session.
+func TestCloseGivesUpWhatTheStoreDoesNotTake(t *testing.T) {
+	store := &stillStore{Store: objstore.NewMem()}
+	cfg := testConfig()
+	cfg.Objects, cfg.Cluster = store, &Cluster{MetadataPoll: 10 * time.Millisecond}
+	cfg.Limits.CloseTime = 100 * time.Millisecond
+	b, err := Open(t.Context(), cfg)
+	require.NoError(t, err)
+	n := &node{Broker: b, t: t}
+	n.mustCreate(wantTopic("t", 1, 1))
+	store.still.Store(true)
+	n.kgo(kgo.DisableIdempotentWrite()).Produce(t.Context(), &kgo.Record{Topic: "t", Value: []byte("v")}, nil)
+	require.Eventually(t, func() bool { return store.puts.Load() > 0 }, 20*time.Second, 5*time.Millisecond)
+
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	began := time.Now()
+	err = b.Close(ctx)
+	require.ErrorContains(t, err, "bytes of batches are not committed")
+	require.NotErrorIs(t, err, ErrNotClosed)
+	require.Less(t, time.Since(began), 30*time.Second, "something has waited for the end of the time")
+	sessions, err := session.NewWatcher(cfg.Metadata, time.Second).Poll(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, sessions, "the session is closed")
 }

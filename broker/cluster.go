@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/forebaylog/forebay/broker/admin"
 	"github.com/forebaylog/forebay/broker/placement"
 	"github.com/forebaylog/forebay/broker/takeover"
 	"github.com/forebaylog/forebay/infra/id"
@@ -92,7 +93,8 @@ func openCluster(ctx context.Context, b *Broker) (*cluster, error) {
 		return nil, err
 	}
 	c.session, err = session.Open(ctx, session.Config{
-		Store: b.cfg.Metadata, Node: b.cfg.NodeID, TTL: c.cfg.SessionTTL, Info: b.listeners[0].advertised(), Logger: b.log,
+		Store: b.cfg.Metadata, Node: b.cfg.NodeID, TTL: c.cfg.SessionTTL, Info: b.listeners[0].advertised(),
+		Features: admin.Supported(b.features()), Logger: b.log,
 	})
 	if err != nil {
 		return nil, err
@@ -169,13 +171,17 @@ func (c *cluster) watchSession(ctx context.Context) {
 	}
 }
 
-// follow folds what others have appended.
+// follow folds what others have appended, and ends the broker if it is of too old a release for that: it would
+// never know of any change again.
 func (c *cluster) follow(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, tableTime)
 	defer cancel()
 	err := c.b.meta.Refresh(ctx)
 	if err == nil {
 		c.metrics.followed.Store(time.Now().UnixNano())
+	}
+	if errors.Is(err, metalog.ErrNewer) {
+		c.b.fail(err)
 	}
 	return err
 }

@@ -184,12 +184,15 @@ func TestMoveInDoubt(t *testing.T) {
 	c.start(2, unbalanced)
 	n := c.asNode(m)
 	m.cluster.stop()
+	short, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	var landed atomic.Bool
 	faults := func(op kv.Op) kv.Fault {
 		switch {
 		case !strings.Contains(op.Key.Part, "meta"):
 			return kv.FaultNone
 		case landed.Load():
+			cancel()
 			return kv.FaultFail
 		case op.Kind == kv.OpWrite:
 			landed.Store(true)
@@ -198,8 +201,6 @@ func TestMoveInDoubt(t *testing.T) {
 		return kv.FaultNone
 	}
 	m.table.Store(&faults)
-	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
 	require.ErrorIs(t, m.cluster.giveAway(short, to(partitionOf(n, "t", 0), 2), nil), errInDoubt)
 	require.True(t, landed.Load())
 	require.True(t, m.valid(), "the session is not what keeps it from answering")

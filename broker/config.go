@@ -82,11 +82,12 @@ type Limits struct {
 	MaxRequestBytes    int32         // socket.request.max.bytes, default 100 MiB
 	MaxConnections     int           // default 10,000
 	MaxInFlight        int           // requests of one connection that wait for their answer, default 64
-	MaxInFlightBytes   int64         // their frames in bytes, of one connection, default 32 MiB; one is always admitted
+	MaxInFlightBytes   int64         // their frames and the records of their answers in bytes, of one connection, default 32 MiB; one is always admitted
 	MaxQueuedBytes     int64         // frames of all connections above 64 KiB that wait, default 256 MiB
 	ConnectionIdle     time.Duration // connections.max.idle.ms, default 10 min
 	FrameTimeout       time.Duration // for a frame to arrive or leave, besides a second for each 32 KiB, default 30 s
 	ShutdownGrace      time.Duration // for requests in flight when the broker closes, default 1 s
+	CloseTime          time.Duration // for each part of the broker to end what it is at when it closes, default 5 s
 	UnauthenticatedMax int32         // frame bytes before authentication, on listeners that need it, default 512 KiB
 }
 
@@ -118,6 +119,9 @@ type Config struct {
 	ObjectsName, WALName string
 	FS                   vfs.FS // below DataDir
 	DataDir              string // hot segments and index; "" keeps them in memory
+
+	// MaxLevel is the highest level of the metadata to support: metalog.LatestLevel. Tests stand for older releases with it.
+	MaxLevel int16
 
 	Cluster *Cluster // nil: this node alone, its hot segments the only copy until they are sealed
 
@@ -211,6 +215,7 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.ConnectionIdle, 10*time.Minute)
 	setDefault(&l.FrameTimeout, 30*time.Second)
 	setDefault(&l.ShutdownGrace, time.Second)
+	setDefault(&l.CloseTime, 5*time.Second)
 	setDefault(&l.UnauthenticatedMax, 512<<10)
 	return l
 }

@@ -51,7 +51,7 @@ type conn struct {
 	mu       sync.Mutex
 	queue    []*call // not yet taken by the writer, in order of arrival
 	inFlight int     // requests whose response is not written
-	inBytes  int64   // their frames
+	inBytes  int64   // their frames, and what their answers hold
 	stopped  bool    // no further request is read
 	readDone bool    // the reader has ended
 	served   bool    // a request was received

@@ -109,6 +109,32 @@ func TestBackpressureByBytes(t *testing.T) {
 	})
 }
 
+// What answers hold that the client does not read counts as well.
+func TestBackpressureByAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		served := 0
+		b, l := bareBroker(t, Limits{MaxInFlightBytes: 1000}, io.Discard, heartbeats(func(c *call) {
+			served++
+			c.holds(600)
+			c.reply(newHeartbeatResponse())
+		}))
+		c := connect(t, b, l)
+		go func() {
+			for i := range 10 {
+				_, _ = c.nc.Write(encoded(heartbeat("g"), int32(i)))
+			}
+		}()
+		synctest.Wait()
+		require.Equal(t, 2, served)
+		for i := range int32(10) {
+			c.response(i, newHeartbeatResponse())
+		}
+		synctest.Wait()
+		require.Equal(t, 10, served)
+		require.NoError(t, b.Close(t.Context()))
+	})
+}
+
 // What large frames hold of the memory for all connections is given back when they
 // are answered, and when their connection goes before that.
 func TestQueuedBytes(t *testing.T) {

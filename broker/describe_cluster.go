@@ -22,7 +22,7 @@ func handleDescribeCluster(_ context.Context, b *Broker, c *call) kmsg.Response 
 	req := requestOf[*kmsg.DescribeClusterRequest](c)
 	resp := responseTo[*kmsg.DescribeClusterResponse](req)
 	resp.Brokers = []kmsg.DescribeClusterResponseBroker{}
-	img := b.meta.Image()
+	img := b.told()
 	resp.ClusterID, resp.ControllerID = img.ClusterID(), controller(img)
 	if c.version >= 1 && req.EndpointType != brokerEndpoints {
 		err := fmt.Errorf("endpoints of type %d: %w", req.EndpointType, kerr.UnsupportedEndpointType)

@@ -24,7 +24,7 @@ const maxPartitionsDescribed = 2000
 func handleDescribeTopicPartitions(_ context.Context, b *Broker, c *call) kmsg.Response {
 	req := requestOf[*kmsg.DescribeTopicPartitionsRequest](c)
 	resp := responseTo[*kmsg.DescribeTopicPartitionsResponse](req)
-	img := b.meta.Image()
+	img := b.told()
 	names := topicNames(img, req)
 	if req.Cursor != nil && req.Cursor.Partition < 0 {
 		for _, name := range names {

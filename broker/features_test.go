@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebaylog/forebay/broker/admin"
+	"github.com/forebaylog/forebay/infra/metalog"
 )
 
 // finalized returns what clients of a version of ApiVersions learn of transaction.version.
@@ -16,13 +17,21 @@ func (n *node) finalized(version int16) (level, minimum int16, epoch int64) {
 	req.SetVersion(version)
 	req.ClientSoftwareName, req.ClientSoftwareVersion = "test", "1"
 	resp := ask(n, req, kmsg.NewPtrApiVersionsResponse())
-	require.Len(n.t, resp.SupportedFeatures, 1)
-	require.Equal(n.t, "transaction.version", resp.SupportedFeatures[0].Name)
-	require.EqualValues(n.t, 2, resp.SupportedFeatures[0].MaxVersion)
+	require.Len(n.t, resp.SupportedFeatures, 2)
+	own := resp.SupportedFeatures[0]
+	require.Equal(n.t, "forebay.metadata.version", own.Name)
+	require.Equal(n.t, [2]int16{1, metalog.LatestLevel}, [2]int16{own.MinVersion, own.MaxVersion})
+	require.Equal(n.t, "transaction.version", resp.SupportedFeatures[1].Name)
+	require.EqualValues(n.t, 2, resp.SupportedFeatures[1].MaxVersion)
 	for _, f := range resp.FinalizedFeatures {
-		level = f.MaxVersionLevel
+		require.Equal(n.t, f.MinVersionLevel, f.MaxVersionLevel)
+		if f.Name == own.Name {
+			require.Equal(n.t, metalog.LatestLevel, f.MaxVersionLevel)
+		} else {
+			level = f.MaxVersionLevel
+		}
 	}
-	return level, resp.SupportedFeatures[0].MinVersion, resp.FinalizedFeaturesEpoch
+	return level, resp.SupportedFeatures[1].MinVersion, resp.FinalizedFeaturesEpoch
 }
 
 func (n *node) updateFeature(version int16, update kmsg.UpdateFeaturesRequestFeatureUpdate, validate bool) *kmsg.UpdateFeaturesResponse {

@@ -77,6 +77,11 @@ func handleFetch(ctx context.Context, b *Broker, c *call) {
 	f := &fetch{b: b, c: c, req: req, context: context}
 	results, complete := f.read(ctx)
 	if complete {
+		held := 0
+		for i := range results {
+			held += results[i].bytes
+		}
+		c.holds(held)
 		c.reply(f.response(results))
 		return
 	}
@@ -278,7 +283,7 @@ func (f *fetch) tellLeaders(resp *fetchResponse, results []fetched) {
 	if f.req.Version < fetchLeaderVersion {
 		return
 	}
-	hints := leaderHints{img: f.b.meta.Image(), listener: f.c.listener().Name}
+	hints := leaderHints{img: f.b.told(), listener: f.c.listener().Name}
 	for i := range results {
 		r := &results[i]
 		if leader, ok := hints.of(r.code, id.Partition{Topic: r.want.id, Index: r.want.index}); ok {

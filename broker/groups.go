@@ -52,7 +52,10 @@ type groupsConfig struct {
 	Image       func() *metalog.Image
 	Refresh     func(context.Context) error // makes Image current
 	// Verify asks whether partitions belong to an open transaction; see Broker.verifyTxn.
-	Verify  func(context.Context, txnVerification) map[id.Partition]error
+	Verify func(context.Context, txnVerification) map[id.Partition]error
+	// ProducerExpiry is how long the markers of a producer that is silent are remembered.
+	ProducerExpiry time.Duration
+
 	Now     func() time.Time
 	Logger  *slog.Logger
 	Metrics *groupMetrics
@@ -398,7 +401,7 @@ func openGroups(_ context.Context, b *Broker) (part, error) {
 		},
 		MetadataMax: cfg.OffsetMetadataMax,
 		Table:       offsets.Open(b.cfg.Offsets, led), Window: cfg.OffsetCommitWindow, Shards: led,
-		Image: b.meta.Image, Refresh: b.meta.Refresh, Verify: b.verifyTxn,
+		Image: b.meta.Image, Refresh: b.meta.Refresh, Verify: b.verifyTxn, ProducerExpiry: b.cfg.Storage.ProducerExpiry,
 		Now: b.cfg.Now, Logger: b.log, Metrics: metrics,
 	})
 	b.groups = m

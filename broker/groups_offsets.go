@@ -306,6 +306,7 @@ func (m *groups) sweepEvery(ctx context.Context, interval time.Duration) {
 			return
 		case <-ticker.C:
 		}
+		m.forgetMarkers()
 		if err := m.sweepAll(ctx); err != nil && ctx.Err() == nil {
 			m.log.Warn("look for expired offsets", "err", err)
 		}

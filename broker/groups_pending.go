@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -29,9 +30,16 @@ type groupsShard struct {
 	loading *groupLoad // nil: it is not being read
 	pending map[string]map[id.Producer]*pendingTxn
 	guards  map[id.Producer][]*txnGuard
-	// coordinators has the coordinator epoch of each producer's last marker: one of a coordinator that was
-	// replaced may come late, and the next transaction may have the same producer epoch.
-	coordinators map[id.Producer]int32
+	// coordinators has the coordinator of each producer's last marker: one of a coordinator that was
+	// replaced may come late, and the next transaction may have the same producer epoch. A producer that is
+	// silent for long is forgotten, as in the logs of partitions.
+	coordinators map[id.Producer]lastMarker
+}
+
+// lastMarker is the coordinator epoch of a producer's last marker, and when it came.
+type lastMarker struct {
+	coordinator int32
+	at          time.Time
 }
 
 // pendingTxn is what a producer's open transaction commits in one group: what was
@@ -69,7 +77,7 @@ func (m *groups) shard(index int32, epoch id.Epoch) *groupsShard {
 		if s != nil {
 			m.loseShard(s)
 		}
-		s = &groupsShard{index: index, epoch: epoch, pending: map[string]map[id.Producer]*pendingTxn{}, guards: map[id.Producer][]*txnGuard{}, coordinators: map[id.Producer]int32{}}
+		s = &groupsShard{index: index, epoch: epoch, pending: map[string]map[id.Producer]*pendingTxn{}, guards: map[id.Producer][]*txnGuard{}, coordinators: map[id.Producer]lastMarker{}}
 		m.shards[index] = s
 	}
 	return s
@@ -303,7 +311,7 @@ func (m *groups) endPending(ctx context.Context, index int32, marker txnMarker) 
 		return notShardLeader(index, err)
 	}
 	m.mu.Lock()
-	if err := s.admit(marker); err != nil {
+	if err := s.admit(marker, m.cfg.Now()); err != nil {
 		m.mu.Unlock()
 		return err
 	}
@@ -334,13 +342,23 @@ func (m *groups) endPending(ctx context.Context, index int32, marker txnMarker) 
 }
 
 // admit refuses a marker of a coordinator that was replaced, as the logs of partitions do.
-func (s *groupsShard) admit(marker txnMarker) error {
-	if last := s.coordinators[marker.Producer]; max(marker.CoordinatorEpoch, 0) < last {
+func (s *groupsShard) admit(marker txnMarker, now time.Time) error {
+	if last := s.coordinators[marker.Producer].coordinator; max(marker.CoordinatorEpoch, 0) < last {
 		return fmt.Errorf("end the transaction of producer %d: coordinator epoch %d, the last one was %d: %w",
 			marker.Producer, marker.CoordinatorEpoch, last, kerr.TransactionCoordinatorFenced)
 	}
-	s.coordinators[marker.Producer] = marker.CoordinatorEpoch
+	s.coordinators[marker.Producer] = lastMarker{marker.CoordinatorEpoch, now}
 	return nil
+}
+
+// forgetMarkers forgets the markers of producers that are silent for long.
+func (m *groups) forgetMarkers() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.cfg.Now()
+	for _, s := range m.shards {
+		maps.DeleteFunc(s.coordinators, func(_ id.Producer, last lastMarker) bool { return now.Sub(last.at) > m.cfg.ProducerExpiry })
+	}
 }
 
 // enterShard returns a shard that this broker leads, read.
@@ -370,7 +388,7 @@ func (m *groups) enterShard(ctx context.Context, index int32) (*groupsShard, err
 // endGroup ends what the producer has pending in one group.
 func (m *groups) endGroup(ctx context.Context, s *groupsShard, groupID string, marker txnMarker) error {
 	m.mu.Lock()
-	t, err := s.pending[groupID][marker.Producer], s.admit(marker)
+	t, err := s.pending[groupID][marker.Producer], s.admit(marker, m.cfg.Now())
 	if t == nil || err != nil {
 		m.mu.Unlock()
 		return err

@@ -286,3 +286,24 @@ func TestTxnOffsetsCoordinators(t *testing.T) {
 	require.NoError(t, h.endTxn(txnMarker{Producer: 7, CoordinatorEpoch: 3, Commit: true}))
 	require.Equal(t, id.Offset(30), h.committed("g", topicT, 0))
 }
+
+// TestTxnOffsetsMarkersAreForgotten: what is kept of producers does not grow for ever.
+func TestTxnOffsetsMarkersAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newGroupBench(t, group.Config{})
+		defer h.close()
+		remembered := func() int {
+			h.m.mu.Lock()
+			defer h.m.mu.Unlock()
+			return len(h.m.shards[0].coordinators)
+		}
+		require.NoError(t, h.endTxn(txnMarker{Producer: 7}))
+		time.Sleep(time.Hour - groupSweepInterval)
+		require.NoError(t, h.endTxn(txnMarker{Producer: 8}))
+		require.Equal(t, 2, remembered())
+		time.Sleep(2*groupSweepInterval + time.Second)
+		require.Equal(t, 1, remembered(), "the one that is silent for more than an hour is forgotten")
+		time.Sleep(time.Hour)
+		require.Zero(t, remembered())
+	})
+}

@@ -11,7 +11,8 @@ import (
 	"github.com/forebaylog/forebay/infra/id"
 )
 
-// ListOffsets (key 2), versions 1 to 11. No deviations.
+// ListOffsets (key 2), versions 1 to 11. Deviation: a partition that is named more than once, which is an
+// INVALID_REQUEST, is answered as often.
 
 // The timestamps with a meaning of their own.
 const (
@@ -26,6 +27,7 @@ const (
 func handleListOffsets(ctx context.Context, b *Broker, c *call) kmsg.Response {
 	req := requestOf[*kmsg.ListOffsetsRequest](c)
 	resp := responseTo[*kmsg.ListOffsetsResponse](req)
+	named := timesNamed(req)
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		out := kmsg.NewListOffsetsResponseTopic()
@@ -35,7 +37,12 @@ func handleListOffsets(ctx context.Context, b *Broker, c *call) kmsg.Response {
 			op := kmsg.NewListOffsetsResponseTopicPartition()
 			op.Partition = p.Partition
 			op.LeaderEpoch = -1
-			found, err := listOffset(ctx, b, req, t.Topic, p)
+			found, err := notFound, error(nil)
+			if named[topicIndex{t.Topic, p.Partition}] > 1 {
+				err = fmt.Errorf("list offsets: partition %d of %q is named more than once: %w", p.Partition, t.Topic, kerr.InvalidRequest)
+			} else {
+				found, err = listOffset(ctx, b, req, t.Topic, p)
+			}
 			op.ErrorCode = c.code(err)
 			if err == nil {
 				op.Offset, op.Timestamp, op.LeaderEpoch = int64(found.Offset), found.Timestamp, int32(found.Epoch)
@@ -45,6 +52,17 @@ func handleListOffsets(ctx context.Context, b *Broker, c *call) kmsg.Response {
 		resp.Topics = append(resp.Topics, out)
 	}
 	return resp
+}
+
+// timesNamed counts how often a request names each partition.
+func timesNamed(req *kmsg.ListOffsetsRequest) map[topicIndex]int {
+	named := map[topicIndex]int{}
+	for i := range req.Topics {
+		for j := range req.Topics[i].Partitions {
+			named[topicIndex{req.Topics[i].Topic, req.Topics[i].Partitions[j].Partition}]++
+		}
+	}
+	return named
 }
 
 // notFound is the answer when no record has the wanted time.

@@ -196,3 +196,28 @@ func TestListOffsetsByClient(t *testing.T) {
 		require.Equal(t, offset, got.Offset)
 	}
 }
+
+// A partition that is named twice is refused, and the others are answered.
+func TestListOffsetsNamedTwice(t *testing.T) {
+	n := startNode(t)
+	n.mustCreate(wantTopic("t", 2, 1))
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.Version, req.ReplicaID = 7, -1
+	for _, indexes := range [][]int32{{0, 1}, {1}} {
+		rt := kmsg.NewListOffsetsRequestTopic()
+		rt.Topic = "t"
+		for _, i := range indexes {
+			rp := kmsg.NewListOffsetsRequestTopicPartition()
+			rp.Partition, rp.Timestamp = i, timeLatest
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		req.Topics = append(req.Topics, rt)
+	}
+	resp := ask(n, req, kmsg.NewPtrListOffsetsResponse())
+	require.Zero(t, resp.Topics[0].Partitions[0].ErrorCode)
+	require.Zero(t, resp.Topics[0].Partitions[0].Offset)
+	for _, p := range []kmsg.ListOffsetsResponseTopicPartition{resp.Topics[0].Partitions[1], resp.Topics[1].Partitions[0]} {
+		require.Equal(t, kerr.InvalidRequest.Code, p.ErrorCode)
+		require.EqualValues(t, -1, p.Offset)
+	}
+}

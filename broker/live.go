@@ -13,6 +13,15 @@ import (
 // This file says what clients are told of brokers, leaders and replicas, where some
 // brokers may be fenced.
 
+// told is the metadata that clients are told. This broker is fenced there from the moment on that others may have
+// declared it dead, which it may be unable to read: what it led, its clients are to look for elsewhere.
+func (b *Broker) told() *metalog.Image {
+	if b.valid() {
+		return b.meta.Image()
+	}
+	return b.meta.Image().WithFenced(b.cfg.NodeID)
+}
+
 // controller is the live broker of the lowest id, which stands for the controller: every
 // broker does what a controller does. It is -1 if nobody lives.
 func controller(img *metalog.Image) int32 {

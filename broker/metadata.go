@@ -35,7 +35,7 @@ func handleMetadata(ctx context.Context, b *Broker, c *call) kmsg.Response {
 	resp := responseTo[*kmsg.MetadataResponse](req)
 	b.lookAgain(ctx, req)
 	failed := b.autoCreate(ctx, c.actor(), req)
-	img := b.meta.Image()
+	img := b.told()
 	cluster := img.ClusterID()
 	resp.ClusterID, resp.ControllerID = &cluster, controller(img)
 	for _, e := range endpoints(img, c.listener().Name, false) {

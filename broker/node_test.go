@@ -252,10 +252,11 @@ func TestPipelining(t *testing.T) {
 	}
 }
 
-// A broker with parked fetches and joins closes well within two seconds and leaves
-// no goroutine.
+// A broker with parked fetches and joins closes without waiting for them and leaves no goroutine.
 func TestCloseWithParkedRequests(t *testing.T) {
-	n := startNode(t, func(cfg *Config) { cfg.Groups.InitialRebalanceDelay = time.Minute })
+	n := startNode(t, func(cfg *Config) {
+		cfg.Groups.InitialRebalanceDelay, cfg.Limits.ShutdownGrace = time.Minute, time.Minute
+	})
 	cl := n.kgo(kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"), kgo.AllowAutoTopicCreation())
 	direct := n.kgo(kgo.ConsumeTopics("t"), kgo.AllowAutoTopicCreation(), kgo.FetchMaxWait(time.Minute))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -269,7 +270,7 @@ func TestCloseWithParkedRequests(t *testing.T) {
 	require.Eventually(t, func() bool { return n.inFlight() >= 2 }, 10*time.Second, 5*time.Millisecond, "a fetch and a join are parked")
 	begun := time.Now()
 	require.NoError(t, n.Close(t.Context()))
-	require.Less(t, time.Since(begun), 2*time.Second)
+	require.Less(t, time.Since(begun), 30*time.Second)
 	cancel()
 	<-done
 	<-done

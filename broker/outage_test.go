@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebaylog/forebay/tiering/batch"
 )
 
 // logBuffer is a log that may be read while it is written.
@@ -67,12 +69,42 @@ func TestNothingIsUnknownDuringAnOutage(t *testing.T) {
 	require.Contains(t, log.String(), `level=WARN msg="cannot allocate producer ids"`)
 }
 
+// A broker whose session has ended names itself neither as a leader nor as a coordinator, nor as one of the brokers:
+// clients are to ask others.
+func TestNothingIsLedAfterTheSession(t *testing.T) {
+	c := newTestCluster(t)
+	m := c.start(1, unbalanced)
+	c.createTopic("t", 1, 1)
+	ask := kmsg.NewPtrMetadataRequest()
+	ask.Version, ask.Topics = 12, []kmsg.MetadataRequestTopic{{Topic: kmsg.StringPtr("t")}}
+	find := kmsg.NewPtrFindCoordinatorRequest()
+	find.Version, find.CoordinatorKeys = 4, []string{"g"}
+	put := c.asNode(m).produceRequest(10, -1, put{"t", 0, batchOfNow(batch.None, 1)})
+
+	meta := exchangeAs[*kmsg.MetadataResponse](t, m, ask)
+	require.EqualValues(t, 1, meta.Topics[0].Partitions[0].Leader)
+	require.EqualValues(t, 1, exchangeAs[*kmsg.FindCoordinatorResponse](t, m, find).Coordinators[0].NodeID)
+
+	m.cut.Store(true)
+	eventually(t, "the end of the session", func() bool { return !m.valid() })
+	meta = exchangeAs[*kmsg.MetadataResponse](t, m, ask)
+	p := meta.Topics[0].Partitions[0]
+	require.Equal(t, kerr.LeaderNotAvailable.Code, p.ErrorCode)
+	require.EqualValues(t, -1, p.Leader)
+	require.Empty(t, p.ISR)
+	require.Empty(t, meta.Brokers)
+	require.Equal(t, kerr.CoordinatorNotAvailable.Code, exchangeAs[*kmsg.FindCoordinatorResponse](t, m, find).Coordinators[0].ErrorCode)
+	done := exchangeAs[*kmsg.ProduceResponse](t, m, put).Topics[0].Partitions[0]
+	require.Equal(t, kerr.NotLeaderForPartition.Code, done.ErrorCode)
+	require.EqualValues(t, -1, done.CurrentLeader.LeaderID)
+}
+
 // TestProducerIDsDuringAnOutage: producers wait for an id, as Kafka has them do; REQUEST_TIMED_OUT would end them.
 func TestProducerIDsDuringAnOutage(t *testing.T) {
 	c := newTestCluster(t)
 	m := c.start(1)
 	m.cut.Store(true)
-	resp := exchange(t, m, producerIDRequest(nil)).(*kmsg.InitProducerIDResponse) //nolint:errcheck // a panic fails the test
+	resp := exchangeAs[*kmsg.InitProducerIDResponse](t, m, producerIDRequest(nil))
 	require.Equal(t, kerr.CoordinatorLoadInProgress, kerr.ErrorForCode(resp.ErrorCode))
 }
 
@@ -85,6 +117,14 @@ func exchange(t *testing.T, m *member, req kmsg.Request) kmsg.Response {
 	require.NoError(t, nc.SetDeadline(time.Now().Add(20*time.Second)))
 	resp, err := roundTrip(nc, req)
 	require.NoError(t, err)
+	return resp
+}
+
+// exchangeAs is exchange for a response of that kind.
+func exchangeAs[R kmsg.Response](t *testing.T, m *member, req kmsg.Request) R {
+	t.Helper()
+	resp, ok := exchange(t, m, req).(R)
+	require.True(t, ok)
 	return resp
 }
 

@@ -358,7 +358,7 @@ func (p *produce) tellLeaders() {
 	if p.req.Version < produceLeaderVersion {
 		return
 	}
-	hints := leaderHints{img: p.b.meta.Image(), listener: p.c.listener().Name}
+	hints := leaderHints{img: p.b.told(), listener: p.c.listener().Name}
 	for i := range p.resp.Topics {
 		rt := &p.resp.Topics[i]
 		topic := id.Topic(rt.TopicID)

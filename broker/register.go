@@ -21,7 +21,7 @@ import (
 // changed; after one behind it the next start does the same again.
 func (b *Broker) openMetadata(ctx context.Context) error {
 	var err error
-	b.meta, err = metalog.Open(ctx, metalog.Options{Store: b.cfg.Metadata, Objects: b.cfg.Objects, Logger: b.log})
+	b.meta, err = metalog.Open(ctx, metalog.Options{Store: b.cfg.Metadata, Objects: b.cfg.Objects, MaxLevel: b.cfg.MaxLevel, Logger: b.log})
 	if err != nil {
 		return fmt.Errorf("open metadata log: %w", err)
 	}

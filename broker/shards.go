@@ -120,7 +120,7 @@ func (b *Broker) coordinator(ctx context.Context, topic, name, listener string) 
 	if err := b.createShardsOf(ctx, topic); err != nil {
 		return endpoint{}, fmt.Errorf("find the coordinator of %q: %w: %w", name, kerr.CoordinatorNotAvailable, err)
 	}
-	img := b.meta.Image()
+	img := b.told()
 	shard, _ := shardIn(img, topic, name)
 	if node, live := liveBroker(img, shard.Leader); live {
 		if e, ok := endpointOf(node, listener); ok {

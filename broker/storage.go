@@ -253,11 +253,13 @@ func (s *storage) closeWAL(ctx context.Context) error {
 }
 
 // end closes a part, and waits for its end though ctx ends before: it uses what Close of the broker says
-// is free, which tells ErrNotClosed meanwhile.
+// is free, which tells ErrNotClosed meanwhile. Only late is no error.
 func end(ctx context.Context, closePart func(context.Context) error) error {
 	err := closePart(ctx)
 	if err != nil && ctx.Err() != nil {
-		err = errors.Join(err, closePart(context.WithoutCancel(ctx)))
+		if late := closePart(context.WithoutCancel(ctx)); late == nil {
+			return nil
+		}
 	}
 	return err
 }

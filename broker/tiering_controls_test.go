@@ -45,7 +45,7 @@ func TestSealingIsPaused(t *testing.T) {
 	n := startNode(t, same)
 	n.mustCreate(wantTopic("t", 1, 1))
 	require.NoError(t, n.change(ofBroker, "", false, operation(set, config.SealEnable, value("false"))))
-	require.Eventually(t, n.storage.sealer.Paused, 5*time.Second, time.Millisecond)
+	require.Eventually(t, n.storage.sealer.Paused, 30*time.Second, time.Millisecond)
 	n.mustProduce("t", 0, batchOfSize(100))
 	require.NoError(t, n.storage.sealer.SealAll(t.Context()))
 	n.close()
@@ -77,11 +77,11 @@ func TestTieringBudgets(t *testing.T) {
 		config.HotBytes + "=5000 STATIC_BROKER_CONFIG", config.HotBytes + "=1073741824 DEFAULT_CONFIG",
 	}, sources(got[config.HotBytes]))
 	budget := func(bytes int64) func() bool { return func() bool { return n.storage.sealer.DiskBudget() == bytes } }
-	require.Eventually(t, budget(7000), 5*time.Second, time.Millisecond)
+	require.Eventually(t, budget(7000), 30*time.Second, time.Millisecond)
 	require.NoError(t, n.change(ofBroker, "1", false, operation(remove, config.HotBytes, nil)))
-	require.Eventually(t, budget(6000), 5*time.Second, time.Millisecond)
+	require.Eventually(t, budget(6000), 30*time.Second, time.Millisecond)
 	require.NoError(t, n.change(ofBroker, "", false, operation(remove, config.HotBytes, nil)))
-	require.Eventually(t, budget(5000), 5*time.Second, time.Millisecond)
+	require.Eventually(t, budget(5000), 30*time.Second, time.Millisecond)
 
 	for name, bad := range map[string]string{
 		config.SealEnable: "maybe", config.SealBefore: "-1", config.CacheBytes: "1000", config.HotBytes: "0",

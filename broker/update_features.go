@@ -6,9 +6,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebaylog/forebay/broker/admin"
+	"github.com/forebaylog/forebay/infra/session"
 )
 
-// UpdateFeatures (key 57), versions 0 to 2. All updates are made, or none. No deviations.
+// UpdateFeatures (key 57), versions 0 to 2. All updates are made, or none. Any broker answers, and the levels that
+// the others support are those that their sessions tell.
 
 func handleUpdateFeatures(ctx context.Context, b *Broker, c *call) kmsg.Response {
 	req := requestOf[*kmsg.UpdateFeaturesRequest](c)
@@ -41,7 +43,10 @@ func (b *Broker) updateFeatures(ctx context.Context, c *call, req *kmsg.UpdateFe
 			}
 		}
 	}
-	ch := admin.UpdateFeatures(updates)
+	sessions := func() ([]session.Seen, error) {
+		return session.NewWatcher(b.cfg.Metadata, session.DefaultTTL).Poll(ctx)
+	}
+	ch := admin.UpdateFeatures(b.features(), sessions, updates)
 	b.apply(ctx, c.actor(), []*admin.Change{ch}, req.Version >= 1 && req.ValidateOnly)
 	return ch.Err
 }

@@ -62,7 +62,7 @@ func (c *conn) take(into []*call) []*call {
 	}
 }
 
-// release takes n requests with size bytes of frames out of the count of those in flight.
+// release takes n requests with size bytes of frames and answers out of the count of those in flight.
 func (c *conn) release(n int, size int64) {
 	c.mu.Lock()
 	c.inFlight -= n
@@ -93,7 +93,7 @@ func (c *conn) send(out *wire.Buffers, calls []*call) error {
 	n, size := 0, int64(0)
 	for _, k := range calls {
 		err := c.encode(out, k)
-		n, size = n+1, size+int64(k.size)
+		n, size = n+1, size+int64(k.size)+k.held
 		if out.Len() >= flushAt || err != nil {
 			if ferr := c.flush(out); ferr != nil {
 				return ferr

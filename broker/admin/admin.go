@@ -1,6 +1,6 @@
 // Package admin holds what an administrator may change: each change decides on an Image of the
 // metadata which records make it, or why it is refused, in Kafka's vocabulary. Decisions are
-// pure functions of the Image and of Settings. Apply appends them, with the record that says who
+// pure functions of the Image and of Settings, but for levels of features, which depend on who is alive. Apply appends them, with the record that says who
 // asked, so that Kafka's APIs and the admin API have the same rules and leave the same audit.
 // It knows no connection and no protocol type but Kafka's errors. A Change belongs to one caller
 // at a time; everything else is safe for concurrent use.
@@ -91,8 +91,8 @@ type Change struct {
 // Idempotent gives the change an idempotency key and the digest of what is asked for, whose
 // JSON tells requests apart. Of changes with one key the first is made; it is remembered for
 // metalog.KeysKept, and the others find its outcome in Repeated or, if they ask for something
-// else, fail with ErrKeyUsed. The changes of one request need keys of their own. It fails with
-// ErrKeyUsed for a key that is empty or too long.
+// else, fail with ErrKeyUsed. The changes of one request need keys of their own. It fails for a key that
+// is empty or too long.
 func (ch *Change) Idempotent(key string, request any) error {
 	if key == "" || len(key) > MaxKey {
 		return fmt.Errorf("idempotency key of %d bytes: must be of 1 to %d", len(key), MaxKey)
@@ -125,7 +125,7 @@ const slotBytes = 128 << 10
 const auditBytes = 256
 
 // Apply makes changes, several to a slot, and notes the outcome of each in it. They must
-// not depend on each other.
+// not depend on each other. While the metadata is at a level that has no audit, there is none of them.
 //
 // Commit point: the slot, which has the changes and who asked for them. After a crash between two slots
 // the changes of the first are made and the others are not. With an Err of kv.ErrUnknown, when ctx ends
@@ -148,9 +148,10 @@ func applySlot(ctx context.Context, log *metalog.Log, who Actor, changes []*Chan
 		keys := map[string]bool{}
 		for _, ch := range changes {
 			ch.decide(img, who, keys)
-			if len(ch.Records) > 0 {
-				records = append(append(records, ch.audited(who)), ch.Records...)
+			if a := ch.audited(who); len(ch.Records) > 0 && img.Allows(a, ch.Records) {
+				records = append(records, a)
 			}
+			records = append(records, ch.Records...)
 		}
 		return records, nil
 	})
@@ -187,11 +188,14 @@ func (ch *Change) decide(img *metalog.Image, who Actor, keys map[string]bool) {
 		}
 	}
 	records, err := ch.Decide(img)
-	if err != nil {
+	switch {
+	case err != nil:
 		ch.Err = err
-		return
+	case ch.Key != "" && len(records) > 0 && !img.Allows(metalog.Audited{}, records):
+		ch.refuse(fmt.Errorf("idempotency key %q cannot be remembered: %w: ask without a key, or raise %s", ch.Key, metalog.ErrLevel, metalog.LevelFeature))
+	default:
+		ch.Records = records
 	}
-	ch.Records = records
 }
 
 // repeat takes the outcome of the request that had the key first.

@@ -29,9 +29,14 @@ type rig struct {
 	log     *metalog.Log
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T) *rig { return newRigAt(t, metalog.LatestLevel) }
+
+// newRigAt is a rig whose metadata is at a level.
+func newRigAt(t *testing.T, level int16) *rig {
 	r := &rig{t: t, store: kv.NewMem(), objects: objstore.NewMem()}
-	var err error
+	founder, err := metalog.Open(ctx, metalog.Options{Store: r.store, Objects: r.objects, MaxLevel: level})
+	require.NoError(t, err)
+	require.NoError(t, founder.Close(ctx))
 	r.log, err = metalog.Open(ctx, metalog.Options{Store: r.store, Objects: r.objects})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.log.Close(ctx)) })
@@ -225,6 +230,7 @@ func TestDecisions(t *testing.T) {
 		"too many partitions":  {s.CreateTopic(admin.NewTopic{Name: "x", Replicas: 1, Partitions: 10_001}), kerr.PolicyViolation},
 		"too many replicas":    {s.CreateTopic(admin.NewTopic{Name: "x", Replicas: 4, Partitions: 1}), kerr.InvalidReplicationFactor},
 		"unknown config":       {s.CreateTopic(admin.NewTopic{Name: "x", Replicas: 1, Partitions: 1, Configs: map[string]string{"no": ""}}), kerr.InvalidConfig},
+		"value too long":       {s.CreateTopic(admin.NewTopic{Name: "x", Replicas: 1, Partitions: 1, Configs: map[string]string{"leader.replication.throttled.replicas": strings.Repeat("1:1,", 10_000) + "1:1"}}), kerr.InvalidConfig},
 		"class not served":     {s.CreateTopic(admin.NewTopic{Name: "x", Replicas: 1, Partitions: 1, Configs: map[string]string{admin.DurabilityConfig: "local"}}), kerr.InvalidConfig},
 		"assigned and counted": {s.CreateTopic(admin.NewTopic{Name: "x", Replicas: 1, Partitions: 1, Assignments: [][]int32{{1}}}), kerr.InvalidRequest},
 		"dead replicas":        {s.CreateTopic(admin.NewTopic{Name: "x", Replicas: -1, Partitions: -1, Assignments: [][]int32{{3}}}), kerr.InvalidReplicaAssignment},
@@ -243,8 +249,8 @@ func TestDecisions(t *testing.T) {
 		"twice":                {s.ReplaceConfigs(onTopic, append(set("retention.ms", "1"), set("retention.ms", "1")...)), kerr.InvalidRequest},
 		"remove a live broker": {admin.RemoveBroker(2), kerr.PolicyViolation},
 		"remove nobody":        {admin.RemoveBroker(9), kerr.BrokerIDNotRegistered},
-		"no feature":           {admin.UpdateFeatures(nil), kerr.InvalidRequest},
-		"unknown feature":      {admin.UpdateFeatures([]admin.FeatureUpdate{{Name: "x", Level: 1, Type: admin.UpgradeOnly}}), kerr.InvalidUpdateVersion},
+		"no feature":           {updateFeatures(nil), kerr.InvalidRequest},
+		"unknown feature":      {updateFeatures(nil, admin.FeatureUpdate{Name: "x", Level: 1, Type: admin.UpgradeOnly}), kerr.InvalidUpdateVersion},
 
 		"create":      {s.CreateTopic(admin.NewTopic{Name: "new", Partitions: -1, Replicas: -1, Assignments: [][]int32{{3, 1}, {2, 1}}}), nil},
 		"delete":      {admin.DeleteTopic(have.ID, have.Name), nil},
@@ -252,7 +258,7 @@ func TestDecisions(t *testing.T) {
 		"append":      {s.AlterConfigs(onTopic, []admin.ConfigOp{{Name: "cleanup.policy", Op: admin.OpAppend, Value: text("compact")}}), nil},
 		"all brokers": {s.AlterConfigs(admin.AllBrokers, set("log.retention.ms", "1000")), nil},
 		"remove":      {admin.RemoveBroker(3), nil},
-		"feature":     {admin.UpdateFeatures([]admin.FeatureUpdate{{Name: admin.TransactionFeature, Level: 1, Type: admin.SafeDowngrade}}), nil},
+		"feature":     {updateFeatures(nil, admin.FeatureUpdate{Name: admin.TransactionFeature, Level: 1, Type: admin.SafeDowngrade}), nil},
 	} {
 		records, err := c.change.Decide(r.log.Image())
 		if c.want == nil {

@@ -26,6 +26,7 @@ var translation = []struct {
 	{kv.ErrUnavailable, kerr.RequestTimedOut},
 	{kv.ErrTooLarge, kerr.InvalidRequest},
 	{metalog.ErrClosed, kerr.BrokerNotAvailable},
+	{metalog.ErrLevel, kerr.UnsupportedVersion},
 	{config.ErrUnknown, kerr.InvalidConfig},
 	{config.ErrInvalid, kerr.InvalidConfig},
 	{config.ErrNotList, kerr.InvalidConfig},

@@ -119,7 +119,7 @@ func (s Settings) checkTopicConfigs(configs map[string]string) error {
 		if !ok {
 			return fmt.Errorf("topic config %s: %w", name, config.ErrUnknown)
 		}
-		if err := d.Validate(value); err != nil {
+		if err := checkValue(d, value); err != nil {
 			return err
 		}
 	}

@@ -67,6 +67,9 @@ type notes struct {
 	firstDirty int64     // of its compact.State
 
 	emptyFrom time.Time // when its last segment may be emptied
+
+	retryFrom  time.Time     // when it may be compacted again after a failure
+	retryAfter time.Duration // how long that was after it
 }
 
 // ChainsConfig configures Chains; the zero value of a field selects its default.

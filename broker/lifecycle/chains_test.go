@@ -13,6 +13,7 @@ import (
 	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/producers"
+	"github.com/forebaylog/forebay/tiering/rewrite"
 )
 
 // told is what Chains has told of partitions that were compacted.
@@ -69,7 +70,7 @@ func everything(id.Partition) bool { return true }
 // request together, and then those of Refresh, which are as many as there are partitions each RereadWithin.
 func TestIdleChainsCostNothing(t *testing.T) {
 	const n = 300
-	w := newWorld(t, n)
+	w := newWorld(t, n, func(c *Config) { c.Rewriter = rewrite.New(rewrite.Config{}) }) // which has nothing to do
 	w.cfg = &config.Effective{Compact: true, Delete: true, Retention: time.Hour, RetentionBytes: -1, MinCleanableDirty: 0.5}
 	ps := parts(n)
 	for _, p := range ps {

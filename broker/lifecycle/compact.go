@@ -55,6 +55,21 @@ func (k *Keeper) Compact(ctx context.Context, ps []id.Partition) error {
 	return errors.Join(err, k.compact(ctx, todo))
 }
 
+// After a failure a partition is left alone for so long: as long again each time, for a pass may read gigabytes before it fails.
+const (
+	minRetry = time.Minute
+	maxRetry = 15 * time.Minute
+)
+
+// retryLater takes note of a failure.
+func (d *dirty) retryLater(now time.Time) {
+	notes := d.chain.notes
+	notes.mu.Lock()
+	defer notes.mu.Unlock()
+	notes.retryAfter = min(max(2*notes.retryAfter, minRetry), maxRetry)
+	notes.retryFrom = now.Add(notes.retryAfter)
+}
+
 // dirty looks at p; nil if it is not to be compacted.
 func (k *Keeper) dirty(ctx context.Context, p id.Partition) (*dirty, error) {
 	img := k.cfg.Image()
@@ -91,7 +106,7 @@ func (d *dirty) plan(now time.Time) compact.Decision {
 		s.FirstDirty = notes.firstDirty
 		plan = compact.Plan(s, d.settings, now)
 	}
-	d.ratio, d.due = plan.Ratio, plan.CleanableBytes > 0 && (plan.Clean || d.settings.MaxLag > 0 && !lagKnown)
+	d.ratio, d.due = plan.Ratio, plan.CleanableBytes > 0 && (plan.Clean || d.settings.MaxLag > 0 && !lagKnown) && !now.Before(notes.retryFrom)
 	return plan
 }
 
@@ -140,8 +155,9 @@ func (k *Keeper) compact(ctx context.Context, todo []*dirty) error {
 		Valid: k.cfg.Valid, Alone: k.cfg.Alone, Logger: k.cfg.Logger,
 	}, works) {
 		k.compacted(todo[i], r)
-		if ctx.Err() == nil && !errors.Is(r.Err, chain.ErrChanged) {
+		if r.Err != nil && ctx.Err() == nil && !errors.Is(r.Err, chain.ErrChanged) {
 			errs[i] = r.Err
+			todo[i].retryLater(k.cfg.Now())
 		}
 	}
 	return errors.Join(summary("compact", errs), context.Cause(ctx))

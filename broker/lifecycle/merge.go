@@ -41,6 +41,7 @@ func (k *Keeper) merges(ctx context.Context, p id.Partition, dead map[string]boo
 		return nil, nil
 	}
 	policy := mergePolicy(k.cfg.Topic(topic))
+	policy.SegmentBytes = max(min(policy.SegmentBytes, k.cfg.Rewriter.JobBytes()), 1)
 	for _, look := range []func(context.Context, id.Partition, id.Offset) (Chain, error){k.cfg.Chains.Get, k.cfg.Chains.Read} {
 		now, err := look(ctx, p, state.Start)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/time/rate"
 
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/id"
@@ -357,6 +358,7 @@ func TestCompactSharesPacks(t *testing.T) {
 	require.Equal(t, "packs/3", w.canonical(part(1))[0].Object)
 	require.Equal(t, "packs/4", w.canonical(part(1))[1].Object, "not before the first")
 	w.get = func(string) error { return nil }
+	w.now = w.now.Add(minRetry)
 	require.NoError(t, w.keeper.Compact(ctx, parts(4)))
 	require.Equal(t, []string{"a=1", "b=2", "c=2"}, w.read(part(1)))
 }
@@ -376,6 +378,51 @@ func TestCompactKeepsWithinItsMemory(t *testing.T) {
 		objects[w.canonical(p)[0].Object]++
 	}
 	require.Len(t, objects, 2, "64 slots of 24 bytes and an item each: two have room")
+}
+
+// TestSlowRewritingMakesSmallSegments: what the rate does not let through in time is not put into one.
+func TestSlowRewritingMakesSmallSegments(t *testing.T) {
+	for _, compacted := range []bool{false, true} {
+		w := newPacked(t, 1)
+		w.cfg.Compact = compacted
+		for i := range 10 {
+			w.pack(map[id.Partition][]string{part(0): {fmt.Sprintf("%d=1", i)}})
+		}
+		size := w.canonical(part(0))[0].Length
+		limit := rate.NewLimiter(rate.Limit(float64(3*size)*8/chain.CommitWithin.Seconds()+0.01), 1<<20)
+		w.keeper.cfg.Rewriter = rewrite.New(rewrite.Config{Chain: w.chain, Objects: w.objects, Cold: w.bulk, Limit: limit, Now: func() time.Time { return w.now }})
+		w.now = w.now.Add(time.Hour)
+		require.NoError(t, w.keeper.Merge(ctx, parts(1)))
+		require.NoError(t, w.keeper.Compact(ctx, parts(1)))
+		for _, item := range w.canonical(part(0)) {
+			require.LessOrEqual(t, item.Next-item.Base, id.Offset(3))
+		}
+		require.Equal(t, compacted, w.canonical(part(0))[0].CleanedTo > 0)
+		require.Len(t, w.read(part(0)), 10)
+	}
+}
+
+// TestCompactRetriesSeldom: a partition that fails is read more and more seldom, until something has changed.
+func TestCompactRetriesSeldom(t *testing.T) {
+	w := newPacked(t, 1)
+	w.cfg.Compact = true
+	w.pack(map[id.Partition][]string{part(0): {"a=1", "a=2"}})
+	tries, broken := 0, errors.New("object is broken")
+	w.get = func(string) error {
+		tries++
+		return broken
+	}
+	for range 60*4 - 1 { // nearly an hour
+		_ = w.keeper.Compact(ctx, parts(1))
+		w.now = w.now.Add(15 * time.Second)
+	}
+	require.Equal(t, 7, tries, "after 1, 2, 4 and 8 minutes, and then each 15")
+	w.get = func(string) error { return nil }
+	require.NoError(t, w.keeper.Compact(ctx, parts(1)))
+	require.Zero(t, w.keeper.Stats().Compacted)
+	w.pack(map[id.Partition][]string{part(0): {"b=1"}})
+	require.NoError(t, w.keeper.Compact(ctx, parts(1)))
+	require.EqualValues(t, 1, w.keeper.Stats().Compacted)
 }
 
 // slicesOf are n records of one key.

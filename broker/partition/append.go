@@ -8,6 +8,7 @@ import (
 	"github.com/forebaylog/forebay/infra/seeded"
 	"github.com/forebaylog/forebay/infra/tracing"
 	"github.com/forebaylog/forebay/tiering/batch"
+	"github.com/forebaylog/forebay/tiering/producers"
 )
 
 // Acks says when an append is answered.
@@ -59,6 +60,9 @@ func (l *Log) Append(a Append) (Appended, error) {
 		return Appended{}, fmt.Errorf("append to %s: %w", l.id, err)
 	}
 	verdict, err := l.producers.Check(a.Batch, a.Now)
+	if err == nil {
+		err = l.checkFirst(a.Batch)
+	}
 	if err == nil && !verdict.Duplicate && a.Batch.IsTransactional() {
 		err = l.checkTransaction(a.Batch, a.Guard)
 	}
@@ -86,6 +90,17 @@ func (l *Log) Append(a Append) (Appended, error) {
 		a.Done(nil)
 	}
 	return result, nil
+}
+
+// checkFirst refuses to begin the log in the middle of a producer's sequence, as Apache Kafka 4.5 does (KAFKA-15591): of
+// batches that were on their way when the log was acquired, those before were refused, and could not be appended behind
+// this one. Where records are or were, an unknown producer may be one whose state has expired, and goes on
+// with any sequence (KIP-360).
+func (l *Log) checkFirst(v batch.View) error {
+	if l.next > 0 || v.ProducerID() == id.NoProducer || v.BaseSequence() == 0 {
+		return nil
+	}
+	return fmt.Errorf("producer %d begins an empty log at sequence %d: %w", v.ProducerID(), v.BaseSequence(), producers.ErrOutOfOrder)
 }
 
 // writable fails if nothing can be appended now.

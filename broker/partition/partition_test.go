@@ -73,6 +73,20 @@ func TestDuplicateIsAnsweredWithTheOriginal(t *testing.T) {
 	require.Equal(t, id.Offset(3), l.Watermarks().End, "a refused batch leaves no trace")
 }
 
+// Of two batches under way the first is refused while the partition is not led here yet.
+func TestNoLogBeginsInTheMiddleOfASequence(t *testing.T) {
+	r := newRig(t)
+	l := r.log(0)
+	second := partition.Append{Batch: batchOf([]int64{2}, 7, 0, 1), Acks: partition.AcksAll, Now: r.now}
+	_, err := l.Append(second)
+	require.ErrorIs(t, err, producers.ErrOutOfOrder)
+	require.Zero(t, l.Watermarks().End)
+	r.put(l, batchOf([]int64{1}, 7, 0, 0))
+	_, err = l.Append(second)
+	require.NoError(t, err)
+	r.put(l, batchOf([]int64{3}, 8, 0, 5)) // its state may have expired
+}
+
 func TestDuplicateIsNotAcknowledgedBeforeItsOriginal(t *testing.T) {
 	r := newRig(t)
 	l := r.log(0)

@@ -72,11 +72,17 @@ func TestGuards(t *testing.T) {
 			g, _ := l.Verify(txnBatch(0, 6), now, false)
 			return tryAppend(l, txnBatch(0, 6), g)
 		}, producers.ErrOutOfOrder},
-		{"a sequence above 0 of a producer that is not known", func(_ *testing.T, l *partition.Log) error {
+		{"a sequence above 0 of a producer that is not known", func(t *testing.T, l *partition.Log) error {
+			require.NoError(t, tryAppend(l, batchOf([]int64{1}, 8, 0, 0), partition.Guard{}))
 			g, _ := l.Verify(txnBatch(0, 5), now, false)
 			return tryAppend(l, txnBatch(0, 5), g)
 		}, nil},
-		{"the same, where each transaction begins at 0", func(_ *testing.T, l *partition.Log) error {
+		{"the same in an empty log", func(_ *testing.T, l *partition.Log) error {
+			g, _ := l.Verify(txnBatch(0, 5), now, false)
+			return tryAppend(l, txnBatch(0, 5), g)
+		}, producers.ErrOutOfOrder},
+		{"the same, where each transaction begins at 0", func(t *testing.T, l *partition.Log) error {
+			require.NoError(t, tryAppend(l, batchOf([]int64{1}, 8, 0, 0), partition.Guard{}))
 			g, _ := l.Verify(txnBatch(0, 5), now, true)
 			return tryAppend(l, txnBatch(0, 5), g)
 		}, producers.ErrOutOfOrder},

@@ -21,13 +21,18 @@ import (
 // checkBrokers asks the brokers that were named who else there is, and tries the addresses that they give.
 func (d *diagnosis) checkBrokers(ctx context.Context) {
 	var meta kadm.Metadata
+	var level *metadataLevel
 	if !d.check(ctx, "brokers", func(ctx context.Context) (string, error) {
 		client, err := d.flags.client.connect(ctx)
 		if err != nil {
 			return "", mendable("start one with 'forebay broker' or 'forebay dev', or name another with --brokers", "%w", err)
 		}
 		defer client.Close()
-		if meta, err = kadm.NewClient(client).Metadata(ctx); err != nil {
+		adm := kadm.NewClient(client)
+		if meta, err = adm.Metadata(ctx); err != nil {
+			return "", err
+		}
+		if level, err = levelOf(ctx, adm); err != nil {
 			return "", err
 		}
 		return fmt.Sprintf("cluster %s has %d brokers and %d topics", meta.Cluster, len(meta.Brokers), len(meta.Topics)), nil
@@ -50,6 +55,9 @@ func (d *diagnosis) checkBrokers(ctx context.Context) {
 		}
 		return leaders(all, without)
 	})
+	if level != nil {
+		d.check(ctx, "metadata level", func(context.Context) (string, error) { return level.checked() })
+	}
 }
 
 // checkAdvertised looks at the brokers that the metadata has.
@@ -79,6 +87,7 @@ func (d *diagnosis) checkAdvertised(ctx context.Context) {
 		}
 		return leaders(all, without)
 	})
+	d.check(ctx, "metadata level", func(context.Context) (string, error) { return d.cluster.storedLevel().checked() })
 }
 
 func leaders(all, without int) (string, error) {

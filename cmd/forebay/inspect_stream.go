@@ -68,16 +68,6 @@ type shownObject struct {
 	Runs []shownRun `json:"runs,omitempty"`
 }
 
-// storedRange is an object of a store as a pack.RangeReader.
-type storedRange struct {
-	store objstore.Store
-	name  string
-}
-
-func (s storedRange) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	return s.store.ReadAt(ctx, s.name, p, off)
-}
-
 // streamInspector shows streams and collects what is wrong with them.
 type streamInspector struct {
 	cmd    *cobra.Command
@@ -202,7 +192,7 @@ func readSlots(ctx context.Context, slots *slotlog.Log) (first uint64, raw []slo
 
 // runsOf reads the footer of an object and lists its runs.
 func (i *streamInspector) runsOf(ctx context.Context, ref wal.ObjectRef) ([]shownRun, error) {
-	footer, err := pack.ReadFooter(ctx, storedRange{i.d.objects, ref.Name}, ref.Size)
+	footer, err := pack.ReadFooter(ctx, objstore.Object{Store: i.d.objects, Key: ref.Name}, ref.Size)
 	if errors.Is(err, pack.ErrCorrupt) || errors.Is(err, objstore.ErrNotFound) {
 		return nil, damaged(err)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/forebaylog/forebay/broker/config"
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
+	"github.com/forebaylog/forebay/infra/metalog"
 	"github.com/forebaylog/forebay/infra/objstore"
 	"github.com/forebaylog/forebay/infra/session"
 	"github.com/forebaylog/forebay/infra/vfs"
@@ -183,7 +184,7 @@ const reopenPause = time.Second
 // reopens reports whether a broker that has served before may open later all the same: what
 // ended its session, such as a table that is away, may last longer than the session.
 func reopens(failed error) bool {
-	return !errors.Is(failed, session.ErrInUse) && !errors.Is(failed, broker.ErrForeign)
+	return !errors.Is(failed, session.ErrInUse) && !errors.Is(failed, broker.ErrForeign) && !errors.Is(failed, metalog.ErrNewer)
 }
 
 // serve runs one broker. It reports whether the broker got as far as to serve.

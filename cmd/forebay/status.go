@@ -50,6 +50,7 @@ type clusterStatus struct {
 	Leaderless []string       `json:"leaderless"` // TOPIC-PARTITION
 	Brokers    []brokerStatus `json:"brokers"`
 	Groups     []groupStatus  `json:"groups"` // all, the farthest behind first
+	Metadata   *metadataLevel `json:"metadata_level,omitempty"`
 }
 
 type brokerStatus struct {
@@ -96,6 +97,9 @@ func statusOf(ctx context.Context, adm *kadm.Client) (*clusterStatus, error) {
 	}
 	for _, t := range meta.Topics.Sorted() {
 		s.count(t, sizes)
+	}
+	if s.Metadata, err = levelOf(ctx, adm); err != nil {
+		return nil, err
 	}
 	return s, s.addGroups(ctx, adm)
 }
@@ -152,6 +156,12 @@ func (s *clusterStatus) tables() []*table {
 		brokers.add(b.Broker, b.Address, cmp.Or(b.Rack, "-"), b.Leaders, size(&b.Hot), size(&b.Sealed), size(b.WAL), b.Lag, sealing)
 	}
 	tables := []*table{brokers}
+	if behind := s.Metadata.behind(); behind != "" {
+		t := newTable()
+		t.title = behind
+		t.add("  " + s.Metadata.raiseHint())
+		tables = append(tables, t)
+	}
 	if n := len(s.Leaderless); n > 0 {
 		t := newTable()
 		t.title = fmt.Sprintf("%d partitions have no leader:", n)

@@ -62,7 +62,7 @@ func webServer(t *testing.T) string {
 func TestProduceWithoutBroker(t *testing.T) {
 	n := startBroker(t)
 	succeed(t, "", "topic", "create", "events")
-	c := start(t, "produce", "events", "--delivery-timeout", "300ms")
+	c := start(t, "produce", "events", "--delivery-timeout", "3s")
 	_, err := c.stdin.Write([]byte("kept\n"))
 	require.NoError(t, err)
 	require.Equal(t, "kept\n", succeed(t, "", "consume", "events", "--from-beginning", "-c", "1"))

@@ -128,6 +128,7 @@ func humaConfig() huma.Config {
 // register adds all operations.
 func (a *API) register() {
 	a.registerCluster()
+	a.registerFeatures()
 	a.registerTopics()
 	a.registerPartitions()
 	a.registerConfigs()

@@ -47,7 +47,7 @@ func (a *API) registerCluster() {
 				}
 			}
 		}
-		for _, f := range core.Features() {
+		for _, f := range core.Features(metalog.LatestLevel) {
 			c.Features[f.Name] = f.Level(img)
 		}
 		return c, nil

@@ -79,10 +79,13 @@ var statusOf = map[string]int{
 	"GROUP_SUBSCRIBED_TO_TOPIC":      http.StatusConflict,
 	"NO_REASSIGNMENT_IN_PROGRESS":    http.StatusConflict,
 	"ELECTION_NOT_NEEDED":            http.StatusConflict,
+	"INVALID_UPDATE_VERSION":         http.StatusConflict,
+	"UNSUPPORTED_VERSION":            http.StatusConflict,
 	"POLICY_VIOLATION":               http.StatusConflict,
 	"ELIGIBLE_LEADERS_NOT_AVAILABLE": http.StatusConflict,
 	"PREFERRED_LEADER_NOT_AVAILABLE": http.StatusConflict,
 
+	"FEATURE_UPDATE_FAILED":        http.StatusServiceUnavailable,
 	"COORDINATOR_NOT_AVAILABLE":    http.StatusServiceUnavailable,
 	"COORDINATOR_LOAD_IN_PROGRESS": http.StatusServiceUnavailable,
 	"NOT_COORDINATOR":              http.StatusServiceUnavailable,

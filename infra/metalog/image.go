@@ -122,6 +122,19 @@ func (m *Image) Broker(node id.Broker) (*Broker, bool) {
 	return m.brokers[i], true
 }
 
+// WithFenced returns the Image with a broker fenced, and nothing of what follows from that.
+func (m *Image) WithFenced(node id.Broker) *Image {
+	b, ok := m.Broker(node)
+	if !ok || b.Fenced {
+		return m
+	}
+	fenced, next := *b, *m
+	fenced.Fenced = true
+	next.brokers = slices.Clone(m.brokers)
+	next.brokers[slices.Index(m.brokers, b)] = &fenced
+	return &next
+}
+
 // Brokers returns the registered brokers, fenced or not, in order of id. The slice is shared: read only.
 func (m *Image) Brokers() []*Broker { return m.brokers }
 

@@ -28,6 +28,15 @@ type lease struct {
 	// TTL is that of the holder in milliseconds, which relies on it; 0: an older Forebay wrote it, and
 	// the TTL is that of whoever watches.
 	TTL int64 `json:"ttl,omitempty"`
+	// Features are the levels that the broker supports; nil: an older Forebay wrote it.
+	Features map[string]Levels `json:"features,omitempty"`
+}
+
+// newLease is what the holder writes.
+func newLease(cfg Config, renewals int64) lease {
+	return lease{
+		Session: cfg.ID, Node: cfg.Node, Renewals: renewals, Info: cfg.Info, TTL: cfg.TTL.Milliseconds(), Features: cfg.Features,
+	}
 }
 
 func (l lease) encode() ([]byte, error) {

@@ -30,7 +30,7 @@ func Open(ctx context.Context, cfg Config) (*Session, error) {
 
 // take returns the version of the item that it wrote and the time before the write.
 func take(ctx context.Context, cfg Config) (version kv.Version, sentAt time.Time, err error) {
-	value, err := lease{Session: cfg.ID, Node: cfg.Node, Info: cfg.Info, TTL: cfg.TTL.Milliseconds()}.encode()
+	value, err := newLease(cfg, 0).encode()
 	if err != nil {
 		return "", time.Time{}, err
 	}

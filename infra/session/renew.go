@@ -73,7 +73,7 @@ func (s *Session) renew() error {
 			return err
 		}
 	}
-	value, err := lease{Session: s.cfg.ID, Node: s.cfg.Node, Renewals: s.held.renewals + 1, Info: s.cfg.Info, TTL: s.cfg.TTL.Milliseconds()}.encode()
+	value, err := newLease(s.cfg, s.held.renewals+1).encode()
 	if err != nil {
 		return err
 	}

@@ -66,10 +66,18 @@ type Config struct {
 	Renew  time.Duration // time from one renewal to the next and the longest wait for one; by default TTL/3, at most TTL/2
 	Logger *slog.Logger  // by default none
 
+	Features map[string]Levels // that the broker supports, by name (KIP-584)
+
 	// OnChange is told what Valid has turned to, in order, from a goroutine of the
 	// session; the first change is to false. Changes that follow fast on each other may be left
 	// out. The loss of the session is a change; Close is not. It must not call Close.
 	OnChange func(valid bool)
+}
+
+// Levels are those of a feature that a broker supports.
+type Levels struct {
+	Min int16 `json:"min"`
+	Max int16 `json:"max"`
 }
 
 func (c Config) withDefaults() Config {

@@ -15,6 +15,7 @@ type Seen struct {
 	Node      id.Broker
 	Session   id.Session
 	Info      string
+	Features  map[string]Levels // that the broker supports; nil: an older Forebay, which does not tell
 	Version   kv.Version
 	Unchanged time.Duration // for at least so long, as far as it was watched without a break
 	Expired   bool          // for a TTL, its own or the watcher's if that is longer: Kill may end it
@@ -66,7 +67,7 @@ func (w *Watcher) Poll(ctx context.Context) ([]Seen, error) {
 		since[node] = at
 		unchanged := max(0, start.Sub(at.at)) // the read was not before start
 		seen[i] = Seen{
-			Node: node, Session: leases[i].Session, Info: leases[i].Info, Version: item.Version,
+			Node: node, Session: leases[i].Session, Info: leases[i].Info, Features: leases[i].Features, Version: item.Version,
 			Unchanged: unchanged, Expired: unchanged >= max(w.ttl, time.Duration(leases[i].TTL)*time.Millisecond),
 		}
 	}

@@ -9,12 +9,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -59,12 +57,8 @@ func parse() config {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, parse()); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
+	cfg := parse()
+	rig.Main("bench", func(ctx context.Context) error { return run(ctx, cfg) })
 }
 
 func run(ctx context.Context, cfg config) error {
@@ -80,8 +74,8 @@ func run(ctx context.Context, cfg config) error {
 		return fmt.Errorf("make a directory for the brokers: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if cfg.binary == "" && slices.Contains(cfg.systems, "forebay") {
-		if cfg.binary, err = rig.BuildForebay(ctx, dir); err != nil {
+	if slices.Contains(cfg.systems, "forebay") {
+		if cfg.binary, err = rig.Forebay(ctx, cfg.binary, dir); err != nil {
 			return err
 		}
 	}
@@ -102,7 +96,7 @@ func run(ctx context.Context, cfg config) error {
 		}
 	}
 	printTable(os.Stdout, cfg, results)
-	return writeJSON(cfg.out, results)
+	return rig.WriteJSON(cfg.out, results)
 }
 
 // checkMachine refuses to start where the disk would fill up, and lets brokers open enough files.
@@ -123,20 +117,6 @@ func checkMachine(cfg config) error {
 	files.Cur = files.Max // handed on to the brokers only when set explicitly
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		return fmt.Errorf("raise the limit of open files: %w", err)
-	}
-	return nil
-}
-
-func writeJSON(name string, results []result) error {
-	if name == "" {
-		return nil
-	}
-	b, err := json.MarshalIndent(results, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	if err := os.WriteFile(name, append(b, '\n'), 0o644); err != nil {
-		return fmt.Errorf("write the results: %w", err)
 	}
 	return nil
 }

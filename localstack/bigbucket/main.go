@@ -13,11 +13,9 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -47,16 +45,11 @@ func main() {
 	flag.StringVar(&cfg.binary, "binary", "", "forebay to measure (default: built)")
 	flag.StringVar(&cfg.look, "look", "", "only look once with the collector at the bucket in this directory")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	do := run
 	if cfg.look != "" {
 		do = look
 	}
-	if err := do(ctx, cfg); err != nil {
-		fmt.Fprintln(os.Stderr, "bigbucket:", err)
-		os.Exit(1)
-	}
+	rig.Main("bigbucket", func(ctx context.Context) error { return do(ctx, cfg) })
 }
 
 // measured is what a step took.
@@ -72,10 +65,8 @@ func run(ctx context.Context, cfg config) (err error) {
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if cfg.binary == "" {
-		if cfg.binary, err = rig.BuildForebay(ctx, dir); err != nil {
-			return err
-		}
+	if cfg.binary, err = rig.Forebay(ctx, cfg.binary, dir); err != nil {
+		return err
 	}
 	var small []measured
 	for _, part := range []int{tenth, 1} {

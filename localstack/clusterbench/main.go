@@ -10,14 +10,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/forebaylog/forebay/localstack/rig"
@@ -56,13 +53,8 @@ func parse() config {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, parse())
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "clusterbench:", err)
-		os.Exit(1)
-	}
+	cfg := parse()
+	rig.Main("clusterbench", func(ctx context.Context) error { return run(ctx, cfg) })
 }
 
 // part measures something on a cluster of its own.
@@ -89,10 +81,8 @@ func run(ctx context.Context, cfg config) error {
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if cfg.binary == "" {
-		if cfg.binary, err = rig.BuildForebay(ctx, dir); err != nil {
-			return err
-		}
+	if cfg.binary, err = rig.Forebay(ctx, cfg.binary, dir); err != nil {
+		return err
 	}
 	var figures []figure
 	for _, p := range parts {
@@ -109,7 +99,7 @@ func run(ctx context.Context, cfg config) error {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
-	return writeJSON(cfg.out, figures)
+	return rig.WriteJSON(cfg.out, figures)
 }
 
 // figure is one result.
@@ -136,18 +126,4 @@ func (b *bench) noteTimes(name string, d []time.Duration) {
 	b.note(name+", p50", at(0.5), "ms")
 	b.note(name+", p99", at(0.99), "ms")
 	b.note(name+", max", at(1), "ms")
-}
-
-func writeJSON(name string, figures []figure) error {
-	if name == "" {
-		return nil
-	}
-	b, err := json.MarshalIndent(figures, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	if err := os.WriteFile(name, append(b, '\n'), 0o644); err != nil {
-		return fmt.Errorf("write the results: %w", err)
-	}
-	return nil
 }

@@ -45,7 +45,7 @@ func requireRefused(t *testing.T, cfg rig.ForebayConfig, words ...string) (said 
 }
 
 // refusalLimit is how long a broker may try before it gives up.
-const refusalLimit = 30 * time.Second
+const refusalLimit = time.Minute
 
 func TestRefusesTakenPort(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -153,7 +153,7 @@ func requireCloses(t *testing.T, addr string, bytes []byte) {
 	conn, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = conn.Write(bytes)
 	require.NoError(t, err)
 	_, err = io.Copy(io.Discard, conn)
@@ -198,7 +198,7 @@ func TestWrongRequests(t *testing.T) {
 		})
 	}
 
-	ctx := timeout(t, 30*time.Second)
+	ctx := timeout(t, stepLimit)
 	never := "never"
 	for _, c := range []struct {
 		name    string
@@ -257,7 +257,7 @@ func produceRaw(t *testing.T, addr, topic string, partition int32, records []byt
 	tp.Topic, tp.Partitions = topic, append(tp.Partitions, p)
 	req := kmsg.NewPtrProduceRequest()
 	req.Acks, req.TimeoutMillis, req.Topics = -1, 5000, append(req.Topics, tp)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), stepLimit)
 	defer cancel()
 	resp, err := client.Broker(1).Request(ctx, req)
 	require.NoError(t, err)

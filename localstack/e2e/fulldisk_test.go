@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -46,7 +45,7 @@ func TestFullDisk(t *testing.T) {
 	consumeAlone(t, franz{}, node.Addr, topic, acked)
 
 	require.NoError(t, os.Remove(fmt.Sprintf("/proc/%d/root%s/ballast", node.PID(), disk)))
-	require.NoError(t, node.Await(timeout(t, 30*time.Second), func(context.Context) error {
+	require.NoError(t, node.Await(timeout(t, stepLimit), func(context.Context) error {
 		more, err := produceUntilError(t, node.Addr, topic, &numbers, 1000)
 		acked = append(acked, more...) // some may have found room in the segment that is full for others
 		return err
@@ -67,7 +66,7 @@ func produceUntilError(t *testing.T, addr, topic string, numbers *int, records i
 	defer client.Close()
 	const atOnce = 50
 	for len(acked) < records && err == nil {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), stepLimit)
 		var failed error
 		for range atOnce {
 			e := event{key: "k", value: fmt.Sprintf("%08d %s", *numbers, strings.Repeat("x", 1000))}

@@ -14,11 +14,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -75,13 +73,8 @@ func parse() config {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, parse())
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "groupbench:", err)
-		os.Exit(1)
-	}
+	cfg := parse()
+	rig.Main("groupbench", func(ctx context.Context) error { return run(ctx, cfg) })
 }
 
 // parts are all there is to measure.
@@ -133,10 +126,8 @@ func run(ctx context.Context, cfg config) (err error) {
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if cfg.binary == "" {
-		if cfg.binary, err = rig.BuildForebay(ctx, dir); err != nil {
-			return err
-		}
+	if cfg.binary, err = rig.Forebay(ctx, cfg.binary, dir); err != nil {
+		return err
 	}
 	all := &results{values: map[string]map[string][]float64{}}
 	for round := range cfg.rounds {

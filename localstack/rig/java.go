@@ -63,7 +63,7 @@ const (
 	DeleteRecords       = "org.apache.kafka.tools.DeleteRecordsCommand"
 	LogDirs             = "org.apache.kafka.tools.LogDirsCommand"
 	ConfigCommand       = "kafka.admin.ConfigCommand"
-	GroupCommand        = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+	FeatureCommand      = "org.apache.kafka.tools.FeatureCommand"
 	ReassignCommand     = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"
 	ProducerPerformance = "org.apache.kafka.tools.ProducerPerformance"
 	ConsumerPerformance = "org.apache.kafka.tools.ConsumerPerformance"

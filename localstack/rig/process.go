@@ -1,8 +1,8 @@
 // Package rig starts, watches and ends the processes that the end-to-end tests and the
 // benchmark work with: the built Forebay binary, a MinIO server, Apache Kafka's server and its Java tools.
 //
-// It owns the processes it starts and no others, and ends them by their ids. It never keeps
-// state between runs: directories are handed in. Every type is safe for concurrent use.
+// It owns the processes it starts and no others, and ends them by their ids; on Linux they also end with
+// this process, however it ends. It never keeps state between runs: directories are handed in. Every type is safe for concurrent use.
 package rig
 
 import (
@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -61,19 +62,24 @@ func (a Attachment) start(name string, cmd *exec.Cmd) (*Process, error) {
 		cmd.Stderr = out
 	}
 	cmd.WaitDelay = lateOutput
-	if a.Apart {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	}
-	p.started = time.Now()
-	if err := cmd.Start(); err != nil {
-		_ = file.Close()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: a.Apart}
+	endWithParent(cmd.SysProcAttr)
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // which has to live as long as the child: see endWithParent
+		defer runtime.UnlockOSThread()
+		p.started = time.Now()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = cmd.Wait()
+		}
+		_ = file.Close() // what was written is in the file
+		close(p.done)
+	}()
+	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	go func() {
-		defer close(p.done)
-		p.err = cmd.Wait()
-		_ = file.Close() // what was written is in the file
-	}()
 	return p, nil
 }
 
@@ -149,7 +155,7 @@ func (p *Process) Stop(limit time.Duration) (time.Duration, error) {
 }
 
 // lateOutput is how long after its end the output of a process is read on, which its children may still have open.
-const lateOutput = 10 * time.Second
+const lateOutput = 5 * time.Second
 
 // traceTime is for a process that was asked for the traces of its threads to write them.
 const traceTime = 2 * time.Second

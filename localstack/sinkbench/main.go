@@ -9,23 +9,13 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/forebaylog/forebay/localstack/rig"
 	"github.com/forebaylog/forebay/localstack/sinkproof"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "sinkbench:", err)
-		os.Exit(1)
-	}
-}
+func main() { rig.Main("sinkbench", run) }
 
 func run(ctx context.Context) (err error) {
 	var cfg sinkproof.Config
@@ -50,10 +40,8 @@ func run(ctx context.Context) (err error) {
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(cfg.Dir)) }()
-	if cfg.Binary == "" {
-		if cfg.Binary, err = rig.BuildForebay(ctx, cfg.Dir); err != nil {
-			return err
-		}
+	if cfg.Binary, err = rig.Forebay(ctx, cfg.Binary, cfg.Dir); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()

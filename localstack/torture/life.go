@@ -173,7 +173,7 @@ func (c *collecting) run(ctx context.Context) {
 
 // look looks once.
 func (c *collecting) look(ctx context.Context) (r collect.Report, err error) {
-	ctx, cancel := context.WithTimeout(ctx, lifeLimit)
+	ctx, cancel := context.WithTimeout(ctx, healLimit) // on a machine with other work some have taken longer than lifeLimit
 	defer cancel()
 	out, err := c.forebay(ctx, "collect", "--alone", "--grace", lifeGrace.String(), "--rate", "-1", "-o", "json")
 	if err == nil {
@@ -194,7 +194,7 @@ func (c *collecting) forebay(ctx context.Context, command string, args ...string
 		err = fmt.Errorf("%w: %s", err, exit.Stderr)
 	}
 	if err != nil {
-		return out, fmt.Errorf("%s: %w", command, err)
+		return out, fmt.Errorf("%s: %w", command, errors.Join(err, context.Cause(ctx)))
 	}
 	return out, nil
 }

@@ -197,7 +197,7 @@ func (v *verifier) object(ctx context.Context, name string, links []Link) error 
 	v.sum.Objects++
 	info, err := v.objects.Stat(ctx, name)
 	if err == nil {
-		err = pack.Verify(ctx, rangeReader{v.objects, name}, info.Size)
+		err = pack.Verify(ctx, objstore.Object{Store: v.objects, Key: name}, info.Size)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -206,7 +206,7 @@ func (v *verifier) object(ctx context.Context, name string, links []Link) error 
 		v.find(Finding{Kind: objectKind(err), Object: name, Partition: links[0].Partition, Offset: links[0].Segment.Base, Err: err})
 		return nil
 	}
-	footer, err := pack.ReadFooter(ctx, rangeReader{v.objects, name}, info.Size)
+	footer, err := pack.ReadFooter(ctx, objstore.Object{Store: v.objects, Key: name}, info.Size)
 	if err != nil {
 		v.find(Finding{Kind: objectKind(err), Object: name, Err: err})
 		return ctx.Err()
@@ -248,14 +248,4 @@ func (v *verifier) orphans(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// rangeReader is one object as a pack.RangeReader.
-type rangeReader struct {
-	store objstore.Store
-	name  string
-}
-
-func (r rangeReader) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	return r.store.ReadAt(ctx, r.name, p, off)
 }

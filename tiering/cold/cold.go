@@ -162,7 +162,7 @@ func (r *Reader) Footer(ctx context.Context, object string, size int64) (*pack.F
 func (r *Reader) fetchFooter(ctx context.Context, key footerKey) (*pack.Footer, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.FetchTimeout)
 	defer cancel()
-	f, err := pack.ReadFooter(ctx, object{r.objects, key.object}, key.size)
+	f, err := pack.ReadFooter(ctx, objstore.Object{Store: r.objects, Key: key.object}, key.size)
 	if errors.Is(err, pack.ErrCorrupt) {
 		r.corrupt.Add(1)
 		return nil, errors.Join(ErrCorrupt, err)
@@ -181,16 +181,6 @@ func footerCost(f *pack.Footer) int64 {
 		}
 	}
 	return cost
-}
-
-// object is one object of a store as a pack.RangeReader.
-type object struct {
-	store objstore.Store
-	name  string
-}
-
-func (o object) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	return o.store.ReadAt(ctx, o.name, p, off)
 }
 
 // runOf returns the run that seg stands for, once it agrees with the footer.

@@ -223,7 +223,7 @@ func TestOneRequestForOneChunkHoweverManyWait(t *testing.T) {
 			results <- err
 		}()
 	}
-	require.Eventually(t, func() bool { return r.Stats().Shared == waiters-1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return r.Stats().Shared == waiters-1 }, 30*time.Second, time.Millisecond)
 	open()
 	for range waiters {
 		require.NoError(t, <-results)
@@ -256,12 +256,12 @@ func TestCancelledWaiterLeavesTheOthersAlone(t *testing.T) {
 		_, err := r.Read(first, p, f.segs[p], 0, 1, 1)
 		gaveUp <- err
 	}()
-	require.Eventually(t, func() bool { return r.Stats().Requests == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return r.Stats().Requests == 1 }, 30*time.Second, time.Millisecond)
 	go func() {
 		_, err := r.Read(ctx, p, f.segs[p], 0, 1, 1)
 		stayed <- err
 	}()
-	require.Eventually(t, func() bool { return r.Stats().Shared == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return r.Stats().Shared == 1 }, 30*time.Second, time.Millisecond)
 	cancel() // the one that started the request
 	require.ErrorIs(t, <-gaveUp, context.Canceled)
 	open()
@@ -354,8 +354,8 @@ func TestMemoryBound(t *testing.T) {
 			assert.NoError(t, err)
 		})
 	}
-	require.Eventually(t, func() bool { return r.Stats().Requests == readers }, 5*time.Second, time.Millisecond)
-	require.Eventually(t, func() bool { return f.flying() == 8 }, 5*time.Second, time.Millisecond, "the other half of the budget")
+	require.Eventually(t, func() bool { return r.Stats().Requests == readers }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return f.flying() == 8 }, 30*time.Second, time.Millisecond, "the other half of the budget")
 	open()
 	wg.Wait()
 }
@@ -394,7 +394,7 @@ func TestSetCacheBytes(t *testing.T) {
 	open := f.block(t)
 	var wg sync.WaitGroup
 	want := func(flying int) {
-		require.Eventually(t, func() bool { return f.flying() == flying }, 5*time.Second, time.Millisecond, "%d", flying)
+		require.Eventually(t, func() bool { return f.flying() == flying }, 30*time.Second, time.Millisecond, "%d", flying)
 	}
 	for n := range 30 {
 		wg.Go(func() { assert.NoError(t, read(int64(100+n))) })
@@ -405,6 +405,6 @@ func TestSetCacheBytes(t *testing.T) {
 	r.SetCacheBytes(4 * chunk) // 14 slots are owed by the loads under way
 	open()
 	wg.Wait()
-	require.Eventually(t, func() bool { return len(r.chunks.slots) == maxFetches-2 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(r.chunks.slots) == maxFetches-2 }, 30*time.Second, time.Millisecond)
 	require.NoError(t, read(1), "two are left")
 }

@@ -7,7 +7,10 @@ import (
 	"io"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/forebaylog/forebay/infra/objstore"
+	"github.com/forebaylog/forebay/tiering/pack"
 )
 
 // A look reads all chains, and so knows how much lives in each pack, which no broker does of packs that have runs
@@ -30,16 +33,49 @@ const (
 // maxDead bounds what is written down of packs that are mostly dead, compressed, in bytes. A later look finds the others.
 const maxDead = 4 << 20
 
-// judgeDead writes a pack that is kept down if it is mostly dead.
-func (r *run) judgeDead(s *state, o object) error {
+// maxMaybe bounds how many packs of a look may be mostly dead. A later look finds the others.
+const maxMaybe = 100_000
+
+// judgeDead takes note of a pack that is kept if it may be mostly dead.
+func (r *run) judgeDead(s *state, o object) {
 	live, _ := s.kept.get(o.key)
 	old := r.began.UnixMilli()-o.modified >= minDeadAge.Milliseconds()
 	if o.size < minDeadBytes || float64(live) >= minLive*float64(o.size) || !old {
-		return nil
+		return
 	}
-	r.report.Dead.add(o.size)
-	if err := r.dead.add(mark{key: kindObject + o.key, since: live, size: o.size}); err != nil && !errors.Is(err, errFull) {
+	if len(r.maybe) < maxMaybe {
+		r.maybe = append(r.maybe, mark{key: kindObject + o.key, since: live, size: o.size})
+	}
+}
+
+// confirmDead writes down which of those that may be are mostly dead also without their footers: one of many producers would be as large
+// in another pack, which would be moved again, and so on. Of those that cannot be read that is not known.
+func (r *run) confirmDead(ctx context.Context) error {
+	batches := make([]int64, len(r.maybe))
+	var g errgroup.Group
+	g.SetLimit(readers)
+	for i, m := range r.maybe {
+		g.Go(func() error {
+			tail, err := pack.TailSize(ctx, objstore.Object{Store: r.cfg.Objects, Key: m.key[1:]}, m.size)
+			if err == nil {
+				batches[i] = m.size - tail
+			}
+			return ctx.Err()
+		})
+	}
+	if err := g.Wait(); err != nil {
 		return err
+	}
+	for i, m := range r.maybe {
+		if float64(m.since) >= minLive*float64(batches[i]) {
+			continue
+		}
+		if err := r.dead.add(m); errors.Is(err, errFull) {
+			break
+		} else if err != nil {
+			return err
+		}
+		r.report.Dead.add(m.size)
 	}
 	return nil
 }

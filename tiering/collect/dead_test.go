@@ -8,34 +8,52 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/forebaylog/forebay/infra/id"
+	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/collect"
+	"github.com/forebaylog/forebay/tiering/pack"
+	"github.com/forebaylog/forebay/tiering/producers"
 )
 
+// packOf is a pack with a run of some bytes of batches, and with producers, of some 40 bytes each.
+func packOf(t *testing.T, bytes, ofProducers int) string {
+	t.Helper()
+	var b strings.Builder
+	w := pack.NewWriter(&b, pack.Header{})
+	require.NoError(t, w.BeginRun(id.Partition{Topic: id.Topic{1}}))
+	require.NoError(t, w.Append(batch.New(batch.None).Add(batch.Record{Value: make([]byte, bytes)}).Build()))
+	states := make([]producers.State, ofProducers)
+	for i := range states {
+		states[i] = producers.State{Producer: id.Producer(i), TxnStart: -1, LastSeen: 1 << 40, Batches: make([]producers.Batch, producers.Window)}
+	}
+	require.NoError(t, w.EndRun(states, nil))
+	_, err := w.Close()
+	require.NoError(t, err)
+	return b.String()
+}
+
 // TestMostlyDeadPacks: how much lives in a pack is told from the chains of all partitions, and not of young or
-// small ones.
+// small ones, nor of those that are mostly footer.
 func TestMostlyDeadPacks(t *testing.T) {
-	const size = 1 << 20
+	large, small, footer := packOf(t, 1<<20, 0), packOf(t, 1<<20-1000, 0), packOf(t, 300_000, 40_000)
+	require.Greater(t, len(footer), 1_100_000)
 	inTime(t, func(t *testing.T, w *world) {
 		ps := []id.Partition{w.topic("a"), w.topic("b")}
 		next := map[id.Partition]id.Offset{}
-		name := func(object string, size int64, lengths ...int64) {
+		put := func(object, body string, lengths ...int64) {
+			require.NoError(t, w.objects.Put(t.Context(), object, strings.NewReader(body)))
 			for i, length := range lengths {
 				p := ps[i]
-				seg := chain.Segment{Base: next[p], Next: next[p] + 10, Object: object, ObjectSize: size, Length: length, Records: 1}
+				seg := chain.Segment{Base: next[p], Next: next[p] + 10, Object: object, ObjectSize: int64(len(body)), Length: length, Records: 1}
 				require.NoError(t, w.chains.Append(t.Context(), []chain.Link{{Partition: p, Segment: seg}})[0])
 				next[p] += 10
 			}
 		}
-		put := func(object string, size int) {
-			require.NoError(t, w.objects.Put(t.Context(), object, strings.NewReader(strings.Repeat("x", size))))
-		}
-		put("packs/dead", size)
-		put("packs/live", size)
-		put("packs/small", size-1)
-		name("packs/dead", size, 100_000, 200_000)
-		name("packs/live", size, 100_000, 250_000)
-		name("packs/small", size-1, 1)
+		put("packs/dead", large, 100_000, 200_000)
+		put("packs/footer", footer, 50_000, 100_000)
+		put("packs/live", large, 100_000, 250_000)
+		put("packs/small", small, 1)
+		put("packs/unreadable", strings.Repeat("x", len(large)), 1)
 		dead := func() map[string]bool {
 			w.run(w.config())
 			found, err := collect.Dead(t.Context(), w.objects)
@@ -44,8 +62,7 @@ func TestMostlyDeadPacks(t *testing.T) {
 		}
 		require.Empty(t, dead(), "they are young")
 		time.Sleep(24 * time.Hour)
-		put("packs/young", size)
-		name("packs/young", size, 1)
+		put("packs/young", large, 1)
 		require.Equal(t, map[string]bool{"packs/dead": true}, dead())
 		require.Equal(t, map[string]bool{"packs/dead": true}, dead())
 

@@ -248,7 +248,7 @@ func (r *run) judge(p place, s *state, o object) error {
 	if !superfluous {
 		tally.Kept.add(o.size)
 		if kind == chain.ObjectPrefix && s.packs == nil {
-			return r.judgeDead(s, o)
+			r.judgeDead(s, o)
 		}
 		return nil
 	}

@@ -36,7 +36,8 @@ type run struct {
 	marks *marksWriter    // of this look
 	full  bool            // no more marks have a place
 	due   *marksWriter    // what of a window is to be removed
-	dead  *marksWriter    // packs that are mostly dead; since is what lives in them
+	maybe []mark          // packs that may be mostly dead; since is what lives in them
+	dead  *marksWriter    // those that are
 	// failed is why nothing is removed any more, if not because items are left that were due (stopped).
 	failed  error
 	stopped bool
@@ -52,6 +53,9 @@ func (r *run) run(ctx context.Context) error {
 		return err
 	}
 	if err := r.look(ctx); err != nil {
+		return errors.Join(r.failed, err)
+	}
+	if err := r.confirmDead(ctx); err != nil {
 		return errors.Join(r.failed, err)
 	}
 	if !r.cfg.DryRun {

@@ -44,6 +44,9 @@ func (r *pass) indexInto(ctx context.Context, keys *KeyMap) error {
 	txns := newTransactions(slices.DeleteFunc(slices.Clone(r.aborted), func(a producers.AbortedTxn) bool { return a.Last < r.stats.Dirty }))
 	for _, item := range r.dirty() {
 		for v, err := range r.cfg.Cold.Batches(ctx, r.p, item.Segment, max(item.Base, r.stats.Dirty)) {
+			if err == nil {
+				err = r.cfg.Rewriter.Wait(ctx, v.Length())
+			}
 			if err != nil {
 				return err
 			}

@@ -159,12 +159,13 @@ func (r *pass) lower(ctx context.Context) (lowered bool, err error) {
 	return lowered, nil
 }
 
-// replace puts seg in the place of an item whose records it has.
+// replace puts seg in the place of an item whose records it has. What was read long ago may be covered by another since, which
+// one that is changed must not be: the collector would find it for the first time, and have removed its object.
 func (r *pass) replace(ctx context.Context, item chain.Item, seg chain.Segment) error {
 	ctx, cancel := context.WithTimeout(ctx, chain.CommitWithin)
 	defer cancel()
 	old := []chain.Item{item}
-	if err := r.cfg.Chain.Unchanged(ctx, r.p, old); err != nil {
+	if err := r.cfg.Chain.Counts(ctx, r.p, r.start, old); err != nil {
 		return err
 	}
 	if !r.cfg.Valid() {
@@ -274,15 +275,17 @@ func (r *pass) readAborted(ctx context.Context) error {
 	return nil
 }
 
-// groups divides the segments to be cleaned into those that become one, of up to segment.bytes.
+// groups divides the segments to be cleaned into those that become one, of up to segment.bytes, or less if the limit would not
+// let so much through in time.
 func (r *pass) groups() (groups [][]chain.Item) {
 	var size int64
+	most := min(r.set.SegmentBytes, r.cfg.Rewriter.JobBytes())
 	for _, item := range r.items {
 		if item.Base >= r.to {
 			break
 		}
 		n := len(groups)
-		if n == 0 || size+item.Length > r.set.SegmentBytes {
+		if n == 0 || size+item.Length > most {
 			groups, size = append(groups, nil), 0
 			n++
 		}
@@ -302,6 +305,9 @@ func (r *pass) keep(ctx context.Context, group []chain.Item) (bool, error) {
 	probe := r.cleaner.clone()
 	if !item.Empty() {
 		for v, err := range r.cfg.Cold.Batches(ctx, r.p, item.Segment, item.Base) {
+			if err == nil {
+				err = r.cfg.Rewriter.Wait(ctx, v.Length())
+			}
 			if err != nil {
 				return false, err
 			}

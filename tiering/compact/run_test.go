@@ -7,15 +7,19 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/time/rate"
 	"pgregory.net/rapid"
 
 	"github.com/forebaylog/forebay/infra/id"
 	"github.com/forebaylog/forebay/infra/kv"
 	"github.com/forebaylog/forebay/tiering/batch"
+	"github.com/forebaylog/forebay/tiering/chain"
 	"github.com/forebaylog/forebay/tiering/compact"
+	"github.com/forebaylog/forebay/tiering/rewrite"
 )
 
 func TestNewestOfEachKeyStays(t *testing.T) {
@@ -245,6 +249,62 @@ func TestUnchangedSegmentsStay(t *testing.T) {
 		require.EqualValues(t, 9, after[i].CleanedTo)
 		require.Equal(t, i == 2, before[i].Object != after[i].Object, i)
 	}
+}
+
+// TestWhatIsSpareStays: a segment that another has covered since the pass began is not written again.
+func TestWhatIsSpareStays(t *testing.T) {
+	w := newWorld(t)
+	w.set.SegmentBytes = 1
+	for i := range 3 {
+		w.batch(batch.None, 0, fmt.Sprintf("k%d=1", i))
+		w.seal()
+	}
+	before := w.items()
+	_, err := w.runOn(&hooked{w.table, func() { // right when the first segment was kept
+		results, err := w.engine(w.chain).Rewrite(ctx, []rewrite.Job{{Partition: p0, Old: w.items()}})
+		require.NoError(t, errors.Join(err, results[0].Err))
+	}})
+	require.ErrorIs(t, err, chain.ErrChanged)
+	all, err := w.chain.Items(ctx, p0)
+	require.NoError(t, err)
+	require.Equal(t, before[1:], all[1:])
+	require.Len(t, w.items(), 1)
+	require.True(t, w.run().Clean)
+}
+
+// hooked is a table after whose first write something happens.
+type hooked struct {
+	kv.Store
+	then func()
+}
+
+func (h *hooked) Write(ctx context.Context, writes ...kv.Write) []kv.Result {
+	results := h.Store.Write(ctx, writes...)
+	if then := h.then; then != nil {
+		h.then = nil
+		then()
+	}
+	return results
+}
+
+// TestLimitCountsWhatIsRead: also what is read for the map and of segments that are kept.
+func TestLimitCountsWhatIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.set.SegmentBytes = 1
+		for i := range 2 {
+			w.batch(batch.None, 0, fmt.Sprintf("k%d=1", i))
+			w.seal()
+		}
+		size := w.items()[0].Length
+		began := time.Now()
+		r := runOne(ctx, compact.Config{Chain: w.chain, Cold: w.cold, Alone: true, Rewriter: rewrite.New(rewrite.Config{
+			Chain: w.chain, Objects: w.objects, Cold: w.cold, Limit: rate.NewLimiter(rate.Limit(size), 1),
+		})}, 0, w.set)
+		require.NoError(t, r.Err)
+		require.Equal(t, 2, r.Kept)
+		require.InDelta(t, 4, time.Since(began).Seconds(), 0.1)
+	})
 }
 
 // Whatever is in the log, and wherever a pass is broken off: afterwards the newest record of

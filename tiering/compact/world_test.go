@@ -140,11 +140,12 @@ func (w *world) seal() {
 func (w *world) runOn(table kv.Store) (compact.Stats, error) {
 	now := func() time.Time { return w.now }
 	c := chain.Open(table)
-	r := runOne(ctx, compact.Config{
-		Chain: c, Cold: w.cold, Keys: w.keys, Now: now, Alone: true,
-		Rewriter: rewrite.New(rewrite.Config{Chain: c, Objects: w.objects, Cold: w.cold, Cluster: "test", Node: 3, Now: now}),
-	}, 0, w.set)
+	r := runOne(ctx, compact.Config{Chain: c, Cold: w.cold, Keys: w.keys, Now: now, Alone: true, Rewriter: w.engine(c)}, 0, w.set)
 	return r.Stats, r.Err
+}
+
+func (w *world) engine(c *chain.Store) *rewrite.Engine {
+	return rewrite.New(rewrite.Config{Chain: c, Objects: w.objects, Cold: w.cold, Cluster: "test", Node: 3, Now: func() time.Time { return w.now }})
 }
 
 // runOne makes a pass over the partition alone.

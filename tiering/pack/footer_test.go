@@ -74,6 +74,13 @@ func TestTenThousandRuns(t *testing.T) {
 	f, err := pack.ReadFooter(ctx, o, o.size())
 	require.NoError(t, err)
 	require.Equal(t, 2, o.reads, "two reads for a large footer")
+	size, err := pack.TailSize(ctx, o, o.size())
+	require.NoError(t, err)
+	require.EqualValues(t, len(footerOf(o.b))+24, size)
+	for _, short := range []int64{0, 23, o.size() - 1} {
+		_, err = pack.TailSize(ctx, o, short)
+		require.ErrorIs(t, err, pack.ErrCorrupt)
+	}
 	require.True(t, reflect.DeepEqual(written, f))
 	require.NoError(t, pack.Verify(ctx, o, o.size()))
 	for i := range f.Runs {

@@ -26,13 +26,9 @@ func readFooter(ctx context.Context, r RangeReader, size int64) (*Footer, int64,
 	if err := readFull(ctx, r, tail, size-int64(len(tail))); err != nil {
 		return nil, 0, fmt.Errorf("read pack footer: %w", err)
 	}
-	t, err := decodeTrailer(tail)
+	t, whole, err := checkTrailer(tail, size)
 	if err != nil {
-		return nil, 0, &CorruptError{Part: "trailer", Pos: size - trailerSize, Err: err}
-	}
-	whole := t.footerLength + trailerSize
-	if whole > size {
-		return nil, 0, &CorruptError{Part: "trailer", Pos: size - trailerSize, Err: fmt.Errorf("a footer of %d bytes in an object of %d", t.footerLength, size)}
+		return nil, 0, err
 	}
 	if missing := whole - int64(len(tail)); missing > 0 {
 		tail = append(make([]byte, missing, whole), tail...)
@@ -49,6 +45,33 @@ func readFooter(ctx context.Context, r RangeReader, size int64) (*Footer, int64,
 		return nil, 0, &CorruptError{Part: "footer", Pos: at, Err: err}
 	}
 	return f, at, nil
+}
+
+// checkTrailer decodes the trailer at the end of an object of size bytes, and returns how many bytes it takes with the footer.
+func checkTrailer(tail []byte, size int64) (t trailer, whole int64, err error) {
+	t, err = decodeTrailer(tail)
+	whole = t.footerLength + trailerSize
+	if err == nil && whole > size {
+		err = fmt.Errorf("a footer of %d bytes in an object of %d", t.footerLength, size)
+	}
+	if err != nil {
+		return t, 0, &CorruptError{Part: "trailer", Pos: size - trailerSize, Err: err}
+	}
+	return t, whole, nil
+}
+
+// TailSize reads how many bytes of an object of size bytes are footer and trailer. An error is a *CorruptError or
+// what r returned.
+func TailSize(ctx context.Context, r RangeReader, size int64) (int64, error) {
+	if size < trailerSize {
+		return 0, &CorruptError{Part: "trailer", Pos: 0, Err: errShort}
+	}
+	var b [trailerSize]byte
+	if err := readFull(ctx, r, b[:], size-trailerSize); err != nil {
+		return 0, fmt.Errorf("read pack trailer: %w", err)
+	}
+	_, whole, err := checkTrailer(b[:], size)
+	return whole, err
 }
 
 // Tail returns the end of an object that DecodeFooter decodes: footer and trailer. It

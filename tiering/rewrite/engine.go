@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -43,7 +44,7 @@ type Config struct {
 	// MaxPackBytes bounds the old segments that go into one pack: 256 MiB. Those of a single
 	// job may exceed it.
 	MaxPackBytes int64
-	// Limit is of the bytes of batches that are read and written; nil: there is none.
+	// Limit is of the bytes of batches that are read and written, also of those that Wait is told of; nil: there is none.
 	Limit *rate.Limiter
 	// Valid reports whether this process may still write to the chains; nil: it always may.
 	Valid  func() bool
@@ -145,15 +146,32 @@ func (e *Engine) groups(tasks []*task) [][]*task {
 	return groups
 }
 
-// PackBytes bounds, now, the old segments that go into one pack, but for those of a single job: less than what is
-// configured if the limit would not let so much through in time.
-func (e *Engine) PackBytes() int64 {
+// PackBytes bounds, now, the old segments that go into one pack, but for those of a single job.
+func (e *Engine) PackBytes() int64 { return min(e.cfg.MaxPackBytes, e.JobBytes()) }
+
+// JobBytes is how large, now, the old segments of a job should be at most: more would not pass the limit within
+// chain.CommitWithin.
+func (e *Engine) JobBytes() int64 {
 	if e.cfg.Limit == nil || e.cfg.Limit.Limit() == rate.Inf {
-		return e.cfg.MaxPackBytes
+		return math.MaxInt64
 	}
 	const share = 4 // of the time; and each byte is read and written
-	inTime := float64(e.cfg.Limit.Limit()) * chain.CommitWithin.Seconds() / share / 2
-	return min(e.cfg.MaxPackBytes, int64(inTime))
+	return int64(float64(e.cfg.Limit.Limit()) * chain.CommitWithin.Seconds() / share / 2)
+}
+
+// Wait waits until n bytes more may be read or written.
+func (e *Engine) Wait(ctx context.Context, n int) error { return e.cfg.wait(ctx, n) }
+
+func (c *Config) wait(ctx context.Context, n int) error {
+	if c.Limit == nil || c.Limit.Limit() == rate.Inf {
+		return nil
+	}
+	for burst := max(c.Limit.Burst(), 1); n > 0; n -= burst {
+		if err := c.Limit.WaitN(ctx, min(n, burst)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // rewrite does a group of tasks. Its error is of the group as a whole.

@@ -78,7 +78,7 @@ func (t *task) copyTo(ctx context.Context, w *packWriter) error {
 		}
 		for v, err := range t.batches(ctx, w, i) {
 			if err == nil {
-				err = w.wait(ctx, v.Length())
+				err = w.cfg.wait(ctx, v.Length())
 			}
 			if err == nil {
 				copy(t.last[:], v)
@@ -193,7 +193,7 @@ func sameplace(v, left batch.View) error {
 // append appends a batch to the run, which it begins if need be. The order of the batches and
 // their epochs was seen to when they were read.
 func (t *task) append(ctx context.Context, w *packWriter, v batch.View) error {
-	if err := w.wait(ctx, v.Length()); err != nil {
+	if err := w.cfg.wait(ctx, v.Length()); err != nil {
 		return err
 	}
 	if !t.begun {

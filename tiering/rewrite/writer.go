@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"golang.org/x/time/rate"
-
 	"github.com/forebaylog/forebay/tiering/batch"
 	"github.com/forebaylog/forebay/tiering/pack"
 	"github.com/forebaylog/forebay/tiering/producers"
@@ -127,18 +125,4 @@ func (w *packWriter) keep(err error) error {
 		w.err = err
 	}
 	return err
-}
-
-// wait waits until n bytes more are within the limit.
-func (w *packWriter) wait(ctx context.Context, n int) error {
-	limit := w.cfg.Limit
-	if limit == nil || limit.Limit() == rate.Inf {
-		return nil
-	}
-	for burst := max(limit.Burst(), 1); n > 0; n -= burst {
-		if err := limit.WaitN(ctx, min(n, burst)); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -227,7 +227,7 @@ func (g *Group) Room(ctx context.Context) error {
 	return nil
 }
 
-// Waiting is how many bytes of batches wait for their commit.
+// Waiting is how many bytes of batches wait for their commit, those that have failed to get it among them.
 func (g *Group) Waiting() int64 { return g.waiting.Load() }
 
 // wake makes the receiver of c look again; it never waits.
@@ -275,7 +275,7 @@ func (g *Group) Close(ctx context.Context) error {
 		return g.Err()
 	case <-ctx.Done():
 		g.cancel()
-		return fmt.Errorf("close group commit: %w", context.Cause(ctx))
+		return fmt.Errorf("close group commit: %d bytes of batches are not committed: %w", g.Waiting(), context.Cause(ctx))
 	}
 }
 
@@ -371,6 +371,9 @@ func (g *Group) settle(c Chunk, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.spare = c.items
+	if err != nil {
+		return
+	}
 	if left := g.waiting.Add(-c.Bytes); left < g.cfg.MaxWaiting && left+c.Bytes >= g.cfg.MaxWaiting {
 		close(g.room)
 		g.room = make(chan struct{})
@@ -405,7 +408,6 @@ func (g *Group) drain() {
 	g.queue = nil
 	g.mu.Unlock()
 	for _, it := range queue {
-		g.waiting.Add(-int64(len(it.v)))
 		it.w.Committed(err)
 	}
 }

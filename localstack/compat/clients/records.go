@@ -82,7 +82,8 @@ func with(brokers []string, f func(*kadm.Client) error, opts ...kgo.Opt) error {
 
 func createTopic(ctx context.Context, brokers []string, topic string) error {
 	return with(brokers, func(c *kadm.Client) error {
-		_, err := c.CreateTopic(ctx, partitions, -1, nil, topic)
+		forever := "-1" // the events are years old
+		_, err := c.CreateTopic(ctx, partitions, -1, map[string]*string{"retention.ms": &forever}, topic)
 		return err
 	})
 }

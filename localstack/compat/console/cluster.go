@@ -2,8 +2,8 @@ package console
 
 import "github.com/forebaylog/forebay/localstack/compat/transcript"
 
-// cluster are the cases of the tools that look at brokers.
-func cluster() []transcript.Case {
+// brokers are the cases of kafka-log-dirs and kafka-cluster.
+func brokers() []transcript.Case {
 	return []transcript.Case{
 		{Name: "log-dirs", Steps: []transcript.Step{
 			say("topics {on} --create --topic stored --partitions 1"),
@@ -16,6 +16,12 @@ func cluster() []transcript.Case {
 			say("cluster list-endpoints {on}", `^1\s+127\.0\.0\.1\s+\d+`),
 			refuse("cluster unregister {on} --id 77", `BrokerIdNotRegistered|not registered`),
 		}},
+	}
+}
+
+// cluster are the cases of the other tools that look at brokers.
+func cluster() []transcript.Case {
+	return []transcript.Case{
 		{Name: "broker-api-versions", Steps: []transcript.Step{
 			{Run: "broker-api-versions {on}", Want: []string{
 				`\(id: 1 rack: \S+ isFenced: false\) -> \(`, `Produce\(0\): 0 to 13 \[usable: 13\]`, `Fetch\(1\): 4 to 18`,

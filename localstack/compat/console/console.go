@@ -74,13 +74,13 @@ func prepare(ctx context.Context, dir string, log io.Writer) error {
 // mains has the main class of each tool by the name of its script, without kafka-.
 var mains = map[string]string{
 	"topics":              rig.TopicCommand,
-	"configs":             "kafka.admin.ConfigCommand",
-	"consumer-groups":     "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-	"log-dirs":            "org.apache.kafka.tools.LogDirsCommand",
+	"configs":             rig.ConfigCommand,
+	"consumer-groups":     rig.ConsumerGroups,
+	"log-dirs":            rig.LogDirs,
 	"leader-election":     "org.apache.kafka.tools.LeaderElectionCommand",
-	"reassign-partitions": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
+	"reassign-partitions": rig.ReassignCommand,
 	"get-offsets":         rig.GetOffsets,
-	"delete-records":      "org.apache.kafka.tools.DeleteRecordsCommand",
+	"delete-records":      rig.DeleteRecords,
 	"transactions":        "org.apache.kafka.tools.TransactionsCommand",
 	"features":            "org.apache.kafka.tools.FeatureCommand",
 	"cluster":             "org.apache.kafka.tools.ClusterTool",
@@ -106,7 +106,7 @@ func mainsOf3() map[string]string {
 
 // all are the cases in groups that may run at the same time: each has topics of its own.
 func all() [][]transcript.Case {
-	return [][]transcript.Case{reassignments(), transactions(), groups(), records(), topics(), slices.Concat(configs(), groupConfigs()), cluster()}
+	return [][]transcript.Case{reassignments(), transactions(), groups(), records(), topics(), slices.Concat(configs(), groupConfigs()), slices.Concat(brokers(), cluster())}
 }
 
 // run runs groups of cases with the tools of some jars.

@@ -8,6 +8,7 @@ var idempotenceScenarios = []scenario{
 	{"wrap", idempotenceWrap},
 	{"epochs", idempotenceEpochs},
 	{"unknown producers", idempotenceUnknown},
+	{"empty log", idempotenceEmpty},
 	{"duplicates in part", idempotenceParts},
 }
 
@@ -50,13 +51,16 @@ func idempotenceWrap(s *session) {
 	try := func(sequence int32, values ...string) {
 		s.send(produce(topic, 0, encode(producerBatch(id, epoch, sequence, values...))))
 	}
+	other := s.topic("other", 1)
+	for _, begun := range []string{topic, other} { // see idempotenceEmpty
+		s.send(produce(begun, 0, encode(newBatch("begun"))))
+	}
 	try(math.MaxInt32-2, "a")
 	try(math.MaxInt32-1, "b", "c", "d")
 	try(math.MaxInt32-1, "b", "c", "d")
 	try(0, "wrong")
 	try(1, "e", "f")
 	try(3, "g")
-	other := s.topic("other", 1)
 	for _, sequence := range []int32{math.MaxInt32, 1, 0, 0, 1} {
 		s.send(produce(other, 0, encode(producerBatch(id, epoch, sequence, "v"))))
 	}
@@ -79,6 +83,7 @@ func idempotenceUnknown(s *session) {
 	topic := s.topic("t", 4)
 	id, epoch := s.producerID()
 	for partition, sequence := range []int32{0, 5, 1 << 20, math.MaxInt32} {
+		s.send(produce(topic, int32(partition), encode(newBatch("begun"))))
 		for range 2 {
 			s.send(produce(topic, int32(partition), encode(producerBatch(id, epoch, sequence, "v"))))
 		}
@@ -86,6 +91,15 @@ func idempotenceUnknown(s *session) {
 	for _, foreign := range []int64{math.MaxInt64, 1 << 40} {
 		s.send(produce(topic, 0, encode(producerBatch(foreign, 7, 9, "v"))))
 	}
+}
+
+func idempotenceEmpty(s *session) {
+	topic := s.topic("t", 1)
+	id, epoch := s.producerID()
+	for _, sequence := range []int32{5, 0, 1} {
+		s.send(produce(topic, 0, encode(producerBatch(id, epoch, sequence, "v"))))
+	}
+	s.ends(topic, 0)
 }
 
 func idempotenceParts(s *session) {

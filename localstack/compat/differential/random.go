@@ -104,6 +104,9 @@ func (p *player) look(s *session, number int) {
 func randomTransactions(s *session, dice *rand.Rand) {
 	topic, group := s.topic("t", 2), s.group("g")
 	producers := []*txn{s.transactional("a"), s.transactional("b")}
+	for partition := range int32(2) { // see idempotenceEmpty
+		s.send(produce(topic, partition, encode(newBatch("begun"))))
+	}
 	next := map[string]int32{} // sequences by producer, epoch and partition
 	for range 40 {
 		which, op, partition := dice.IntN(2), dice.IntN(12), int32(dice.IntN(2))

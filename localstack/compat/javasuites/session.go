@@ -70,9 +70,10 @@ func (s *session) skip(because string, names ...string) {
 // bootstrap is the addresses of the brokers as Java wants them.
 func (s *session) bootstrap() string { return strings.Join(s.Brokers, ",") }
 
-// topic makes a topic.
+// topic makes a topic that keeps its records, of whatever time they are.
 func (s *session) topic(ctx context.Context, name string, partitions int32) error {
-	if _, err := s.admin.CreateTopic(ctx, partitions, -1, nil, name); err != nil {
+	forever := "-1"
+	if _, err := s.admin.CreateTopic(ctx, partitions, -1, map[string]*string{"retention.ms": &forever}, name); err != nil {
 		return fmt.Errorf("make topic %s: %w", name, err)
 	}
 	return nil

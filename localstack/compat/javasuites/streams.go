@@ -177,6 +177,7 @@ func (a *application) startInstance(ctx context.Context, i int) (err error) {
 	config, err := a.properties(a.names[i]+".properties", "application.id="+delaysApp, "bootstrap.servers="+a.bootstrap(),
 		"input.topic="+flightsTopic, "output.topic="+delaysTopic, "state.dir="+filepath.Join(a.Dir, a.names[i]),
 		"processing.guarantee=exactly_once_v2", "commit.interval.ms=200", "repartition.purge.interval.ms=1000",
+		"windowstore.changelog.additional.retention.ms=1000000000000", // the flights are years old
 		"consumer.session.timeout.ms=6000", "consumer.heartbeat.interval.ms=1000", "consumer.auto.offset.reset=earliest")
 	if err != nil {
 		return err

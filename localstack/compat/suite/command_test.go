@@ -30,10 +30,22 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	gone(t, pid)
 }
 
+// untilNumber is a log that cancels when a number comes.
+type untilNumber struct {
+	strings.Builder
+	cancel func()
+}
+
+func (u *untilNumber) Write(p []byte) (int, error) {
+	if _, err := strconv.Atoi(strings.TrimSpace(string(p))); err == nil {
+		u.cancel()
+	}
+	return u.Builder.Write(p)
+}
+
 func TestWholeGroupIsKilled(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	var log strings.Builder
+	ctx, cancel := context.WithCancel(t.Context())
+	log := untilNumber{cancel: cancel}
 	require.Error(t, Run(Command(ctx, "sh", "-c", "sleep 600 & echo $!; wait"), &log))
 	lines := strings.Fields(log.String())
 	pid, err := strconv.Atoi(lines[len(lines)-1])

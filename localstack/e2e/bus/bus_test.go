@@ -67,8 +67,9 @@ func newBus(t *testing.T, topics ...string) *bus {
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
 	b := &bus{Node: node, t: t, url: "http://" + addr, admin: kadm.NewClient(client)}
-	_, err = b.admin.CreateTopics(t.Context(), 3, 1, nil, topics...)
+	made, err := b.admin.CreateTopics(t.Context(), 3, 1, nil, topics...)
 	require.NoError(t, err)
+	require.NoError(t, made.Error())
 	return b
 }
 

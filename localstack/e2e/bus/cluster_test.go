@@ -46,7 +46,7 @@ func TestBusOfAClusterLosesABroker(t *testing.T) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(c.Addrs()...))
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
-	_, err = kadm.NewClient(client).CreateTopics(ctx, 6, -1, nil, "orders")
+	_, err = kadm.NewClient(client).CreateTopic(ctx, 6, -1, nil, "orders")
 	require.NoError(t, err)
 
 	var mu sync.Mutex

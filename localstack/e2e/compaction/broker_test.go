@@ -25,15 +25,7 @@ func startForebay(t *testing.T, binary string, cfg rig.ForebayConfig) *kafka {
 	cfg.Args = []string{"--hot-bytes", "1", "--set", "log.cleaner.backoff.ms=100", "--set", "log.retention.check.interval.ms=500"}
 	node, err := rig.StartForebay(t.Context(), cfg)
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		if err := node.Kill(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Log(node.Output())
-		}
-	})
-	return &kafka{t: t, node: node}
+	return newKafka(t, node)
 }
 
 func build(t *testing.T) string {

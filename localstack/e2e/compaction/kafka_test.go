@@ -41,6 +41,11 @@ func startKafka(t *testing.T) *kafka {
 		"transaction.state.log.num.partitions": "1",
 	}})
 	require.NoError(t, err)
+	return newKafka(t, node)
+}
+
+// newKafka is a broker that ends with the test.
+func newKafka(t *testing.T, node *rig.Node) *kafka {
 	t.Cleanup(func() {
 		if err := node.Kill(); err != nil {
 			t.Error(err)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -225,13 +226,13 @@ func (a *admins) groups() {
 		require.Equal(t, int64(count), int64(p.New), "the record that is not sealed")
 	}
 	call[admin.ResetDone](a, "POST", "/v1/groups/billing/offsets", `{"to": "offset", "offset": 7}`)
-	described := a.tool(rig.GroupCommand, "--describe", "--group", "billing")
+	described := a.tool(rig.ConsumerGroups, "--describe", "--group", "billing")
 	for line := range strings.Lines(described) {
 		if f := strings.Fields(line); len(f) > 5 && f[0] == "billing" {
 			require.Equal(t, []string{"7", "21", "14"}, f[3:6], "committed, end and lag: %s", line)
 		}
 	}
-	a.tool(rig.GroupCommand, "--reset-offsets", "--group", "billing", "--topic", "orders", "--shift-by", "3", "--execute")
+	a.tool(rig.ConsumerGroups, "--reset-offsets", "--group", "billing", "--topic", "orders", "--shift-by", "3", "--execute")
 	lag := call[admin.GroupOffsets](a, "GET", "/v1/groups/billing/offsets", "")
 	require.Len(t, lag.Offsets, 6)
 	for _, o := range lag.Offsets {
@@ -249,7 +250,8 @@ func (a *admins) moves() {
 	call[admin.PartitionsChanged](a, "POST", "/v1/reassignments", `{"partitions": [{"topic": "orders", "partition": 0, "replicas": [3, 1]}]}`)
 	require.Eventually(t, func() bool {
 		found, err := a.world.admin.ListTopics(t.Context(), "orders")
-		return err == nil && fmt.Sprint(found["orders"].Partitions[0].Replicas) == "[3 1]"
+		p := found["orders"].Partitions[0]
+		return err == nil && fmt.Sprint(p.Replicas) == "[3 1]" && slices.Contains(p.Replicas, p.Leader) // else it is going on
 	}, step, 20*time.Millisecond)
 	file := filepath.Join(t.TempDir(), "plan.json")
 	require.NoError(t, os.WriteFile(file, []byte(`{"version": 1, "partitions": [{"topic": "orders", "partition": 0, "replicas": [2, 3]}]}`), 0o600))
@@ -312,7 +314,7 @@ func (a *admins) down() {
 	a.refused("INVALID_REPLICATION_FACTOR", "POST", "/v1/topics", `{"name": "nobody-to-lead-it"}`)
 
 	require.NoError(t, a.cluster.StartAll(t.Context()))
-	described := a.tool(rig.GroupCommand, "--describe", "--group", "billing")
+	described := a.tool(rig.ConsumerGroups, "--describe", "--group", "billing")
 	seen := 0
 	for line := range strings.Lines(described) {
 		if f := strings.Fields(line); len(f) > 5 && f[0] == "billing" && f[3] != "-" {

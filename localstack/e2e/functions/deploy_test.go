@@ -32,7 +32,7 @@ func TestDeployed(t *testing.T) {
 	})
 	arch := map[string]string{"amd64": "x86_64", "arm64": "arm64"}[runtime.GOARCH]
 	for _, name := range []string{"api", "retention", "sweep"} {
-		bootstrap, err := rig.BuildFunction(t.Context(), name, t.TempDir())
+		bootstrap, err := rig.BuildFunction(t.Context(), name, built)
 		require.NoError(t, err)
 		zipped, err := rig.ZipFunction(bootstrap)
 		require.NoError(t, err)

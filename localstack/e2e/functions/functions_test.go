@@ -28,10 +28,23 @@ type world struct {
 
 const prefix = "functions"
 
+var built string // directory of what the tests share, so that nothing is linked twice
+
+func TestMain(m *testing.M) {
+	var err error
+	if built, err = os.MkdirTemp("", "forebay-functions-"); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e cannot start:", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(built)
+	os.Exit(code)
+}
+
 func newWorld(t *testing.T, brokers int) *world {
 	t.Helper()
 	ctx, dir := t.Context(), t.TempDir()
-	binary, err := rig.BuildForebay(ctx, dir)
+	binary, err := rig.BuildForebay(ctx, built)
 	require.NoError(t, err)
 	minio := rig.MinIOConfig{Binary: os.Getenv("FOREBAY_MINIO")}
 	dynalite := rig.DynaliteConfig{Programs: os.Getenv("FOREBAY_NODE")}
@@ -53,7 +66,7 @@ func newWorld(t *testing.T, brokers int) *world {
 // function starts a function of this tree.
 func (w *world) function(name string, env ...string) *rig.Lambda {
 	w.t.Helper()
-	bootstrap, err := rig.BuildFunction(w.t.Context(), name, w.t.TempDir())
+	bootstrap, err := rig.BuildFunction(w.t.Context(), name, built)
 	require.NoError(w.t, err)
 	f, err := rig.StartLambda(w.t.Context(), bootstrap, append(w.env, env...)...)
 	require.NoError(w.t, err)

@@ -38,7 +38,7 @@ func TestFunctionsAreSmall(t *testing.T) {
 		require.NoError(t, made.Error())
 	}
 	for _, name := range []string{"api", "retention", "compaction", "collector", "sweep"} {
-		bootstrap, err := rig.BuildFunction(t.Context(), name, t.TempDir())
+		bootstrap, err := rig.BuildFunction(t.Context(), name, built)
 		require.NoError(t, err)
 		zipped, err := rig.ZipFunction(bootstrap)
 		require.NoError(t, err)
