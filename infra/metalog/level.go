@@ -11,7 +11,7 @@ import (
 // are our own: Kafka's metadata.version stands for Kafka's formats.
 const LevelFeature = "forebay.metadata.version"
 
-// ErrLevel: the record takes a higher level of the metadata than the cluster has. Raise it, once all
+// ErrLevel says that the record takes a higher level of the metadata than the cluster has. Raise it, once all
 // brokers are of a release that supports it.
 var ErrLevel = errors.New("level of the metadata is too low")
 
