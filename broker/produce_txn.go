@@ -109,23 +109,28 @@ func (u *unverified) guarded(p *produce) bool {
 // adds reports whether partitions join the transaction by being produced to.
 func (p *produce) adds() bool { return p.req.Version >= addingVersion }
 
-// unverified returns the batches that the coordinator is to be asked about.
-func (p *produce) unverified() (batches []*unverified) {
+// unverified returns the batches that the coordinator is to be asked about. Those whose logs are not there are refused in
+// admissions: the log may come while others are asked about, and could take nothing that was not.
+func (p *produce) unverified(admissions map[*kmsg.ProduceRequestTopicPartition]admission) (batches []*unverified) {
 	for i := range p.req.Topics {
 		t := &p.req.Topics[i]
-		topic, err := p.topic(t)
+		topic, unknown := p.topic(t)
 		for j := range t.Partitions {
 			rp := &t.Partitions[j]
-			if err != nil || !transactional(rp) {
+			if !transactional(rp) {
 				continue
 			}
-			log, err := p.b.storage.logOf(topic, rp.Partition)
+			log, err := (*partition.Log)(nil), unknown
+			if err == nil {
+				log, err = p.b.storage.logOf(topic, rp.Partition)
+			}
 			if err != nil {
-				continue // told when it is its turn, as what is next
+				admissions[rp] = admission{err: err}
+				continue
 			}
 			v, err := batch.ParseHeader(rp.Records)
 			if err != nil {
-				continue
+				continue // told when it is its turn
 			}
 			if guard, needed := log.Verify(v, p.c.received, p.adds()); needed {
 				batches = append(batches, &unverified{partition: rp, log: log, batch: v, guard: guard})
@@ -152,7 +157,7 @@ const admitTimeout = 30 * time.Second
 func (p *produce) askCoordinator(ctx context.Context, admissions map[*kmsg.ProduceRequestTopicPartition]admission) {
 	ctx, cancel := context.WithTimeout(ctx, min(time.Duration(p.req.TimeoutMillis)*time.Millisecond, admitTimeout))
 	defer cancel()
-	open := p.unverified()
+	open := p.unverified(admissions)
 	for try := 1; len(open) > 0; try++ {
 		errs := p.b.storage.verifyTxn(ctx, p.question(open))
 		ending := false // the transaction before, of one of them

@@ -182,6 +182,23 @@ func TestCoordinatorErrors(t *testing.T) {
 }
 
 // A transaction whose predecessor still ends is begun a moment later.
+// A log that comes while the coordinator is asked about others takes nothing that it was not asked about: the client tries again.
+func TestTransactionBeginsOnALogThatComesMeanwhile(t *testing.T) {
+	n := startNode(t)
+	n.mustCreate(wantTopic("t", 1, 1))
+	v := n.verifier()
+	v.answers(func(id.Partition) error {
+		if _, ok := n.meta.Image().Topic("late"); !ok {
+			n.create(5, false, wantTopic("late", 1, 1))
+		}
+		return nil
+	})
+	answers := n.produceTxn(12, "txn", put{"t", 0, batchOfTxn(7, 0, 0, 1)}, put{"late", 0, batchOfTxn(7, 0, 0, 1)})
+	require.Zero(t, answers[0].ErrorCode)
+	require.Equal(t, kerr.UnknownTopicOrPartition.Code, answers[1].ErrorCode)
+	require.Zero(t, n.produceTxn(12, "txn", put{"late", 0, batchOfTxn(7, 0, 0, 1)})[0].ErrorCode)
+}
+
 func TestTransactionsBeginAMomentLater(t *testing.T) {
 	n := startNode(t)
 	n.mustCreate(wantTopic("t", 2, 1))
