@@ -45,7 +45,7 @@ func TestNothingIsUnknownDuringAnOutage(t *testing.T) {
 	c := newTestCluster(t)
 	m := c.start(1, func(cfg *Config) { cfg.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	c.start(2)
-	c.createTopic("t", 2, 2)
+	c.createTopic("t", 3, 2)
 	topic, ok := m.meta.Image().Topic("t")
 	require.True(t, ok)
 	m.cut.Store(true)
@@ -198,9 +198,9 @@ func outageRequests(topic [16]byte) []kmsg.Request {
 
 	tiered := kmsg.NewPtrListOffsetsRequest()
 	tiered.Version = 9
-	for _, ts := range []int64{timeLatestTiered, timeEarliest, 0} {
+	for i, ts := range []int64{timeLatestTiered, timeEarliest, 0} {
 		p := kmsg.NewListOffsetsRequestTopicPartition()
-		p.Timestamp = ts
+		p.Partition, p.Timestamp = int32(i), ts
 		tiered.Topics = append(tiered.Topics, kmsg.ListOffsetsRequestTopic{Topic: "t", Partitions: []kmsg.ListOffsetsRequestTopicPartition{p}})
 	}
 	return []kmsg.Request{
