@@ -181,7 +181,6 @@ func TestCoordinatorErrors(t *testing.T) {
 	require.Zero(t, n.logOf("t", 0).Watermarks().End)
 }
 
-// A transaction whose predecessor still ends is begun a moment later.
 // A log that comes while the coordinator is asked about others takes nothing that it was not asked about: the client tries again.
 func TestTransactionBeginsOnALogThatComesMeanwhile(t *testing.T) {
 	n := startNode(t)
@@ -199,6 +198,7 @@ func TestTransactionBeginsOnALogThatComesMeanwhile(t *testing.T) {
 	require.Zero(t, n.produceTxn(12, "txn", put{"late", 0, batchOfTxn(7, 0, 0, 1)})[0].ErrorCode)
 }
 
+// A transaction whose predecessor still ends is begun a moment later.
 func TestTransactionsBeginAMomentLater(t *testing.T) {
 	n := startNode(t)
 	n.mustCreate(wantTopic("t", 2, 1))
