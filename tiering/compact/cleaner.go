@@ -22,6 +22,14 @@ type Rules struct {
 	Now     time.Time              // of the pass
 	// Horizon is when a tombstone may go that is gone over now.
 	Horizon func() time.Time
+
+	scratch *scratch // of Cleaners that take turns; nil: one of its own
+}
+
+// scratch is what batches are rebuilt in. It stays as large as the largest of them, decompressed and as rebuilt.
+type scratch struct {
+	builder *batch.Builder
+	out     batch.View
 }
 
 // Cleaner takes out of batches what Kafka's log cleaner would. It is given the batches of a partition
@@ -29,9 +37,8 @@ type Rules struct {
 type Cleaner struct {
 	rules   Rules
 	txns    *transactions
-	builder *batch.Builder
+	scratch *scratch
 	keep    []bool
-	out     batch.View
 	stats   Counts
 }
 
@@ -44,7 +51,10 @@ type Counts struct {
 
 // NewCleaner returns a Cleaner for one pass.
 func NewCleaner(r Rules) *Cleaner {
-	return &Cleaner{rules: r, txns: newTransactions(r.Aborted)}
+	if r.scratch == nil {
+		r.scratch = new(scratch)
+	}
+	return &Cleaner{rules: r, txns: newTransactions(r.Aborted), scratch: r.scratch}
 }
 
 // Counts returns what was done so far.
@@ -52,7 +62,7 @@ func (c *Cleaner) Counts() Counts { return c.stats }
 
 // clone returns a Cleaner at the same place, which goes on by itself.
 func (c *Cleaner) clone() *Cleaner {
-	return &Cleaner{rules: c.rules, txns: c.txns.clone(), builder: c.builder, stats: c.stats}
+	return &Cleaner{rules: c.rules, txns: c.txns.clone(), scratch: c.scratch, stats: c.stats}
 }
 
 // Clean returns what is left of v: v itself, untouched, if nothing has to change, a batch that is
@@ -154,13 +164,14 @@ func (c *Cleaner) stays(r batch.Record, over bool) (bool, error) {
 
 // rebuild makes the batch of the records that keep names.
 func (c *Cleaner) rebuild(v batch.View, setHorizon bool) (batch.View, error) {
-	if c.builder == nil {
-		c.builder = batch.Rebuild(v)
+	s := c.scratch
+	if s.builder == nil {
+		s.builder = batch.Rebuild(v)
 	} else {
-		c.builder.Rebuild(v)
+		s.builder.Rebuild(v)
 	}
 	if setHorizon {
-		c.builder.DeleteHorizon(c.rules.Horizon().UnixMilli())
+		s.builder.DeleteHorizon(c.rules.Horizon().UnixMilli())
 	}
 	i := 0
 	for r, err := range batch.Decode(v, 0) {
@@ -168,10 +179,10 @@ func (c *Cleaner) rebuild(v batch.View, setHorizon bool) (batch.View, error) {
 			return nil, err
 		}
 		if c.keep[i] {
-			c.builder.Keep(r)
+			s.builder.Keep(r)
 		}
 		i++
 	}
-	c.out = c.builder.BuildInto(c.out)
-	return c.out, nil
+	s.out = s.builder.BuildInto(s.out)
+	return s.out, nil
 }

@@ -12,8 +12,9 @@
 //
 // Passes over small partitions are made beside each other, so that a pack has what is left of many.
 //
-// Memory. The map takes MapConfig.Budget bytes and no more, and so do, together, the maps of passes beside each other, with
-// what these hold of their chains: 24 for each key, held by a hash. Beyond that sorted runs are written to a file, are merged when the map is complete, with buffers and a
+// Memory. The map takes MapConfig.Budget bytes and no more, 24 for each key, held by a hash. The maps of passes beside
+// each other take no more together, with what these hold of their chains. Beyond that sorted runs are written to a
+// file, are merged when the map is complete, with buffers and a
 // sparse index within the budget, and are looked up there; without a directory the map becomes full
 // instead, as Kafka's does, and what follows is cleaned by the next pass. Besides there is one batch,
 // decompressed and as rebuilt, the caches of the cold reader and of the rewriter, and 32 bytes for each aborted

@@ -34,9 +34,10 @@ func (r *pass) index(ctx context.Context) {
 	}
 	r.fail(err)
 	r.cleaner = NewCleaner(Rules{
-		Keys: keys, Dirty: r.stats.Dirty, End: r.to, Last: r.items[len(r.items)-1].Next - 1, Aborted: r.aborted, Now: r.now, Horizon: r.horizon,
+		Keys: keys, Dirty: r.stats.Dirty, End: r.to, Last: r.items[len(r.items)-1].Next - 1, Aborted: r.aborted, Now: r.now, Horizon: r.horizon, scratch: r.cfg.scratch,
 	})
 	r.left = r.groups()
+	r.items, r.aborted = nil, nil
 }
 
 func (r *pass) indexInto(ctx context.Context, keys *KeyMap) error {

@@ -24,9 +24,12 @@ type Config struct {
 	// Alone says that nobody rewrites the partition but Rewriter. Then tombstones and markers need not stay for MinRetention.
 	Alone  bool
 	Logger *slog.Logger // nil discards
+
+	scratch *scratch // of all passes
 }
 
 func (c Config) withDefaults() Config {
+	c.scratch = new(scratch)
 	c.Keys = c.Keys.withDefaults()
 	if c.Now == nil {
 		c.Now = time.Now
