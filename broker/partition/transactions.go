@@ -17,7 +17,10 @@ import (
 // straight in: the coordinator knows of the partition until it ends with a marker.
 
 // Guard allows the first batch of a transaction. The zero Guard allows none.
-type Guard struct{ of *verification }
+type Guard struct {
+	of *verification
+	by *Log // that handed it out
+}
 
 // verification is a producer's first batch on its way to the coordinator and back.
 type verification struct {
@@ -56,7 +59,7 @@ func (l *Log) Verify(v batch.View, now time.Time, v2 bool) (g Guard, needed bool
 	}
 	of.v2 = v2
 	of.note(v)
-	return Guard{of}, true
+	return Guard{of, l}, true
 }
 
 // checkTransaction refuses a transactional batch whose transaction is neither open here nor
@@ -65,6 +68,9 @@ func (l *Log) checkTransaction(v batch.View, g Guard) error {
 	p := v.ProducerID()
 	if l.producers.Open(p, v.ProducerEpoch()) {
 		return nil
+	}
+	if g.by != nil && g.by != l { // the partition was led elsewhere meanwhile
+		return fmt.Errorf("producer %d was verified for the log before: %w", p, ErrClosed)
 	}
 	of := l.verifying[p]
 	if of == nil || of != g.of {

@@ -46,6 +46,10 @@ func TestGuards(t *testing.T) {
 			g, _ := l.Verify(txnBatch(0, 0), now, false)
 			return tryAppend(l, txnBatch(0, 0), g)
 		}, nil},
+		{"verified for the log that was there before", func(t *testing.T, l *partition.Log) error {
+			g, _ := newRig(t).log(0).Verify(txnBatch(0, 0), now, false)
+			return tryAppend(l, txnBatch(0, 0), g)
+		}, partition.ErrClosed},
 		{"a marker in between", func(t *testing.T, l *partition.Log) error {
 			g, _ := l.Verify(txnBatch(0, 0), now, false)
 			mark(t, l, 0, false, false)
