@@ -34,6 +34,7 @@ func TestWhoAsks(t *testing.T) {
 		{name: "reading by a proxy", method: "GET", from: "127.0.0.1:5", host: "localhost:8080", proxied: "192.0.2.1", principal: "User:ANONYMOUS"},
 		{name: "no token", method: "GET", from: "127.0.0.1:5", host: "localhost", tokens: file, status: http.StatusUnauthorized},
 		{name: "another token", method: "GET", from: "127.0.0.1:5", host: "localhost", tokens: file, auth: "Bearer 0123456789abcdeF", status: http.StatusUnauthorized},
+		{name: "a file that is not there", method: "GET", from: "127.0.0.1:5", host: "localhost", tokens: file + ".new", auth: "Bearer 0123456789abcdef", status: http.StatusServiceUnavailable},
 		{name: "a token", method: "POST", from: "192.0.2.1:5", host: "broker", tokens: file, auth: "Bearer 0123456789abcdef", principal: "User:ada", writes: true},
 		{name: "a token for reading", method: "GET", from: "192.0.2.1:5", host: "broker", tokens: file, auth: "Bearer fedcba9876543210", principal: "User:eve"},
 	} {

@@ -27,7 +27,8 @@ type token struct {
 	writes bool
 }
 
-// bearer returns the token that a request has. It fails with an *admin.Refusal, or because the file cannot be read.
+// bearer returns the token that a request has. It fails with an *admin.Refusal: of 503 while the file cannot be read, which
+// may be because it is being written.
 func (f tokenFile) bearer(r *http.Request) (token, error) {
 	scheme, given, ok := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !ok || !strings.EqualFold(scheme, "Bearer") {
@@ -35,7 +36,7 @@ func (f tokenFile) bearer(r *http.Request) (token, error) {
 	}
 	known, err := f.read()
 	if err != nil {
-		return token{}, err
+		return token{}, &admin.Refusal{Status: http.StatusServiceUnavailable, Detail: "the broker cannot read its " + f.flag + " now: try again"}
 	}
 	want := sha256.Sum256([]byte(given))
 	for _, t := range known {

@@ -36,7 +36,7 @@ func keyOf(key string, i int) string {
 
 // Refusal is why a request is not served.
 type Refusal struct {
-	Status int // 400, 401 or 403
+	Status int // 400, 401, 403 or 503
 	Detail string
 }
 
