@@ -72,6 +72,13 @@ type notes struct {
 	retryAfter time.Duration // how long that was after it
 }
 
+// sealed are the notes of the chain with a segment more: what could not be compacted without it cannot with it.
+func (n *notes) sealed() *notes {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return &notes{retryFrom: n.retryFrom, retryAfter: n.retryAfter}
+}
+
 // ChainsConfig configures Chains; the zero value of a field selects its default.
 type ChainsConfig struct {
 	// MaxItems bounds the items that are held: 500,000, of some 300 bytes each. Chains beyond are read whenever they are asked for.
@@ -111,7 +118,7 @@ func (c *Chains) Sealed(p id.Partition, seg chain.Segment) {
 	}
 	k.Last = chain.Item{Segment: seg}
 	k.Bytes += seg.Length
-	k.notes = &notes{}
+	k.notes = k.notes.sealed()
 	if k.whole = k.whole && c.items < c.most; !k.whole {
 		c.drop(k)
 		return
