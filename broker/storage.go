@@ -257,9 +257,11 @@ func (s *storage) closeWAL(ctx context.Context) error {
 func end(ctx context.Context, closePart func(context.Context) error) error {
 	err := closePart(ctx)
 	if err != nil && ctx.Err() != nil {
-		if late := closePart(context.WithoutCancel(ctx)); late == nil {
+		late := closePart(context.WithoutCancel(ctx))
+		if late == nil {
 			return nil
 		}
+		err = errors.Join(err, late)
 	}
 	return err
 }
