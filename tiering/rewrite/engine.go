@@ -156,7 +156,7 @@ func (e *Engine) JobBytes() int64 {
 		return math.MaxInt64
 	}
 	const share = 4 // of the time; and each byte is read and written
-	return int64(float64(e.cfg.Limit.Limit()) * chain.CommitWithin.Seconds() / share / 2)
+	return int64(min(float64(e.cfg.Limit.Limit())*chain.CommitWithin.Seconds()/share/2, 1<<62))
 }
 
 // Wait waits until n bytes more may be read or written.
