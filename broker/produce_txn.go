@@ -110,7 +110,7 @@ func (u *unverified) guarded(p *produce) bool {
 func (p *produce) adds() bool { return p.req.Version >= addingVersion }
 
 // unverified returns the batches that the coordinator is to be asked about. Those whose logs are not there are refused in
-// admissions: the log may come while others are asked about, and could take nothing that was not.
+// admissions: the log may come while others are asked about, and would answer INVALID_TXN_STATE, which ends the transaction.
 func (p *produce) unverified(admissions map[*kmsg.ProduceRequestTopicPartition]admission) (batches []*unverified) {
 	for i := range p.req.Topics {
 		t := &p.req.Topics[i]
@@ -120,7 +120,8 @@ func (p *produce) unverified(admissions map[*kmsg.ProduceRequestTopicPartition]a
 			if !transactional(rp) {
 				continue
 			}
-			log, err := (*partition.Log)(nil), unknown
+			var log *partition.Log
+			err := unknown
 			if err == nil {
 				log, err = p.b.storage.logOf(topic, rp.Partition)
 			}

@@ -1,7 +1,8 @@
 // Package admin holds what an administrator may change: each change decides on an Image of the
 // metadata which records make it, or why it is refused, in Kafka's vocabulary. Decisions are
-// pure functions of the Image and of Settings, but for levels of features, which depend on who is alive. Apply appends them, with the record that says who
-// asked, so that Kafka's APIs and the admin API have the same rules and leave the same audit.
+// pure functions of the Image and of Settings, but for levels of features, which depend on who is
+// alive. Apply appends them, with the record that says who asked, so that Kafka's APIs and the admin
+// API have the same rules and leave the same audit.
 // It knows no connection and no protocol type but Kafka's errors. A Change belongs to one caller
 // at a time; everything else is safe for concurrent use.
 package admin
@@ -125,7 +126,7 @@ const slotBytes = 128 << 10
 const auditBytes = 256
 
 // Apply makes changes, several to a slot, and notes the outcome of each in it. They must
-// not depend on each other. While the metadata is at a level that has no audit, there is none of them.
+// not depend on each other. At a level of the metadata that has no audit, changes are not audited.
 //
 // Commit point: the slot, which has the changes and who asked for them. After a crash between two slots
 // the changes of the first are made and the others are not. With an Err of kv.ErrUnknown, when ctx ends

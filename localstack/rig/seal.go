@@ -2,6 +2,7 @@ package rig
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -35,7 +36,7 @@ func Seal(ctx context.Context, admin *kadm.Client, topics ...string) error {
 		ends.Each(func(end kadm.ListedOffset) {
 			at, ok := sealed.Lookup(end.Topic, end.Partition)
 			if err == nil && (!ok || at.Err != nil || at.Offset+1 < end.Offset) {
-				err = fmt.Errorf("%s-%d is sealed to %d of %d (%w)", end.Topic, end.Partition, at.Offset+1, end.Offset, at.Err)
+				err = errors.Join(fmt.Errorf("%s-%d is sealed to %d of %d", end.Topic, end.Partition, at.Offset+1, end.Offset), at.Err)
 			}
 		})
 		return err

@@ -139,7 +139,7 @@ type Group struct {
 	closed bool
 	room   chan struct{} // closed and replaced when waiting falls below MaxWaiting
 
-	waiting     atomic.Int64   // bytes appended whose outcome is open
+	waiting     atomic.Int64   // bytes appended that are not committed, those that failed among them
 	outstanding sync.WaitGroup // chunks that the sink has
 
 	work   chan struct{} // there may be something queued
