@@ -132,3 +132,55 @@ func TestRepeatedElection(t *testing.T) {
 	require.Equal(t, append(first.Partitions, PartitionOutcome{Topic: "a"}), more.Partitions)
 	require.False(t, more.Repeat, "something is new")
 }
+
+// TestRepeatedInPart: what was refused the first time is not called done the second time.
+func TestRepeatedInPart(t *testing.T) {
+	r := newRig(t, topic("t", 2), topic("u", 2))
+	const key = "Idempotency-Key: k"
+	refusals := func(path, body, key string) (Changed, []string) {
+		t.Helper()
+		out := ask[PartitionsChanged](r, "POST", path, body, key)
+		var errs []string
+		for _, p := range out.Partitions {
+			errs = append(errs, p.KafkaError)
+		}
+		return out.Changed, errs
+	}
+	const unknown, notDone = "UNKNOWN_TOPIC_OR_PARTITION", "UNKNOWN_SERVER_ERROR"
+	moves := `{"partitions": [{"topic": "t", "partition": 0, "replicas": [2]}, {"topic": "t", "partition": 99, "replicas": [1]}, {"topic": "nosuch", "partition": 0, "replicas": [1]}, {"topic": "u", "partition": 0, "replicas": [2]}]}`
+	first, errs := refusals("/v1/reassignments", moves, key)
+	require.Equal(t, []string{"", unknown, unknown, ""}, errs)
+	require.False(t, first.Repeat)
+	for _, dry := range []string{"", "?dry_run=true"} {
+		again, errs := refusals("/v1/reassignments"+dry, moves, key)
+		require.Equal(t, []string{"", notDone, unknown, ""}, errs)
+		require.Equal(t, Changed{DryRun: dry != "", Repeat: true, Version: first.Version}, again)
+	}
+
+	elections := `{"type": "preferred", "partitions": [{"topic": "t", "partition": 0}, {"topic": "t", "partition": 1}]}`
+	_, errs = refusals("/v1/elections", elections, key+"e")
+	require.Equal(t, []string{"", "ELECTION_NOT_NEEDED"}, errs)
+	again, errs := refusals("/v1/elections", elections, key+"e")
+	require.Equal(t, []string{"", notDone}, errs)
+	require.True(t, again.Repeat)
+}
+
+// TestRepeatedTooLate: what a request changed is in records that are kept for a time. Without them there is no answer, rather than a wrong one.
+func TestRepeatedTooLate(t *testing.T) {
+	r := newRig(t, topic("t", 1))
+	const create, move, key = `{"name": "u", "partitions": 1}`, `{"partitions": [{"topic": "t", "partition": 0, "replicas": [2]}]}`, "Idempotency-Key: k"
+	ask[TopicChanged](r, "POST", "/v1/topics", create, key+"u")
+	ask[PartitionsChanged](r, "POST", "/v1/reassignments", move, key)
+	ask[TopicChanged](r, "POST", "/v1/topics", `{"name": "v", "partitions": 1}`)
+	meta, err := metalog.Open(t.Context(), metalog.Options{Store: r.cfg.Metadata, Objects: r.cfg.Objects, KeepSlots: 1})
+	require.NoError(t, err)
+	require.NoError(t, meta.Snapshot(t.Context()))
+	require.NoError(t, meta.Close(t.Context()))
+	require.True(t, ask[PartitionsChanged](r, "POST", "/v1/reassignments", move, key).Repeat, "of the archive")
+	for o, err := range r.cfg.Objects.List(t.Context(), metalog.ArchivePrefix, "") {
+		require.NoError(t, err)
+		require.NoError(t, r.cfg.Objects.Delete(t.Context(), o.Key))
+	}
+	require.Contains(t, r.refused(http.StatusConflict, "", "POST", "/v1/reassignments", move, key).Detail, "not kept any more")
+	r.refused(http.StatusConflict, "", "POST", "/v1/topics", create, key+"u")
+}

@@ -141,10 +141,8 @@ func (a *API) createTopic(ctx context.Context, in *createTopicInput) (TopicChang
 	if err != nil {
 		return TopicChanged{}, err
 	}
-	if ch.Repeated != nil {
-		if ch.Records, err = a.recorded(ctx, *ch.Repeated); err != nil {
-			return TopicChanged{}, err
-		}
+	if err := a.recall(ctx, ch); err != nil {
+		return TopicChanged{}, err
 	}
 	out := TopicChanged{Changed: done, Topic: Topic{Name: b.Name, Configs: map[string]string{}}}
 	if made, ok := core.Made[metalog.TopicCreated](ch); ok {
