@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -168,17 +169,13 @@ func (a *API) elect(ctx context.Context, in *electInput) (PartitionsChanged, err
 		all = append(all, &core.Election{Topic: p.Topic, Partition: p.Partition})
 	}
 	unclean := in.Body.Type == "unclean"
-	if len(all) == 0 {
-		img, err := a.image(ctx)
-		if err != nil {
-			return PartitionsChanged{}, err
-		}
-		if all, err = a.electedBefore(ctx, img, in.Key); err != nil {
-			return PartitionsChanged{}, err
-		}
-		all = append(all, electable(img, unclean, all)...)
-	}
 	changes := core.Elect(all, unclean)
+	if len(all) == 0 {
+		var err error
+		if all, changes, err = a.electAll(ctx, in.Key, unclean); err != nil {
+			return PartitionsChanged{}, err
+		}
+	}
 	done, _, err := a.apply(ctx, in.ChangeInput, in.Body, changes...)
 	if err != nil {
 		return PartitionsChanged{}, err
@@ -188,6 +185,34 @@ func (a *API) elect(ctx context.Context, in *electInput) (PartitionsChanged, err
 		partitions[i], errs[i] = PartitionName{e.Topic, e.Partition}, e.Err
 	}
 	return a.settle(ctx, done, changes, partitions, errs)
+}
+
+// electAll returns the elections of all partitions that need one, in order of topic and partition, and the changes that hold
+// them: those of a request with the same key as they were, and then the others. Of these what fails comes last: it leaves no key, and keys go by position.
+func (a *API) electAll(ctx context.Context, key string, unclean bool) ([]*core.Election, []*core.Change, error) {
+	img, err := a.image(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	before, changes, err := a.electedBefore(ctx, img, key, unclean)
+	if err != nil {
+		return nil, nil, err
+	}
+	more := electable(img, unclean, before)
+	fresh := core.Elect(more, unclean)
+	core.Validate(img, a.actor(ctx), fresh...)
+	for _, fails := range []bool{false, true} {
+		for _, ch := range fresh {
+			if fails == (len(ch.Records) == 0) {
+				changes = append(changes, ch)
+			}
+		}
+	}
+	all := slices.Concat(before, more)
+	slices.SortFunc(all, func(a, b *core.Election) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return all, changes, nil
 }
 
 // electable lists the partitions that need an election, without the topics of elections that were held before.

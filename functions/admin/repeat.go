@@ -164,21 +164,23 @@ func (a *API) resetBefore(ctx context.Context, in *resetInput) ([]ResetPartition
 	return before, nil
 }
 
-// electedBefore are the changes of a request that elects leaders wherever one is needed, as far as it was made before with the same
-// key: the partitions of its first changes, in order.
-func (a *API) electedBefore(ctx context.Context, img *metalog.Image, key string) (all []*core.Election, err error) {
+// electedBefore are the elections of a request that elects leaders wherever one is needed, and their changes in order, as far
+// as it was made before with the same key.
+func (a *API) electedBefore(ctx context.Context, img *metalog.Image, key string, unclean bool) (all []*core.Election, changes []*core.Change, err error) {
 	for i := 0; ; i++ {
 		o, known := img.Idempotent(keyOf(key, i))
 		if !known || o.Action != core.ActionElectLeaders {
-			return all, nil
+			return all, changes, nil
 		}
 		records, err := a.recorded(ctx, o)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+		var some []*core.Election
 		for _, p := range elected(records) {
-			all = append(all, &core.Election{Topic: o.Resource.Name, Partition: p.Index})
+			some = append(some, &core.Election{Topic: o.Resource.Name, Partition: p.Index})
 		}
+		all, changes = append(all, some...), append(changes, core.Elect(some, unclean)...)
 	}
 }
 

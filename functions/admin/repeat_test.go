@@ -113,11 +113,8 @@ func TestRepeatedTopic(t *testing.T) {
 // TestRepeatedElection: of all that needed one; they need none any more, or others do.
 func TestRepeatedElection(t *testing.T) {
 	r := newRig(t, topic("a", 1), topic("t", 2), topic("u", 2))
-	swap := func(name string, index int32) {
-		r.append(metalog.ReplicasChanged{Changes: []metalog.ReplicasChange{{Partition: r.partition(name, index), Replicas: []id.Broker{2, 1}}}})
-	}
-	swap("t", 1)
-	swap("u", 0)
+	r.replicate("t", 1, 2, 1)
+	r.replicate("u", 0, 2, 1)
 	const body, key = `{"type": "preferred"}`, "Idempotency-Key: k"
 	first := ask[PartitionsChanged](r, "POST", "/v1/elections", body, key)
 	require.Equal(t, []PartitionOutcome{{Topic: "t", Partition: 1}, {Topic: "u"}}, first.Partitions)
@@ -127,10 +124,39 @@ func TestRepeatedElection(t *testing.T) {
 		{Partition: r.partition("t", 1), Leader: 2, Epoch: 1}, {Partition: r.partition("u", 0), Leader: 2, Epoch: 1},
 	}})
 	require.Equal(t, first, ask[PartitionsChanged](r, "POST", "/v1/elections", body, key))
-	swap("a", 0)
+	r.replicate("a", 0, 2, 1)
 	more := ask[PartitionsChanged](r, "POST", "/v1/elections", body, key)
-	require.Equal(t, append(first.Partitions, PartitionOutcome{Topic: "a"}), more.Partitions)
+	require.Equal(t, append([]PartitionOutcome{{Topic: "a"}}, first.Partitions...), more.Partitions)
 	require.False(t, more.Repeat, "something is new")
+}
+
+// TestRepeatedElectionOfSome: of topics whose election fails no key is kept, and they are asked again.
+func TestRepeatedElectionOfSome(t *testing.T) {
+	r := newRig(t, topic("a", 1), topic("t", 1), topic("u", 2))
+	r.replicate("a", 0, 3, 1)
+	r.replicate("t", 0, 2, 1)
+	r.replicate("u", 1, 2, 1)
+	three, _ := r.image().Broker(3)
+	r.append(metalog.BrokerFenced{ID: 3, Session: three.Incarnation})
+	elect := func() (Changed, []string) {
+		t.Helper()
+		out := ask[PartitionsChanged](r, "POST", "/v1/elections", `{"type": "preferred"}`, "Idempotency-Key: k")
+		var errs []string
+		for i, p := range out.Partitions {
+			require.Equal(t, []string{"a", "t", "u"}[i], p.Topic)
+			errs = append(errs, p.KafkaError)
+		}
+		return out.Changed, errs
+	}
+	first, errs := elect()
+	require.Equal(t, []string{"PREFERRED_LEADER_NOT_AVAILABLE", "", ""}, errs)
+	again, same := elect()
+	require.Equal(t, errs, same)
+	require.Equal(t, Changed{Repeat: true, Version: first.Version}, again)
+	r.replicate("a", 0, 2, 1)
+	more, errs := elect()
+	require.Equal(t, []string{"", "", ""}, errs)
+	require.False(t, more.Repeat, "what failed is held now")
 }
 
 // TestRepeatedInPart: what was refused the first time is not called done the second time.
