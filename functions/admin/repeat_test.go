@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"testing"
@@ -84,6 +85,37 @@ func TestRepeatedMeanwhile(t *testing.T) {
 	}), offsets.Sole)
 	require.True(t, ask[Changed](r, "DELETE", path, "", key).Repeat)
 	require.True(t, done)
+}
+
+// TestDeletedMeanwhile: whoever finds that another has deleted the topic is told so, whenever that was.
+func TestDeletedMeanwhile(t *testing.T) {
+	r := newRig(t)
+	other := New(r.cfg)
+	t.Cleanup(func() { require.NoError(t, other.Close(context.Background())) })
+	first := *r
+	first.handler = Guard(other, func(*http.Request) (Caller, error) { return r.caller, nil })
+	in, deleted := 0, true // after how many operations on the metadata the other deletes the topic, and whether it was there to do so
+	r.api.cfg.Metadata = kv.Inject(r.cfg.Metadata, func(kv.Op) kv.Fault {
+		if in--; in == 0 {
+			deleted = first.send("DELETE", "/v1/topics/t", "").Code == http.StatusOK
+		}
+		return kv.FaultNone
+	})
+	gone := map[string]bool{}
+	for n := 1; deleted; n++ {
+		ask[TopicChanged](&first, "POST", "/v1/topics", `{"name": "t"}`)
+		in, deleted = n, false
+		w := r.send("DELETE", "/v1/topics/t", "")
+		if !deleted {
+			require.Equal(t, http.StatusOK, w.Code, w.Body)
+			continue
+		}
+		var p Problem
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &p))
+		require.Equal(t, http.StatusNotFound, w.Code, w.Body)
+		gone[p.KafkaError] = true
+	}
+	require.Equal(t, map[string]bool{"UNKNOWN_TOPIC_OR_PARTITION": true, "UNKNOWN_TOPIC_ID": true}, gone)
 }
 
 // TestRepeatedTopic: the topic of the answer is the one that was made, also when there is none or another of the name.

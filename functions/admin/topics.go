@@ -173,7 +173,7 @@ func (a *API) deleteTopic(ctx context.Context, in *deleteTopicInput) (Changed, e
 		topic = t.ID
 	}
 	done, _, err := a.apply(ctx, in.ChangeInput, in.Topic, core.DeleteTopic(topic, in.Topic))
-	if k := core.KafkaError(err); k != nil && k.Message == "UNKNOWN_TOPIC_ID" {
+	if k := core.KafkaError(err); k != nil && k.Message == "UNKNOWN_TOPIC_ID" && topic.IsZero() { // one that was there is gone meanwhile
 		_, _, err = core.FindPartition(img, in.Topic, 0)
 	}
 	return done, err
