@@ -131,7 +131,7 @@ func TestRepeatedTopic(t *testing.T) {
 		require.Equal(t, first, ask[TopicChanged](r, "POST", "/v1/topics", body, key))
 		again := ask[TopicChanged](r, "POST", "/v1/topics/t/partitions", `{"count": 5}`, key+"g")
 		require.Equal(t, grown.Changed, again.Changed)
-		require.Equal(t, []any{"t", 5}, []any{again.Topic.Name, again.Topic.Partitions})
+		require.Equal(t, []any{"t", grown.Topic.ID, 5}, []any{again.Topic.Name, again.Topic.ID, again.Topic.Partitions})
 		require.NotNil(t, again.Topic.Configs)
 		require.Equal(t, patched.Changed, ask[ConfigsChanged](r, "PATCH", "/v1/configs/topics/t", `{"set": {"retention.ms": "5"}}`, key+"c").Changed)
 	}

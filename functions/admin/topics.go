@@ -197,11 +197,16 @@ func (a *API) addPartitions(ctx context.Context, in *addPartitionsInput) (TopicC
 	if err != nil {
 		return TopicChanged{}, err
 	}
-	out := TopicChanged{Changed: done, Topic: Topic{Name: in.Topic, Configs: map[string]string{}}}
-	if now, ok := img.Topic(in.Topic); ok {
+	if err := a.recall(ctx, ch); err != nil {
+		return TopicChanged{}, err
+	}
+	added, _ := core.Made[metalog.PartitionsAdded](ch)
+	out := TopicChanged{Changed: done, Topic: Topic{Name: in.Topic, ID: added.ID.String(), Configs: map[string]string{}}}
+	now, ok := img.TopicByID(added.ID)
+	if ok { // else it is gone since
 		out.Topic = topicOf(now)
 	}
-	if done.DryRun || done.Repeat {
+	if !ok || done.DryRun || done.Repeat {
 		out.Topic.Partitions = int(in.Body.Count)
 	}
 	return out, nil
