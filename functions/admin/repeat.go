@@ -40,7 +40,9 @@ func (in ChangeInput) groupChange(action, name string, expel bool, request any) 
 func (a *API) repeats(ctx context.Context, img *metalog.Image, c groupChange) (*Changed, error) {
 	ch := &core.Change{
 		Action: c.action, Resource: metalog.Resource{Type: metalog.ResourceGroup, Name: c.group}, Key: c.Key, Digest: c.digest,
-		Decide: func(*metalog.Image) ([]metalog.Record, error) { return nil, nil },
+		Decide: func(*metalog.Image) ([]metalog.Record, error) {
+			return []metalog.Record{metalog.TargetsSet{}}, nil // as the change has records: whether its key can be remembered
+		},
 	}
 	if core.Validate(img, a.actor(ctx), ch); ch.Repeated == nil {
 		return nil, ch.Err

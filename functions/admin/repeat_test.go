@@ -118,6 +118,22 @@ func TestDeletedMeanwhile(t *testing.T) {
 	require.Equal(t, map[string]bool{"UNKNOWN_TOPIC_OR_PARTITION": true, "UNKNOWN_TOPIC_ID": true}, gone)
 }
 
+// TestKeyThatCannotBeRemembered: the metadata is at a level that has no keys. A dry run says so, too.
+func TestKeyThatCannotBeRemembered(t *testing.T) {
+	r := newRig(t)
+	r.cfg.Metadata = kv.NewMem()
+	r.api.cfg.Metadata = r.cfg.Metadata
+	meta, err := metalog.Open(t.Context(), metalog.Options{Store: r.cfg.Metadata, Objects: r.cfg.Objects, MaxLevel: 1})
+	require.NoError(t, err)
+	require.NoError(t, meta.Close(t.Context()))
+	r.append(topic("log", 1))
+	const path, body = "/v1/groups/g/offsets", `{"to": "latest", "topics": [{"topic": "log"}]}`
+	for _, dry := range []string{"", "?dry_run=true"} {
+		r.refused(http.StatusConflict, "UNSUPPORTED_VERSION", "POST", path+dry, body, "Idempotency-Key: k")
+	}
+	require.True(t, ask[ResetDone](r, "POST", path+"?dry_run=true", body).DryRun, "without a key")
+}
+
 // TestRepeatedTopic: the topic of the answer is the one that was made, also when there is none or another of the name.
 func TestRepeatedTopic(t *testing.T) {
 	r := newRig(t)
