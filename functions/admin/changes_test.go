@@ -140,7 +140,7 @@ func TestMoves(t *testing.T) {
 	require.Equal(t, metalog.NoBroker, state(0).Target)
 	r.refused(http.StatusNotFound, "UNKNOWN_TOPIC_OR_PARTITION", "POST", "/v1/reassignments", `{"partitions": [{"topic": "u", "partition": 0, "replicas": [1]}]}`)
 
-	r.append(metalog.ReplicasChanged{Changes: []metalog.ReplicasChange{{Partition: r.partition("t", 1), Replicas: []id.Broker{2, 1}}}})
+	r.replicate("t", 1, 2, 1)
 	all := ask[PartitionsChanged](r, "POST", "/v1/elections", `{"type": "preferred"}`)
 	require.Len(t, all.Partitions, 1)
 	require.Equal(t, id.Broker(2), state(1).Target)
@@ -150,6 +150,12 @@ func TestMoves(t *testing.T) {
 func (r *rig) partition(name string, index int32) id.Partition {
 	t, _ := r.image().Topic(name)
 	return id.Partition{Topic: t.ID, Index: index}
+}
+
+// replicate gives a partition replicas, the preferred one first, and leaves its leader.
+func (r *rig) replicate(name string, index int32, replicas ...id.Broker) {
+	r.t.Helper()
+	r.append(metalog.ReplicasChanged{Changes: []metalog.ReplicasChange{{Partition: r.partition(name, index), Replicas: replicas}}})
 }
 
 func TestBrokerChanges(t *testing.T) {

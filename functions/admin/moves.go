@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -77,8 +78,8 @@ type PartitionsChanged struct {
 }
 
 // outcome is what became of a partition.
-func outcome(topic string, partition int32, err error) PartitionOutcome {
-	o := PartitionOutcome{Topic: topic, Partition: partition}
+func outcome(p PartitionName, err error) PartitionOutcome {
+	o := PartitionOutcome{Topic: p.Topic, Partition: p.Partition}
 	if err != nil {
 		o.Detail, o.KafkaError = err.Error(), "UNKNOWN_SERVER_ERROR"
 		if k := core.KafkaError(err); k != nil {
@@ -88,8 +89,20 @@ func outcome(topic string, partition int32, err error) PartitionOutcome {
 	return o
 }
 
-// settle answers for many partitions. If all of them failed for one reason alone, that is the error of the request.
-func settle(done Changed, all []PartitionOutcome, errs []error) (PartitionsChanged, error) {
+// settle answers for many partitions, of each of which errs tells the error if there was one. If all of them failed for one
+// reason alone, that is the error of the request.
+func (a *API) settle(ctx context.Context, done Changed, changes []*core.Change, partitions []PartitionName, errs []error) (PartitionsChanged, error) {
+	made, err := a.made(ctx, changes)
+	if err != nil {
+		return PartitionsChanged{}, err
+	}
+	all := make([]PartitionOutcome, len(partitions))
+	for i, p := range partitions {
+		if errs[i] == nil && !made[p] {
+			errs[i] = errNotDone
+		}
+		all[i] = outcome(p, errs[i])
+	}
 	for _, o := range all {
 		if o.KafkaError == "" || o.KafkaError != all[0].KafkaError {
 			return PartitionsChanged{done, all}, nil
@@ -121,15 +134,16 @@ func (a *API) reassign(ctx context.Context, in *reassignInput) (PartitionsChange
 	for i, p := range in.Body.Partitions {
 		all[i] = &core.Reassignment{Topic: p.Topic, Partition: p.Partition, Replicas: p.Replicas, KeepCount: !in.Body.AllowFactorChange}
 	}
-	done, _, err := a.apply(ctx, in.ChangeInput, in.Body, core.Reassign(all)...)
+	changes := core.Reassign(all)
+	done, _, err := a.apply(ctx, in.ChangeInput, in.Body, changes...)
 	if err != nil {
 		return PartitionsChanged{}, err
 	}
-	outcomes, errs := make([]PartitionOutcome, len(all)), make([]error, len(all))
+	partitions, errs := make([]PartitionName, len(all)), make([]error, len(all))
 	for i, r := range all {
-		outcomes[i], errs[i] = outcome(r.Topic, r.Partition, r.Err), r.Err
+		partitions[i], errs[i] = PartitionName{r.Topic, r.Partition}, r.Err
 	}
-	return settle(done, outcomes, errs)
+	return a.settle(ctx, done, changes, partitions, errs)
 }
 
 // PartitionName names a partition.
@@ -155,25 +169,50 @@ func (a *API) elect(ctx context.Context, in *electInput) (PartitionsChanged, err
 		all = append(all, &core.Election{Topic: p.Topic, Partition: p.Partition})
 	}
 	unclean := in.Body.Type == "unclean"
+	changes := core.Elect(all, unclean)
 	if len(all) == 0 {
-		img, err := a.image(ctx)
-		if err != nil {
+		var err error
+		if all, changes, err = a.electAll(ctx, in.Key, unclean); err != nil {
 			return PartitionsChanged{}, err
 		}
-		if all, err = a.made(ctx, img, in.Key); err != nil {
-			return PartitionsChanged{}, err
-		}
-		all = append(all, electable(img, unclean, all)...)
 	}
-	done, _, err := a.apply(ctx, in.ChangeInput, in.Body, core.Elect(all, unclean)...)
+	done, _, err := a.apply(ctx, in.ChangeInput, in.Body, changes...)
 	if err != nil {
 		return PartitionsChanged{}, err
 	}
-	outcomes, errs := make([]PartitionOutcome, len(all)), make([]error, len(all))
+	partitions, errs := make([]PartitionName, len(all)), make([]error, len(all))
 	for i, e := range all {
-		outcomes[i], errs[i] = outcome(e.Topic, e.Partition, e.Err), e.Err
+		partitions[i], errs[i] = PartitionName{e.Topic, e.Partition}, e.Err
 	}
-	return settle(done, outcomes, errs)
+	return a.settle(ctx, done, changes, partitions, errs)
+}
+
+// electAll returns the elections of all partitions that need one, in order of topic and partition, and the changes that hold
+// them: those of a request with the same key as they were, and then the others. Of these what fails comes last: it leaves no key, and keys go by position.
+func (a *API) electAll(ctx context.Context, key string, unclean bool) ([]*core.Election, []*core.Change, error) {
+	img, err := a.image(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	before, changes, err := a.electedBefore(ctx, img, key, unclean)
+	if err != nil {
+		return nil, nil, err
+	}
+	more := electable(img, unclean, before)
+	fresh := core.Elect(more, unclean)
+	core.Validate(img, a.actor(ctx), fresh...)
+	for _, fails := range []bool{false, true} {
+		for _, ch := range fresh {
+			if fails == (len(ch.Records) == 0) {
+				changes = append(changes, ch)
+			}
+		}
+	}
+	all := slices.Concat(before, more)
+	slices.SortFunc(all, func(a, b *core.Election) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return all, changes, nil
 }
 
 // electable lists the partitions that need an election, without the topics of elections that were held before.

@@ -91,13 +91,15 @@ func (a *API) apply(ctx context.Context, in ChangeInput, request any, changes ..
 		core.Apply(ctx, meta, a.actor(ctx), changes...)
 	}
 	img := meta.Image()
-	done := Changed{DryRun: in.DryRun, Repeat: len(changes) > 0, Version: versionOf(img, changes...)}
+	done := Changed{DryRun: in.DryRun, Version: versionOf(img, changes...)}
+	fresh := false
 	for _, ch := range changes {
 		if ch.Err != nil {
 			return Changed{}, nil, ch.Err
 		}
-		done.Repeat = done.Repeat && ch.Repeated != nil
+		done.Repeat, fresh = done.Repeat || ch.Repeated != nil, fresh || len(ch.Records) > 0
 	}
+	done.Repeat = done.Repeat && !fresh
 	return done, img, nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"net/http"
 	"slices"
 
 	core "github.com/forebaylog/forebay/broker/admin"
@@ -38,7 +40,9 @@ func (in ChangeInput) groupChange(action, name string, expel bool, request any) 
 func (a *API) repeats(ctx context.Context, img *metalog.Image, c groupChange) (*Changed, error) {
 	ch := &core.Change{
 		Action: c.action, Resource: metalog.Resource{Type: metalog.ResourceGroup, Name: c.group}, Key: c.Key, Digest: c.digest,
-		Decide: func(*metalog.Image) ([]metalog.Record, error) { return nil, nil },
+		Decide: func(*metalog.Image) ([]metalog.Record, error) {
+			return []metalog.Record{metalog.TargetsSet{}}, nil // as the change has records: whether its key can be remembered
+		},
 	}
 	if core.Validate(img, a.actor(ctx), ch); ch.Repeated == nil {
 		return nil, ch.Err
@@ -99,7 +103,7 @@ func versionOf(img *metalog.Image, changes ...*core.Change) (version uint64) {
 	return version
 }
 
-// recorded returns the records of the change that was made before with a key.
+// recorded returns the records of the change that was made before with a key. It fails if they are not kept any more.
 func (a *API) recorded(ctx context.Context, o metalog.Outcome) ([]metalog.Record, error) {
 	slots, err := metalog.History(ctx, a.cfg.Metadata, a.cfg.Objects, o.Slot, 1)
 	for _, s := range slots {
@@ -109,7 +113,36 @@ func (a *API) recorded(ctx context.Context, o metalog.Outcome) ([]metalog.Record
 			}
 		}
 	}
+	if err == nil {
+		err = problem(http.StatusConflict, "a request with this key was carried out, but what it changed is not kept any more: look, and ask with another key")
+	}
 	return nil, err
+}
+
+// recall gives a change that was made before, with the same key, the records that made it.
+func (a *API) recall(ctx context.Context, ch *core.Change) (err error) {
+	if ch.Repeated != nil {
+		ch.Records, err = a.recorded(ctx, *ch.Repeated)
+	}
+	return err
+}
+
+// errNotDone is of a part of a request that was not done when its key was new, and is not tried again with the key.
+var errNotDone = errors.New("the request with this key did not change it: ask without the key to learn why")
+
+// made are the partitions that changes give a leader, or have one handed over, now or when they were made before. What fails
+// in a change leaves no trace in its records, and a repeat must not call it done.
+func (a *API) made(ctx context.Context, changes []*core.Change) (map[PartitionName]bool, error) {
+	all := map[PartitionName]bool{}
+	for _, ch := range changes {
+		if err := a.recall(ctx, ch); err != nil {
+			return nil, err
+		}
+		for _, p := range elected(ch.Records) {
+			all[PartitionName{ch.Resource.Name, p.Index}] = true
+		}
+	}
+	return all, nil
 }
 
 // resetBefore is what a repeated reset answers with: what is committed now of the partitions that it names.
@@ -133,21 +166,23 @@ func (a *API) resetBefore(ctx context.Context, in *resetInput) ([]ResetPartition
 	return before, nil
 }
 
-// made are the changes of a request that elects leaders wherever one is needed, as far as it was made before with the same
-// key: the partitions of its first changes, in order.
-func (a *API) made(ctx context.Context, img *metalog.Image, key string) (all []*core.Election, err error) {
+// electedBefore are the elections of a request that elects leaders wherever one is needed, and their changes in order, as far
+// as it was made before with the same key.
+func (a *API) electedBefore(ctx context.Context, img *metalog.Image, key string, unclean bool) (all []*core.Election, changes []*core.Change, err error) {
 	for i := 0; ; i++ {
 		o, known := img.Idempotent(keyOf(key, i))
 		if !known || o.Action != core.ActionElectLeaders {
-			return all, nil
+			return all, changes, nil
 		}
 		records, err := a.recorded(ctx, o)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+		var some []*core.Election
 		for _, p := range elected(records) {
-			all = append(all, &core.Election{Topic: o.Resource.Name, Partition: p.Index})
+			some = append(some, &core.Election{Topic: o.Resource.Name, Partition: p.Index})
 		}
+		all, changes = append(all, some...), append(changes, core.Elect(some, unclean)...)
 	}
 }
 

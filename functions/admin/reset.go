@@ -27,7 +27,7 @@ type Reset struct {
 	To        string           `json:"to" enum:"earliest,latest,current,offset,timestamp,shift" doc:"As the options of kafka-consumer-groups; an offset outside of the log becomes the nearest one inside"`
 	Offset    int64            `json:"offset,omitempty" minimum:"0"`
 	Timestamp time.Time        `json:"timestamp,omitzero" doc:"The first record of this time or later; the end if there is none"`
-	Shift     int64            `json:"shift,omitempty" doc:"By so many offsets, back if it is negative"`
+	Shift     int64            `json:"shift,omitempty" doc:"By so many offsets, back if it is negative. After an answer that never came look at the offsets before it is asked for again, also with a key: they may be shifted and the key not kept"`
 	Topics    []SomePartitions `json:"topics,omitempty" doc:"Missing: all that the group has committed offsets of"`
 	Expel     bool             `json:"expel,omitempty" doc:"Ends the membership of members that are gone, where no broker has run since who could have noticed"`
 }

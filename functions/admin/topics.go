@@ -141,10 +141,8 @@ func (a *API) createTopic(ctx context.Context, in *createTopicInput) (TopicChang
 	if err != nil {
 		return TopicChanged{}, err
 	}
-	if ch.Repeated != nil {
-		if ch.Records, err = a.recorded(ctx, *ch.Repeated); err != nil {
-			return TopicChanged{}, err
-		}
+	if err := a.recall(ctx, ch); err != nil {
+		return TopicChanged{}, err
 	}
 	out := TopicChanged{Changed: done, Topic: Topic{Name: b.Name, Configs: map[string]string{}}}
 	if made, ok := core.Made[metalog.TopicCreated](ch); ok {
@@ -175,7 +173,7 @@ func (a *API) deleteTopic(ctx context.Context, in *deleteTopicInput) (Changed, e
 		topic = t.ID
 	}
 	done, _, err := a.apply(ctx, in.ChangeInput, in.Topic, core.DeleteTopic(topic, in.Topic))
-	if k := core.KafkaError(err); k != nil && k.Message == "UNKNOWN_TOPIC_ID" {
+	if k := core.KafkaError(err); k != nil && k.Message == "UNKNOWN_TOPIC_ID" && topic.IsZero() { // one that was there is gone meanwhile
 		_, _, err = core.FindPartition(img, in.Topic, 0)
 	}
 	return done, err
@@ -199,11 +197,16 @@ func (a *API) addPartitions(ctx context.Context, in *addPartitionsInput) (TopicC
 	if err != nil {
 		return TopicChanged{}, err
 	}
-	out := TopicChanged{Changed: done, Topic: Topic{Name: in.Topic, Configs: map[string]string{}}}
-	if now, ok := img.Topic(in.Topic); ok {
+	if err := a.recall(ctx, ch); err != nil {
+		return TopicChanged{}, err
+	}
+	added, _ := core.Made[metalog.PartitionsAdded](ch)
+	out := TopicChanged{Changed: done, Topic: Topic{Name: in.Topic, ID: added.ID.String(), Configs: map[string]string{}}}
+	now, ok := img.TopicByID(added.ID)
+	if ok { // else it is gone since
 		out.Topic = topicOf(now)
 	}
-	if done.DryRun || done.Repeat {
+	if !ok || done.DryRun || done.Repeat {
 		out.Topic.Partitions = int(in.Body.Count)
 	}
 	return out, nil

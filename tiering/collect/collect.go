@@ -87,7 +87,7 @@ type Config struct {
 	// Run, or that they are a test's. Then any grace will do, also a negative one for none.
 	Alone bool
 	// AuditKept is how long the archive of the metadata is kept, in which the audit is, from when an object of
-	// it was stored; nil: DefaultAuditKept; what is negative: for ever.
+	// it was stored, and metalog.KeysKept at least; nil: DefaultAuditKept; what is negative: for ever.
 	AuditKept func(*metalog.Image) time.Duration
 	// Rate is how many items and objects are removed per second: 100. Negative: no limit.
 	Rate float64

@@ -274,9 +274,10 @@ func TestForeignMetadata(t *testing.T) {
 	})
 }
 
-// TestArchive: the audit is kept for as long as is set, and for the grace.
-func TestArchive(t *testing.T) {
-	w := newWorld(t)
+// TestArchive: the audit is kept for as long as is set, but at least as long as keys, and for the grace.
+func TestArchive(t *testing.T) { inTime(t, archiveIsKept) }
+
+func archiveIsKept(t *testing.T, w *world) {
 	l, err := metalog.Open(t.Context(), metalog.Options{Store: w.table, Objects: w.objects, SnapshotEvery: 1 << 40, KeepSlots: 1})
 	require.NoError(t, err)
 	for range 3 {
@@ -291,12 +292,19 @@ func TestArchive(t *testing.T) {
 	require.Len(t, archived, 3)
 	cfg := w.config()
 	cfg.Grace, cfg.Alone = -1, true
-	for _, kept := range []time.Duration{time.Hour, -1} {
+	keeps := func(kept time.Duration) {
+		t.Helper()
 		cfg.AuditKept = func(*metalog.Image) time.Duration { return kept }
 		r := w.run(cfg)
 		require.Zero(t, r.Archive.Superfluous)
 		require.Equal(t, int64(3), r.Archive.Kept.Objects)
 	}
+	keeps(-1)
+	time.Sleep(metalog.KeysKept - time.Second)
+	keeps(0)
+	time.Sleep(time.Second)
+	keeps(metalog.KeysKept + time.Hour)
+	keeps(-1)
 	require.Equal(t, archived, w.stored(metalog.ArchivePrefix))
 	cfg.AuditKept = func(*metalog.Image) time.Duration { return 0 }
 	cfg.Grace = time.Hour

@@ -30,10 +30,12 @@ const (
 	runOverhead = 512
 )
 
-// maxDead bounds what is written down of packs that are mostly dead, compressed, in bytes. A later look finds the others.
+// maxDead bounds what is written down of packs that are mostly dead, compressed, in bytes. A later look finds the others, when
+// those have gone.
 const maxDead = 4 << 20
 
-// maxMaybe bounds how many packs of a look may be mostly dead. A later look finds the others.
+// maxMaybe bounds how many packs of a look may be mostly dead. Each look takes them in order of name, and what is confirmed goes
+// and makes room; packs that are mostly footer never do, so that where there are as many of these the ones behind them stay.
 const maxMaybe = 100_000
 
 // judgeDead takes note of a pack that is kept if it may be mostly dead.

@@ -218,7 +218,9 @@ func (r *run) readState(ctx context.Context, p place, w *window, first bool) (*s
 		}
 	}
 	if p.main {
-		s.auditKept = r.cfg.AuditKept(image)
+		if s.auditKept = r.cfg.AuditKept(image); s.auditKept >= 0 { // who repeats a request is answered from its records
+			s.auditKept = max(s.auditKept, metalog.KeysKept)
+		}
 		if err := r.readChains(ctx, s, w, image, chains, first); err != nil {
 			return nil, err
 		}

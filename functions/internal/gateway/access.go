@@ -32,7 +32,7 @@ func patterns(list string) (all []string) {
 func (a Access) Who(r *http.Request) (admin.Caller, error) {
 	iam, ok := r.Context().Value(iamKey{}).(*events.LambdaFunctionURLRequestContextAuthorizerIAMDescription)
 	if !ok || iam.UserARN == "" {
-		return admin.Caller{}, &admin.Refusal{Status: http.StatusForbidden, Detail: "no IAM caller: the function URL needs the auth type AWS_IAM, and the request a signature"}
+		return admin.Caller{}, &admin.Refusal{Status: http.StatusForbidden, Detail: "no IAM caller: the function URL or the HTTP API needs the auth type AWS_IAM, and the request a signature"}
 	}
 	c := admin.Caller{Principal: iam.UserARN, Address: r.RemoteAddr, Writes: true}
 	if len(a.readers)+len(a.writers) == 0 {
