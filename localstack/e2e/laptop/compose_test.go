@@ -186,15 +186,30 @@ func requireHTTP(t *testing.T, at addrs, bootstrap []string) {
 		"localhost:9092,localhost:9093,localhost:9094", strings.Join(bootstrap, ","))
 	commands := regexp.MustCompile(`(?m)^#   ((?:curl|kcat) (?:.*\\\n)*.*)$`).FindAllStringSubmatch(string(text), -1)
 	require.Len(t, commands, 3)
+	said := ""
+	for _, c := range commands {
+		said = typed(t, here.Replace(strings.ReplaceAll(c[1], "\n#", "\n")))
+	}
+	require.Equal(t, "{\"mag\": 3.1}\n", said)
+}
+
+// typed returns what a command prints that somebody types. One that reads is typed again until it works: the broker that
+// kcat happens to ask may not have heard of a topic that was made a moment before.
+func typed(t *testing.T, line string) (said string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), step)
 	defer cancel()
-	var said []byte
-	for _, c := range commands {
-		line := here.Replace(strings.ReplaceAll(c[1], "\n#", "\n"))
-		said, err = exec.CommandContext(ctx, "sh", "-c", line).Output()
-		require.NoError(t, err, line)
+	try := func(ctx context.Context) error {
+		out, err := exec.CommandContext(ctx, "sh", "-c", line).Output()
+		said = string(out)
+		return err
 	}
-	require.Equal(t, "{\"mag\": 3.1}\n", string(said))
+	err := try(ctx)
+	if err != nil && strings.HasPrefix(line, "kcat -C") {
+		err = rig.Await(ctx, try)
+	}
+	require.NoError(t, err, "%s", line)
+	return said
 }
 
 // awaitTCP waits until a broker answers clients.

@@ -132,14 +132,7 @@ func TestUpAsTheREADMESays(t *testing.T) {
 	l := startUp(t, filepath.Join(root, "localstack", "up"), "-restart", "-free-ports")
 	commands := regexp.MustCompile(`(?m)^  ((?:curl|kcat) (?:.*\\\n)*.*)$`).FindAllStringSubmatch(l.Output(), 3)
 	require.Len(t, commands, 3)
-	run := func(i int) string {
-		ctx, cancel := context.WithTimeout(t.Context(), step)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, "sh", "-c", commands[i][1])
-		out, err := cmd.Output()
-		require.NoError(t, err, "%s", commands[i][1])
-		return string(out)
-	}
+	run := func(i int) string { return typed(t, commands[i][1]) }
 	created := run(0)
 	require.Contains(t, created, `"name":"quakes"`)
 	require.Contains(t, created, `"partitions":6`)
