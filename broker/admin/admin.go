@@ -98,13 +98,22 @@ func (ch *Change) Idempotent(key string, request any) error {
 	if key == "" || len(key) > MaxKey {
 		return fmt.Errorf("idempotency key of %d bytes: must be of 1 to %d", len(key), MaxKey)
 	}
+	digest, err := Digest(request)
+	if err != nil {
+		return err
+	}
+	ch.Key, ch.Digest = key, digest
+	return nil
+}
+
+// Digest tells requests apart that are asked for with one idempotency key, by their JSON. It fails if there is none.
+func Digest(request any) (string, error) {
 	b, err := json.Marshal(request)
 	if err != nil {
-		return fmt.Errorf("digest of a request: %w", err)
+		return "", fmt.Errorf("digest of a request: %w", err)
 	}
 	sum := sha256.Sum256(b)
-	ch.Key, ch.Digest = key, hex.EncodeToString(sum[:16])
-	return nil
+	return hex.EncodeToString(sum[:16]), nil
 }
 
 // Made returns the record of type R among those that made the change.

@@ -2,9 +2,6 @@ package admin
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -25,14 +22,11 @@ type groupChange struct {
 }
 
 // groupChange returns the change that a request asks for; request is what tells it from others with the same key.
-func (in ChangeInput) groupChange(action, name string, expel bool, request any) (groupChange, error) {
-	c := groupChange{ChangeInput: in, action: action, group: name, expel: expel}
-	if in.Key == "" {
-		return c, nil
+func (in ChangeInput) groupChange(action, name string, expel bool, request any) (c groupChange, err error) {
+	c = groupChange{ChangeInput: in, action: action, group: name, expel: expel}
+	if in.Key != "" {
+		c.digest, err = core.Digest(request)
 	}
-	b, err := json.Marshal(request)
-	sum := sha256.Sum256(b)
-	c.digest = hex.EncodeToString(sum[:16])
 	return c, err
 }
 
