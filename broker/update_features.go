@@ -43,9 +43,7 @@ func (b *Broker) updateFeatures(ctx context.Context, c *call, req *kmsg.UpdateFe
 			}
 		}
 	}
-	sessions := func() ([]session.Seen, error) {
-		return session.NewWatcher(b.cfg.Metadata, session.DefaultTTL).Poll(ctx)
-	}
+	sessions := func() ([]session.Seen, error) { return session.List(ctx, b.cfg.Metadata) }
 	ch := admin.UpdateFeatures(b.features(), sessions, updates)
 	b.apply(ctx, c.actor(), []*admin.Change{ch}, req.Version >= 1 && req.ValidateOnly)
 	return ch.Err

@@ -111,7 +111,7 @@ func (i *streamInspector) sessions(ctx context.Context, args []string) ([]id.Ses
 	for _, s := range i.image.Streams() {
 		all = append(all, s.Session)
 	}
-	seen, err := session.NewWatcher(i.d.control, session.DefaultTTL).Poll(ctx)
+	seen, err := session.List(ctx, i.d.control)
 	if err != nil {
 		return nil, sessionError(err)
 	}

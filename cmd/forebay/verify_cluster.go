@@ -79,7 +79,7 @@ func runVerifyCluster(cmd *cobra.Command, out output, from storeFlags, f cluster
 		}
 		defer func() { err = errors.Join(err, cfg.State.Close()) }()
 	}
-	seen, err := session.NewWatcher(d.control, session.DefaultTTL).Poll(ctx)
+	seen, err := session.List(ctx, d.control)
 	if err != nil {
 		return sessionError(err)
 	}

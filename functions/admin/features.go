@@ -60,7 +60,7 @@ func (a *API) listFeatures(ctx context.Context, _ *struct{}) (Features, error) {
 		return Features{}, err
 	}
 	out := Features{AsOf: a.cfg.Now().UTC()}
-	brokers, err := a.seen(ctx)
+	brokers, err := session.List(ctx, a.cfg.Metadata)
 	for _, f := range core.Features(metalog.LatestLevel) {
 		feature := Feature{Name: f.Name, Level: f.Level(img), Min: f.Min, Max: f.Max, Brokers: []FeatureSupport{}}
 		for _, b := range brokers {
@@ -72,18 +72,13 @@ func (a *API) listFeatures(ctx context.Context, _ *struct{}) (Features, error) {
 	return out, err
 }
 
-// seen are the sessions of brokers.
-func (a *API) seen(ctx context.Context) ([]session.Seen, error) {
-	return session.NewWatcher(a.cfg.Metadata, a.cfg.SessionTTL).Poll(ctx)
-}
-
 func (a *API) updateFeature(ctx context.Context, in *featureInput) (Changed, error) {
 	features := core.Features(metalog.LatestLevel)
 	if _, known := core.Supported(features)[in.Feature]; !known {
 		return Changed{}, problem(http.StatusNotFound, fmt.Sprintf("there is no feature %q", in.Feature))
 	}
 	update := core.FeatureUpdate{Name: in.Feature, Level: in.Body.Level, Type: upgradeTypes[in.Body.Type]}
-	change := core.UpdateFeatures(features, func() ([]session.Seen, error) { return a.seen(ctx) }, []core.FeatureUpdate{update})
+	change := core.UpdateFeatures(features, func() ([]session.Seen, error) { return session.List(ctx, a.cfg.Metadata) }, []core.FeatureUpdate{update})
 	done, _, err := a.apply(ctx, in.ChangeInput, update, change)
 	return done, err
 }

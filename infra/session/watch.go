@@ -41,6 +41,11 @@ func NewWatcher(store kv.Store, ttl time.Duration) *Watcher {
 	return &Watcher{store: store, ttl: ttl, since: map[id.Broker]sighting{}}
 }
 
+// List reads all sessions once, in the order of the node ids. It does not tell which of them are renewed.
+func List(ctx context.Context, store kv.Store) ([]Seen, error) {
+	return NewWatcher(store, DefaultTTL).Poll(ctx)
+}
+
 // Poll reads all items, in the order of the node ids. Call it twice a second, or at
 // any rate more often than each TTL/2: after a poll that failed, and when the last one ended longer
 // ago than TTL/2, the time of all items starts again. So after an outage of the table or a pause of
